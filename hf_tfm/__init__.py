@@ -1,0 +1,73 @@
+"""hf_tfm: one Transformer block, every Transformer, at home in Hugging Face.
+
+Importing the package enters the three architectures into transformers' Auto classes. Public names are the
+configurations and the models; tools (training, cards) are imported from their own modules when used.
+"""
+
+from transformers import AutoConfig
+from transformers.models.auto import modeling_auto
+
+from .modeling.configuration_tfm import VERSION as __version__
+from .modeling.configuration_tfm import TfmDecoderConfig, TfmEncoderConfig, TfmSeq2SeqConfig
+from .modeling.modeling_tfm_decoder import (
+    TfmDecoderForCausalLM,
+    TfmDecoderForQuestionAnswering,
+    TfmDecoderForSequenceClassification,
+    TfmDecoderForTokenClassification,
+    TfmDecoderModel,
+)
+from .modeling.modeling_tfm_encoder import (
+    TfmEncoderForMaskedLM,
+    TfmEncoderForMultipleChoice,
+    TfmEncoderForQuestionAnswering,
+    TfmEncoderForSequenceClassification,
+    TfmEncoderForTokenClassification,
+    TfmEncoderModel,
+)
+from .modeling.modeling_tfm_seq2seq import (
+    TfmSeq2SeqEncoderModel,
+    TfmSeq2SeqForConditionalGeneration,
+    TfmSeq2SeqForQuestionAnswering,
+    TfmSeq2SeqForSequenceClassification,
+    TfmSeq2SeqModel,
+)
+
+__all__ = [
+    "TfmDecoderConfig",
+    "TfmDecoderForCausalLM",
+    "TfmDecoderForQuestionAnswering",
+    "TfmDecoderForSequenceClassification",
+    "TfmDecoderForTokenClassification",
+    "TfmDecoderModel",
+    "TfmEncoderConfig",
+    "TfmEncoderForMaskedLM",
+    "TfmEncoderForMultipleChoice",
+    "TfmEncoderForQuestionAnswering",
+    "TfmEncoderForSequenceClassification",
+    "TfmEncoderForTokenClassification",
+    "TfmEncoderModel",
+    "TfmSeq2SeqConfig",
+    "TfmSeq2SeqEncoderModel",
+    "TfmSeq2SeqForConditionalGeneration",
+    "TfmSeq2SeqForQuestionAnswering",
+    "TfmSeq2SeqForSequenceClassification",
+    "TfmSeq2SeqModel",
+    "__version__",
+]
+
+
+def _register() -> None:
+    """Enter every architecture into the Auto classes, by the same map that its checkpoints carry."""
+    for config_class, trunk in (
+        (TfmEncoderConfig, TfmEncoderModel),
+        (TfmDecoderConfig, TfmDecoderModel),
+        (TfmSeq2SeqConfig, TfmSeq2SeqModel),
+    ):
+        AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        for auto_class, reference in trunk._auto_map.items():
+            if auto_class != "AutoConfig":
+                model_class = globals()[reference.split(".")[-1]]
+                getattr(modeling_auto, auto_class).register(config_class, model_class, exist_ok=True)
+
+
+_register()

@@ -1,0 +1,343 @@
+"""The design space: every choice is one word or one number, checked where the configuration is made.
+
+`TfmConfig` holds what the three architectures share and is registered nowhere; `TfmEncoderConfig`, `TfmDecoderConfig`
+and `TfmSeq2SeqConfig` are what users build. A field enters only if a published family needs it, it cannot be folded
+into the weights, and it is not another word of an existing choice.
+"""
+
+from transformers.utils.versions import require_version
+
+# Before any other import of the host: an older one would fail on a name that says nothing to the reader.
+MINIMUM_TRANSFORMERS = "5.23.0"
+require_version(
+    f"transformers>={MINIMUM_TRANSFORMERS}", "This model's code needs it: pip install --upgrade transformers"
+)
+
+from dataclasses import fields
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from transformers.modeling_rope_utils import RopeParameters
+from transformers.utils.type_validators import activation_fn_key, interval, probability
+
+from .recipes import recipe_words
+from .sides import LAYER_TYPES, DecoderView, check_rotary, check_stack, repeated, whole_heads
+
+VERSION = "0.1.0"
+
+PositionType = Literal["none", "learned", "sinusoidal", "rotary", "alibi", "relative_bias"]
+ResidualType = Literal["pre", "post", "inner", "sandwich", "parallel", "parallel_two_norms"]
+
+# Keys that the host itself writes into config.json or hands to the constructor beside the declared fields.
+HOST_KEYS = frozenset(
+    {
+        "model_type", "auto_map", "name_or_path", "_name_or_path", "_commit_hash", "torch_dtype", "num_labels",
+        "attn_implementation", "experts_implementation", "output_attentions", "quantization_config",
+        "rope_theta", "rope_scaling", "partial_rotary_factor", "tie_last_hidden_states",
+    }
+)  # fmt: skip
+
+
+class TfmConfig(PreTrainedConfig):
+    """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
+
+    On construction an unknown field is a ValueError; a wrong type or word, or an impossible relation between fields,
+    is the host's StrictDataclassError. Both name the field, its value, and what is allowed."""
+
+    keys_to_ignore_at_inference = ["past_key_values", "router_logits"]
+    _rope_type_labels = LAYER_TYPES
+
+    # Sizes
+    vocab_size: int = 32000
+    hidden_size: int = 512
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    # None: as many as num_attention_heads (multi-head); fewer is grouped-query, 1 multi-query attention
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None  # None: hidden_size / num_attention_heads
+    # None: 4 x hidden_size (plain), 8/3 x hidden_size rounded up to a multiple of 64 (gated and experts)
+    intermediate_size: int | None = None
+    max_position_embeddings: int = 2048  # longest sequence; rows of a learned table, reference length of scaled rotary
+
+    # Word embeddings
+    embedding_size: int | None = None  # None: hidden_size; otherwise tables of this width and a projection (ELECTRA)
+    embedding_scale: float | int = 1.0  # multiplies word vectors; given `inputs_embeds` count as scaled
+    embedding_norm: Literal["none", "before_positions", "after_positions"] = "none"
+    embedding_dropout: float | int = probability(default=0.0)
+
+    # Positions
+    position_type: PositionType = "rotary"
+    position_offset: int = 0  # added to every position before the table or formula (OPT and BART 2, RoBERTa pad + 1)
+    sinusoid_type: Literal["half", "half_minus_one"] = "half"  # exponent k / (d/2) (Marian) or k / (d/2 - 1) (M2M-100)
+    rope_parameters: RopeParameters | dict | None = None  # the host's dict, or one such dict per layer type
+    rope_layers: list[bool] | None = None  # which layers rotate; None: all (SmolLM3, EXAONE-4)
+    relative_attention_num_buckets: int = 32  # T5 relative bias
+    relative_attention_max_distance: int = 128  # tokens; farther ones share the last bucket
+
+    # Attention
+    qkv_bias: bool = False
+    out_bias: bool = False
+    # norm of queries and keys: per head with one weight, with a weight per head, or over the whole projected width
+    qk_norm: Literal["none", "head", "heads", "width"] = "none"
+    attention_scale: float | int | None = None  # multiplies q.k; None: head_dim ** -0.5
+    attn_logit_softcapping: float | int | None = None  # c: scores become c tanh(score / c) (Gemma-2)
+    attention_sinks: bool = False  # one learned extra logit per head in the softmax (gpt-oss)
+    # tokens; causal: W keys, the query included; bidirectional: |i - j| <= W
+    sliding_window: int | None = None
+    # "full_attention" or "sliding_attention" for each layer; None: all sliding if sliding_window is set, else all full
+    layer_types: list[str] | None = None
+    attention_dropout: float | int = probability(default=0.0)
+
+    # Position-wise feed-forward
+    mlp_type: Literal["plain", "gated", "moe"] = "gated"
+    hidden_act: str = activation_fn_key(default="silu")
+    mlp_bias: bool = False
+    activation_dropout: float | int = probability(default=0.0)  # after the activation, inside the feed-forward
+    num_experts: int = 8
+    num_experts_per_tok: int = 2
+    norm_topk_prob: bool = True  # the chosen experts' probabilities are divided by their sum
+    moe_intermediate_size: int | None = None  # None: intermediate_size
+    moe_layers: list[bool] | None = None  # which layers hold experts, the others are gated; None: all
+    shared_expert_intermediate_size: int | None = None  # None: no shared expert (Qwen2-MoE has one)
+    router_aux_loss_coef: float | int = 0.01  # weight of the load-balancing loss beside the language-model loss
+    output_router_logits: bool = False  # record router logits without labels too (with labels they always are)
+
+    # Residual wiring and norms
+    residual_type: ResidualType = "pre"
+    residual_scale: float | int = 1.0  # multiplies every branch before it is added (Granite)
+    norm_type: Literal["layer_norm", "rms_norm"] = "rms_norm"
+    norm_eps: float = 1e-6
+    norm_bias: bool = True  # layer norms only; RMS norms have none
+    first_layer_norm: bool = True  # False: the first block's attention reads its input as it is (ModernBERT)
+    hidden_dropout: float | int = probability(default=0.0)  # on every branch, before it is added
+    # none; scaled: output projections start 1/sqrt(2 L) smaller (GPT-2); deepnorm: alpha and beta of Wang et al. 2022
+    depth_scaling: Literal["none", "scaled", "deepnorm"] = "none"
+    initializer_range: float | int = interval(min=0.0, max=1.0)(default=0.02)  # standard deviation
+
+    # Heads
+    lm_head_type: Literal["linear", "transform"] = "linear"  # transform: dense, activation, norm before the vocabulary
+    lm_head_act: str = activation_fn_key(default="gelu")
+    lm_head_bias: bool = False
+    logit_scale: float | int = 1.0  # multiplies the logits
+    final_logit_softcapping: float | int | None = None
+    pooling: Literal["first", "mean", "last_token", "last_eos"] = "first"  # which token(s) speak for the sequence
+    # dense layer + activation before the classifier: nowhere, on the pooled vector, or on every token too (ModernBERT)
+    classifier_dense: Literal["none", "pooled", "all"] = "none"
+    classifier_act: str = activation_fn_key(default="tanh")
+    classifier_norm: bool = False  # a norm after that activation
+    head_dense_bias: bool = True  # bias of the dense layers of both heads
+    classifier_bias: bool = True
+    classifier_dropout: float | int | None = None  # None: hidden_dropout
+
+    # Identities
+    tie_word_embeddings: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    origin: str | None = None  # the native family a checkpoint came from; free text
+    hf_tfm_version: str = VERSION  # of the code that wrote the file
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.refuse_unknown(kwargs, "")
+        self.hf_tfm_version = VERSION
+        self.resolve_defaults()
+        given_rope = self.rope_parameters or kwargs.get("rope_scaling") or kwargs.get("rope_theta")
+        super().__post_init__(**kwargs)
+        # The host fills rope_parameters for every configuration that declares the field.
+        if self.position_type != "rotary" and not given_rope:
+            self.rope_parameters = None
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As the host's, but a field of ours given as keyword is part of the construction (so what derives from it
+        follows), and unknown keys are refused naming the version that wrote the file."""
+        written_by = config_dict.get("hf_tfm_version", "an unknown version")
+        cls.refuse_unknown(config_dict, f" (file written by hf_tfm {written_by}, read by {VERSION})")
+        ours = {field.name for field in fields(cls)} - {"dtype"}
+        overrides = {key: kwargs.pop(key) for key in list(kwargs) if key in ours}
+        return super().from_dict({**config_dict, **overrides}, **kwargs)
+
+    @classmethod
+    def refuse_unknown(cls, given: Any, where: str) -> None:
+        """Raises ValueError if `given` has a key that is neither a field nor the host's own."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(given) - known - HOST_KEYS)
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no field {', '.join(map(repr, unknown))}{where}. Its fields are: "
+                f"{', '.join(sorted(known))}. Generation settings belong in model.generation_config; what differs "
+                "between layers is said by layer_types, rope_layers and moe_layers."
+            )
+
+    @classmethod
+    def recipe(cls, name: str, **overrides: Any) -> Any:
+        """The configuration words of a published family, with `overrides` (any field) on top; see `recipes.py`.
+        Raises ValueError if there is no such recipe for this architecture."""
+        return cls(**recipe_words(name, cls.model_type, overrides))
+
+    def resolve_defaults(self) -> None:
+        """Fill every None that stands for a value derived from other fields."""
+        if self.head_dim is None:
+            self.head_dim = whole_heads(self.hidden_size, self.num_attention_heads)
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        if self.intermediate_size is None:
+            gated = -(-8 * self.hidden_size // (3 * 64)) * 64
+            self.intermediate_size = 4 * self.hidden_size if self.mlp_type == "plain" else gated
+        if self.moe_intermediate_size is None:
+            self.moe_intermediate_size = self.intermediate_size
+        if self.embedding_size is None:
+            self.embedding_size = self.hidden_size
+        if self.classifier_dropout is None:
+            self.classifier_dropout = self.hidden_dropout
+        self.layer_types = self.layer_types or self.default_layer_types(self.num_hidden_layers)
+
+    def default_layer_types(self, num_layers: int) -> list[str]:
+        return [LAYER_TYPES[self.sliding_window is not None]] * num_layers
+
+    def validate_layer_type(self) -> None:
+        check_stack(self, "")
+
+    def validate_positions(self) -> None:
+        for name, word in (("rope_parameters", "rotary"), ("rope_layers", "rotary")):
+            if getattr(self, name) and self.position_type != word:
+                raise ValueError(
+                    f'{name} is set but position_type is "{self.position_type}"; drop one of them, or set '
+                    f'position_type="{word}".'
+                )
+        if self.position_type == "sinusoidal" and (self.embedding_size or self.hidden_size) % 2:
+            raise ValueError(f"Sinusoidal positions need an even embedding_size, got {self.embedding_size}.")
+        if self.position_offset < 0 or (self.position_offset and self.position_type not in ("learned", "sinusoidal")):
+            raise ValueError(
+                f"position_offset must be 0 or more, and 0 unless positions are learned or sinusoidal; got "
+                f'{self.position_offset} with position_type="{self.position_type}".'
+            )
+        if self.position_type == "rotary":
+            check_rotary(self)
+
+    def validate_experts(self) -> None:
+        wanted = {
+            "moe_layers": self.moe_layers is not None,
+            "output_router_logits": self.output_router_logits,
+            "shared_expert_intermediate_size": self.shared_expert_intermediate_size is not None,
+        }
+        for name in [name for name, given in wanted.items() if given and self.mlp_type != "moe"]:
+            raise ValueError(f'{name} needs mlp_type="moe", got "{self.mlp_type}".')
+        if self.mlp_type != "moe":
+            return
+        if not 1 <= self.num_experts_per_tok <= self.num_experts:
+            raise ValueError(
+                f"num_experts_per_tok ({self.num_experts_per_tok}) must lie between 1 and num_experts "
+                f"({self.num_experts})."
+            )
+        if self.mlp_bias or self.activation_dropout:
+            raise ValueError(
+                'Experts have neither biases nor an inner dropout: with mlp_type="moe" set mlp_bias=False and '
+                "activation_dropout=0."
+            )
+
+    def validate_wiring(self) -> None:
+        if self.depth_scaling == "deepnorm" and self.residual_type != "post":
+            raise ValueError(
+                f'depth_scaling="deepnorm" is defined for residual_type="post", got "{self.residual_type}"; '
+                'use depth_scaling="scaled" there.'
+            )
+        if self.depth_scaling == "deepnorm" and self.residual_scale != 1.0:
+            raise ValueError(
+                f"deepnorm sets the residual weights itself; residual_scale must be 1.0, got {self.residual_scale}."
+            )
+
+
+@strict
+class TfmEncoderConfig(TfmConfig):
+    """A bidirectional encoder (BERT's architecture). `add_pooling_layer`: AutoModel's trunk returns pooler_output."""
+
+    model_type = "tfm_encoder"
+
+    type_vocab_size: int = 0  # rows of the token-type table; 0: none
+    add_pooling_layer: bool = False
+
+
+@strict
+class TfmDecoderConfig(TfmConfig):
+    """A causal decoder (GPT's and Llama's architecture)."""
+
+    model_type = "tfm_decoder"
+
+    use_cache: bool = True
+    pooling: Literal["first", "mean", "last_token", "last_eos"] = "last_token"
+
+
+@strict
+class TfmSeq2SeqConfig(TfmConfig):
+    """An encoder-decoder (the original Transformer, T5, BART). Plain names are the encoder's; `decoder_<name>` defaults
+    to them. The cross-attention has the decoder's heads and the wiring and biases of its self-attention."""
+
+    model_type = "tfm_seq2seq"
+
+    is_encoder_decoder: bool = True
+    use_cache: bool = True
+    pooling: Literal["first", "mean", "last_token", "last_eos"] = "last_token"  # of the decoder, by its input ids
+    decoder_vocab_size: int | None = None
+    decoder_hidden_size: int | None = None
+    decoder_layers: int | None = None
+    decoder_attention_heads: int | None = None
+    decoder_num_key_value_heads: int | None = None
+    decoder_head_dim: int | None = None
+    decoder_intermediate_size: int | None = None
+    decoder_layer_types: list[str] | None = None
+    decoder_start_token_id: int | None = None  # None: bos_token_id, else pad_token_id
+    # how labels become decoder inputs: the start token in front, or the last real token moved to the front (mBART)
+    decoder_shift: Literal["start_token", "wrap_last_non_pad"] = "start_token"
+    tie_encoder_decoder_embeddings: bool = True
+
+    def resolve_defaults(self) -> None:
+        super().resolve_defaults()
+        width = self.decoder_hidden_size or self.hidden_size
+        heads = self.decoder_attention_heads or self.num_attention_heads
+        layers = self.decoder_layers or self.num_hidden_layers
+        multi_head = self.num_key_value_heads == self.num_attention_heads
+        ordinary = self.head_dim == self.hidden_size // self.num_attention_heads
+        head_dim = self.decoder_head_dim or (whole_heads(width, heads, "decoder_") if ordinary else self.head_dim)
+        derived = {
+            "decoder_vocab_size": self.vocab_size,
+            "decoder_hidden_size": width,
+            "decoder_layers": layers,
+            "decoder_attention_heads": heads,
+            "decoder_num_key_value_heads": heads if multi_head else self.num_key_value_heads,
+            "decoder_head_dim": head_dim,
+            "decoder_intermediate_size": self.intermediate_size,
+            "decoder_layer_types": self.decoder_layer_types or repeated(self.layer_types or [], layers),
+            "decoder_start_token_id": self.pad_token_id if self.bos_token_id is None else self.bos_token_id,
+        }
+        for name, value in derived.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+
+    @property
+    def decoder_view(self) -> "DecoderView":
+        """This configuration as the decoder sees it: plain names are the decoder's."""
+        return DecoderView(self)
+
+    @property
+    def decoder_embedding_size(self) -> int | None:
+        return self.decoder_hidden_size if self.embedding_size == self.hidden_size else self.embedding_size
+
+    def validate_sides(self) -> None:
+        check_stack(self.decoder_view, "decoder_")
+        for name in ("rope_layers", "moe_layers"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is not available for the encoder-decoder architecture; leave it None.")
+        if self.tie_encoder_decoder_embeddings and self.decoder_vocab_size != self.vocab_size:
+            raise ValueError(
+                f"Tied tables need one vocabulary, got vocab_size {self.vocab_size} and decoder_vocab_size "
+                f"{self.decoder_vocab_size}; set tie_encoder_decoder_embeddings=False."
+            )
+        if self.decoder_hidden_size != self.hidden_size and (
+            self.tie_encoder_decoder_embeddings or self.embedding_size != self.hidden_size
+        ):
+            raise ValueError(
+                f"decoder_hidden_size ({self.decoder_hidden_size}) differs from hidden_size ({self.hidden_size}): "
+                "set tie_encoder_decoder_embeddings=False and leave embedding_size None."
+            )

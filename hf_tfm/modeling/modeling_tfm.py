@@ -1,0 +1,148 @@
+"""TfmPreTrainedModel: what every model of the family supports, refuses, records, initialises and saves."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.models.auto import modeling_auto
+from transformers.utils.output_capturing import OutputRecorder
+
+from .attention import Attention, SelfAttention
+from .block import TfmBlock
+from .configuration_tfm import TfmConfig
+from .feed_forward import TfmExperts, TfmRouter
+from .normalization import PerHeadNorm
+from .position import POSITIONS, BiasPosition
+
+# what the host records where it is asked to, and from which module's output
+RECORDED: dict[str, Any] = {
+    "hidden_states": TfmBlock,
+    "attentions": OutputRecorder(SelfAttention, index=1),
+    "router_logits": OutputRecorder(TfmRouter, index=0),
+}
+
+# What a configuration may ask of the attention kernel, and the implementations known to carry it.
+POSITION_BIAS_CARRIERS = ("eager", "sdpa", "flex_attention")
+SOFTCAP_CARRIERS = ("eager", "flex_attention", "flash_attention_2", "flash_attention_3")
+SINK_CARRIERS = ("eager", "flex_attention", "kernels-community/vllm-flash-attn3")
+
+
+class TfmPreTrainedModel(PreTrainedModel):
+    """Base of all models of the family."""
+
+    config: TfmConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["TfmBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = RECORDED
+    # every Auto class of the architecture, written into each checkpoint whatever head was saved
+    _auto_map: dict[str, str] = {}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        std = getattr(module, "init_std", self.config.initializer_range)
+        if isinstance(module, nn.Linear | TfmRouter):
+            init.normal_(module.weight, mean=0.0, std=std)
+        elif isinstance(module, TfmExperts):
+            parts = std if isinstance(std, dict) else {"gate_up_proj": std, "down_proj": std}
+            for name, part_std in parts.items():
+                init.normal_(getattr(module, name), mean=0.0, std=part_std)
+        elif isinstance(module, PerHeadNorm):
+            init.ones_(module.weight)
+        elif isinstance(module, Attention) and isinstance(module.sinks, nn.Parameter):
+            init.zeros_(module.sinks)
+
+    def _check_and_adjust_attn_implementation(
+        self, attn_implementation: str | None, is_init_check: bool = False, allow_all_kernels: bool = False
+    ) -> str:
+        # Every name passes here, Hub kernels and serving engines included, so no forward needs to check anything.
+        chosen = self.choose_attention(attn_implementation)
+        return super()._check_and_adjust_attn_implementation(chosen, is_init_check, allow_all_kernels)
+
+    def choose_attention(self, requested: str | None) -> str | None:
+        """The requested implementation, or by default one that carries what is configured. Raises ValueError naming
+        the field that the requested one would silently drop."""
+        config = self.config
+        needs = {
+            f'position_type="{config.position_type}", a score bias': (
+                issubclass(POSITIONS[config.position_type], BiasPosition),
+                POSITION_BIAS_CARRIERS,
+            ),
+            f"attn_logit_softcapping={config.attn_logit_softcapping}": (
+                config.attn_logit_softcapping is not None,
+                SOFTCAP_CARRIERS,
+            ),
+            "attention_sinks=True": (config.attention_sinks, SINK_CARRIERS),
+        }
+        for need, carriers in [(need, carriers) for need, (wanted, carriers) in needs.items() if wanted]:
+            if requested is None and "sdpa" not in carriers:
+                requested = "eager"
+            if requested is not None and requested not in carriers:
+                raise ValueError(
+                    f'attn_implementation="{requested}" is not known to carry {need}, and would give wrong numbers. '
+                    f"Load with attn_implementation set to one of: {', '.join(carriers)}."
+                )
+        return requested
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any
+    ) -> None:
+        # Reentrant checkpointing runs blocks without a graph, so the recorded router logits would carry no gradient
+        # and the load-balancing loss would silently train nothing.
+        reentrant = getattr(gradient_checkpointing_func, "keywords", {}).get("use_reentrant", False)
+        if enable and reentrant and self.config.mlp_type == "moe":
+            raise ValueError(
+                "Reentrant checkpointing cuts the load-balancing loss of a mixture of experts off from its routers; "
+                'use gradient_checkpointing_kwargs={"use_reentrant": False}.'
+            )
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        # the host looks for the decorator in the model's own file; ours stands beside the experts
+        return True
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As the host's, with the code of the architecture and all its Auto classes, whatever head is saved. A
+        subclass that was defined elsewhere is saved as itself, with its own file."""
+        ours = type(self).__module__ == self.save_pretrained_home()
+        self.config.auto_map = dict(self._auto_map) if ours else {}
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    def save_pretrained_home(self) -> str:
+        """The module that defines this architecture's heads."""
+        owner = next(cls for cls in type(self).__mro__ if "_auto_map" in cls.__dict__)
+        return owner.__module__
+
+
+def tell_host(model_type: str, heads: dict[str, type[TfmPreTrainedModel]]) -> None:
+    """Enter the heads where the host looks for them: by Auto class for saving, by class name in the tables that
+    Trainer's label smoothing and the model cards read. `heads`: Auto class -> head."""
+    for auto_class, head in heads.items():
+        head.register_for_auto_class(auto_class)
+        table = getattr(modeling_auto, NAME_TABLES[auto_class])
+        table.setdefault(model_type, head.__name__)
+
+
+NAME_TABLES = {
+    "AutoModel": "MODEL_MAPPING_NAMES",
+    "AutoModelForPreTraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "AutoModelForMultipleChoice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
+    "AutoModelForTextEncoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
+}

@@ -1,0 +1,176 @@
+"""The causal decoder: trunk and heads.
+
+Legend: B batch, T tokens, S tokens seen, C hidden size, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from transformers import GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_tfm import TfmDecoderConfig
+from .depth import single_stack
+from .heads import LanguageHead, Pooler
+from .loss import make_balance
+from .modeling_tfm import TfmPreTrainedModel, tell_host
+from .packing import refuse_packed_under_mask
+from .stack import Stack, count_positions
+from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
+
+
+class TfmDecoderPreTrainedModel(TfmPreTrainedModel):
+    """What the decoder's trunk and heads share."""
+
+    config: TfmDecoderConfig
+    _auto_map = {
+        "AutoConfig": "configuration_tfm.TfmDecoderConfig",
+        "AutoModel": "modeling_tfm_decoder.TfmDecoderModel",
+        "AutoModelForPreTraining": "modeling_tfm_decoder.TfmDecoderForCausalLM",
+        "AutoModelForCausalLM": "modeling_tfm_decoder.TfmDecoderForCausalLM",
+        "AutoModelForSequenceClassification": "modeling_tfm_decoder.TfmDecoderForSequenceClassification",
+        "AutoModelForTokenClassification": "modeling_tfm_decoder.TfmDecoderForTokenClassification",
+        "AutoModelForQuestionAnswering": "modeling_tfm_decoder.TfmDecoderForQuestionAnswering",
+    }
+
+
+class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
+    """Hidden states (B, T, C) of tokens that see themselves and what came before.
+
+    `attention_mask`: (B, S) with 1 for real tokens, or a ready mask per layer type. `position_ids` (B, T): by default
+    they count from the row's first real token; ids that start again inside a row (packed documents, no mask) keep
+    documents apart."""
+
+    def __init__(self, config: TfmDecoderConfig) -> None:
+        super().__init__(config)
+        self.build_stack(config, is_causal=True, deepnorm=single_stack(config.num_hidden_layers))
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        token_type_ids: None = None,
+        **kwargs: Any,
+    ) -> MoeModelOutputWithPast:
+        if token_type_ids is not None:
+            raise ValueError("Decoders have no token types; leave token_type_ids out.")
+        embeds = self.look_up(input_ids, inputs_embeds)
+        if past_key_values is None:
+            refuse_packed_under_mask(position_ids, attention_mask)
+        position_ids = count_positions(embeds, attention_mask, position_ids, past_key_values)
+        masks = self.masks(embeds, attention_mask, past_key_values, position_ids=position_ids)
+        # made after the masks: a cache, even an empty one, would make the host overlook packed rows
+        cache = DynamicCache(config=self.config) if use_cache and past_key_values is None else past_key_values
+        hidden_states = self.run(
+            embeds, position_ids, masks, seen=past_key_values, past_key_values=cache, use_cache=use_cache, **kwargs
+        )
+        return MoeModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=cache)
+
+
+class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationMixin):
+    """Next-token logits (B, T, V). With `labels` (B, T), equal to the input ids and -100 where nothing is scored, the
+    loss in nats per scored token; the shift happens inside."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _pp_plan: Any = {"lm_head": (["hidden_states"], ["logits"])}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    def __init__(self, config: TfmDecoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmDecoderModel(config)
+        self.build_language_head(config)
+        self.balance = make_balance(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> MoeCausalLMOutputWithPast:
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **{**kwargs, **self.balance.request(labels)},
+        )
+        logits = self.predict(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        loss = scored = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+            scored = labels[..., 1:]  # the shift leaves the first label out
+        items = kwargs.get("num_items_in_batch")
+        loss, balance = self.balance(loss, outputs.router_logits, attention_mask, scored, items)
+        return MoeCausalLMOutputWithPast(
+            loss=loss,
+            aux_loss=balance,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_logits=outputs.router_logits,
+        )
+
+
+class TfmDecoderForSequenceClassification(SequenceClassification, TfmDecoderPreTrainedModel):
+    def __init__(self, config: TfmDecoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmDecoderModel(config)
+        self.pooler = Pooler(config)
+        self.build_head(config)
+        self.post_init()
+
+    def pooled(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        return self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
+
+
+class TfmDecoderForTokenClassification(TokenClassification, TfmDecoderPreTrainedModel):
+    def __init__(self, config: TfmDecoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmDecoderModel(config)
+        self.build_head(config)
+        self.post_init()
+
+
+class TfmDecoderForQuestionAnswering(QuestionAnswering, TfmDecoderPreTrainedModel):
+    def __init__(self, config: TfmDecoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmDecoderModel(config)
+        self.build_head(config)
+        self.post_init()
+
+
+TfmDecoderConfig.register_for_auto_class()
+tell_host(
+    "tfm_decoder",
+    {
+        "AutoModel": TfmDecoderModel,
+        "AutoModelForPreTraining": TfmDecoderForCausalLM,
+        "AutoModelForCausalLM": TfmDecoderForCausalLM,
+        "AutoModelForSequenceClassification": TfmDecoderForSequenceClassification,
+        "AutoModelForTokenClassification": TfmDecoderForTokenClassification,
+        "AutoModelForQuestionAnswering": TfmDecoderForQuestionAnswering,
+    },
+)

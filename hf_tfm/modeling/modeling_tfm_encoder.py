@@ -1,0 +1,254 @@
+"""The bidirectional encoder: trunk and heads.
+
+Legend: B batch, T tokens, c choices, C hidden size, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, MultipleChoiceModelOutput
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_tfm import TfmEncoderConfig
+from .depth import single_stack
+from .heads import LanguageHead, NoPooler, Pooler
+from .loss import make_balance, single_label_loss
+from .modeling_tfm import TfmPreTrainedModel, tell_host
+from .packing import document_mask, refuse_packed_under_mask
+from .stack import Stack, count_positions
+from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
+
+
+@dataclass
+class TfmEncoderOutput(BaseModelOutputWithPooling):
+    """The host's output with the router logits (B x T, experts) of each layer that has experts."""
+
+    router_logits: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class TfmMaskedLMOutput(MaskedLMOutput):
+    """The host's output with the experts' balance and router logits."""
+
+    aux_loss: torch.Tensor | None = None
+    router_logits: tuple[torch.Tensor, ...] | None = None
+
+
+class TfmEncoderPreTrainedModel(TfmPreTrainedModel):
+    """What the encoder's trunk and heads share."""
+
+    config: TfmEncoderConfig
+    _auto_map = {
+        "AutoConfig": "configuration_tfm.TfmEncoderConfig",
+        "AutoModel": "modeling_tfm_encoder.TfmEncoderModel",
+        "AutoModelForTextEncoding": "modeling_tfm_encoder.TfmEncoderModel",
+        "AutoModelForPreTraining": "modeling_tfm_encoder.TfmEncoderForMaskedLM",
+        "AutoModelForMaskedLM": "modeling_tfm_encoder.TfmEncoderForMaskedLM",
+        "AutoModelForSequenceClassification": "modeling_tfm_encoder.TfmEncoderForSequenceClassification",
+        "AutoModelForTokenClassification": "modeling_tfm_encoder.TfmEncoderForTokenClassification",
+        "AutoModelForQuestionAnswering": "modeling_tfm_encoder.TfmEncoderForQuestionAnswering",
+        "AutoModelForMultipleChoice": "modeling_tfm_encoder.TfmEncoderForMultipleChoice",
+    }
+
+
+class NoTokenTypes(nn.Module):
+    """A model without a token-type table refuses token types."""
+
+    def forward(self, embeds: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
+        if token_type_ids is not None:
+            raise ValueError(
+                "This model has no token types (type_vocab_size=0); leave token_type_ids out: "
+                "tokenizer(..., return_token_type_ids=False)."
+            )
+        return embeds
+
+
+class TokenTypes(nn.Module):
+    """A learned vector per token type, added to the word; type 0 where none is given.   Devlin et al. 2019."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.type_vocab_size, config.embedding_size)
+
+    def forward(self, embeds: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
+        return embeds + (self.embedding.weight[0] if token_type_ids is None else self.embedding(token_type_ids))
+
+
+class TfmEncoderModel(Stack, TfmEncoderPreTrainedModel):
+    """Hidden states (B, T, C) of tokens that all see each other.
+
+    `attention_mask`: (B, T) with 1 for real tokens. `position_ids` (B, T): by default
+    they count from the row's first real token; ids that start again inside a row (packed documents, no mask) keep
+    documents apart."""
+
+    def __init__(self, config: TfmEncoderConfig, add_pooling_layer: bool | None = None) -> None:
+        super().__init__(config)
+        self.build_stack(config, is_causal=False, deepnorm=single_stack(config.num_hidden_layers))
+        self.token_types = TokenTypes(config) if config.type_vocab_size else NoTokenTypes()
+        pools = config.add_pooling_layer if add_pooling_layer is None else add_pooling_layer
+        self.pooler = Pooler(config) if pools else NoPooler()
+        self.post_init()
+
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TfmEncoderOutput:
+        embeds = self.token_types(self.look_up(input_ids, inputs_embeds), token_type_ids)
+        refuse_packed_under_mask(position_ids, attention_mask)
+        apart = document_mask(position_ids, attention_mask)
+        masks = self.masks(embeds, attention_mask, None, and_mask_function=apart)
+        position_ids = count_positions(embeds, attention_mask, position_ids, None)
+        hidden_states = self.run(embeds, position_ids, masks, **kwargs)
+        pooled = self.pooler(hidden_states, input_ids, attention_mask)
+        return TfmEncoderOutput(last_hidden_state=hidden_states, pooler_output=pooled)
+
+
+class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
+    """Logits (B, T, V) of the word at each place. `labels` (B, T): the true word where masked, -100 elsewhere."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    def __init__(self, config: TfmEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmEncoderModel(config, add_pooling_layer=False)
+        self.build_language_head(config)
+        self.balance = make_balance(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TfmMaskedLMOutput:
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **{**kwargs, **self.balance.request(labels)},
+        )
+        logits = self.predict(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        items = kwargs.get("num_items_in_batch")
+        loss, balance = self.balance(loss, outputs.router_logits, attention_mask, labels, items)
+        return TfmMaskedLMOutput(
+            loss=loss,
+            aux_loss=balance,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_logits=outputs.router_logits,
+        )
+
+
+class TfmEncoderForSequenceClassification(SequenceClassification, TfmEncoderPreTrainedModel):
+    def __init__(self, config: TfmEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmEncoderModel(config, add_pooling_layer=True)
+        self.build_head(config)
+        self.post_init()
+
+    def pooled(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        return outputs.pooler_output
+
+
+class TfmEncoderForTokenClassification(TokenClassification, TfmEncoderPreTrainedModel):
+    def __init__(self, config: TfmEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmEncoderModel(config, add_pooling_layer=False)
+        self.build_head(config)
+        self.post_init()
+
+
+class TfmEncoderForQuestionAnswering(QuestionAnswering, TfmEncoderPreTrainedModel):
+    def __init__(self, config: TfmEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmEncoderModel(config, add_pooling_layer=False)
+        self.build_head(config)
+        self.post_init()
+
+
+def flat_choices(choices: torch.Tensor | None) -> torch.Tensor | None:
+    """(B, c, T, ...) to (B c, T, ...); nothing stays nothing."""
+    return None if choices is None else choices.flatten(0, 1)
+
+
+def count_choices(input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> int:
+    for given in (input_ids, inputs_embeds):
+        if given is not None:
+            return given.shape[1]
+    raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+
+
+class TfmEncoderForMultipleChoice(TfmEncoderPreTrainedModel):
+    """Logits (B, c), one per choice; every input is (B, c, T) and `labels` (B,) names the right choice."""
+
+    def __init__(self, config: TfmEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmEncoderModel(config, add_pooling_layer=True)
+        self.dropout = nn.Dropout(config.classifier_dropout or 0.0)
+        self.classifier = nn.Linear(config.hidden_size, 1, bias=config.classifier_bias)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> MultipleChoiceModelOutput:
+        choices = count_choices(input_ids, inputs_embeds)
+        outputs = self.model(
+            input_ids=flat_choices(input_ids),
+            attention_mask=flat_choices(attention_mask),
+            token_type_ids=flat_choices(token_type_ids),
+            position_ids=flat_choices(position_ids),
+            inputs_embeds=flat_choices(inputs_embeds),
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(outputs.pooler_output)).view(-1, choices)
+        loss = None if labels is None else single_label_loss(logits, labels, num_items_in_batch)
+        return MultipleChoiceModelOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+TfmEncoderConfig.register_for_auto_class()
+tell_host(
+    "tfm_encoder",
+    {
+        "AutoModelForTextEncoding": TfmEncoderModel,
+        "AutoModel": TfmEncoderModel,
+        "AutoModelForPreTraining": TfmEncoderForMaskedLM,
+        "AutoModelForMaskedLM": TfmEncoderForMaskedLM,
+        "AutoModelForSequenceClassification": TfmEncoderForSequenceClassification,
+        "AutoModelForTokenClassification": TfmEncoderForTokenClassification,
+        "AutoModelForQuestionAnswering": TfmEncoderForQuestionAnswering,
+        "AutoModelForMultipleChoice": TfmEncoderForMultipleChoice,
+    },
+)

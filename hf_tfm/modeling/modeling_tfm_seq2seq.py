@@ -1,0 +1,294 @@
+"""The encoder-decoder's heads.
+
+Legend: B batch, S source tokens, T target tokens, C hidden size, V vocabulary, n labels.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationMixin
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
+from transformers.masking_utils import create_masks_for_generate
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    Seq2SeqMoEOutput,
+    Seq2SeqQuestionAnsweringModelOutput,
+    Seq2SeqSequenceClassifierOutput,
+)
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_tfm import TfmSeq2SeqConfig
+from .heads import LanguageHead, Pooler
+from .loss import CLASSIFICATION_LOSSES, make_balance
+from .modeling_tfm import tell_host
+from .seq2seq_trunks import TfmSeq2SeqEncoder, TfmSeq2SeqModel, TfmSeq2SeqPreTrainedModel
+from .shift import make_shift
+from .tasks import TokenTask
+
+
+class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
+    """The encoder alone (AutoModelForTextEncoding), loading the same keys."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.encoder = TfmSeq2SeqEncoder(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.encoder.embed_tokens
+
+    def set_input_embeddings(self, value: Any) -> None:
+        self.encoder.embed_tokens = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        return self.encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+
+
+class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel, GenerationMixin):
+    """Logits (B, T, V) of the next target token. `labels` (B, T) become decoder inputs by the configured shift where
+    none are given; -100 is not scored; the loss is in nats per scored token."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = TfmSeq2SeqModel(config)
+        self.build_language_head(config.decoder_view)
+        self.balance = make_balance(config)
+        self.shift = make_shift(config)
+        # labels are shifted into the decoder's inputs: the host's loss for this class name would shift again
+        self.loss_type = "ForMaskedLM"
+        self.post_init()
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        # each tie acts alone: Marian ties the head without the tables, T5 v1.1 the tables without the head
+        tied = {f"model.{k}": f"model.{v}" for k, v in self.model.get_expanded_tied_weights_keys().items()}
+        table = "model.decoder.embed_tokens.weight"
+        return {**tied, "lm_head.weight": tied.get(table, table)} if self.config.tie_word_embeddings else tied
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """Decoder inputs (B, T) for labels (B, T), for collators."""
+        return self.shift(labels)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> Seq2SeqMoEOutput:
+        if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self.shift(labels)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            decoder_position_ids=decoder_position_ids,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **{**kwargs, **self.balance.request(labels)},
+        )
+        logits = self.predict(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        items = kwargs.get("num_items_in_batch")
+        loss, source = self.balance(loss, outputs.encoder_router_logits, attention_mask, labels, items)
+        loss, target = self.balance(loss, outputs.decoder_router_logits, decoder_attention_mask, labels, items)
+        return Seq2SeqMoEOutput(
+            loss=loss,
+            logits=logits,
+            encoder_aux_loss=source,
+            decoder_aux_loss=target,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions,
+            decoder_router_logits=outputs.decoder_router_logits,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions,
+            encoder_router_logits=outputs.encoder_router_logits,
+        )
+
+    def create_masks_for_generate(self, config: Any, **kwargs: Any) -> Any:
+        # the host would read the encoder's layer types
+        return create_masks_for_generate(config=config.decoder_view, **kwargs)
+
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        # a private step of the host: there is no public one between making the cache and using it
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        cache = model_kwargs.get("past_key_values")
+        # the host gives the memory's side the decoder's windows, which would forget the beginning of the source
+        if isinstance(cache, EncoderDecoderCache) and not any(cache.is_updated.values()):
+            side = cache.cross_attention_cache
+            if isinstance(side, StaticCache):
+                full = self.config.get_text_config(decoder=True)
+                full.layer_types, full.sliding_window = ["full_attention"] * full.num_hidden_layers, None
+                length = model_kwargs["encoder_outputs"][0].shape[1]
+                cache.cross_attention_cache = StaticCache(config=full, max_cache_len=length)
+            elif isinstance(side, DynamicCache) and not side.offloading:
+                cache.cross_attention_cache = DynamicCache()
+
+
+class TfmSeq2SeqForSequenceClassification(TfmSeq2SeqPreTrainedModel):
+    """Logits (B, n) of the decoder's pooled token; decoder ids are the shifted source where none are given (BART)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = TfmSeq2SeqModel(config)
+        self.shift = make_shift(config)
+        self.pooler = Pooler(config.decoder_view)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqSequenceClassifierOutput:
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self.shift(source_ids(input_ids))
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            **kwargs,
+        )
+        pooled = self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
+        logits = self.classifier(self.dropout(pooled))
+        loss = None
+        if labels is not None:
+            loss = CLASSIFICATION_LOSSES[self.config.problem_type](logits, labels, num_items_in_batch)
+        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **seen_inside(outputs))
+
+
+class TfmSeq2SeqForQuestionAnswering(TokenTask, TfmSeq2SeqPreTrainedModel):
+    """Logits (B, T) of the answer's first and last token, from the decoder run on the shifted source (BART)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = TfmSeq2SeqModel(config)
+        self.shift = make_shift(config)
+        self.build_token_head(config.decoder_view)
+        self.qa_outputs = nn.Linear(config.decoder_hidden_size, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqQuestionAnsweringModelOutput:
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self.shift(source_ids(input_ids))
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            **kwargs,
+        )
+        start, end = self.qa_outputs(self.transform(outputs.last_hidden_state)).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(start, end, start_positions, end_positions, **kwargs)
+        return Seq2SeqQuestionAnsweringModelOutput(
+            loss=loss, start_logits=start, end_logits=end, **seen_inside(outputs)
+        )
+
+
+def source_ids(input_ids: torch.Tensor | None) -> torch.Tensor:
+    """The source, which stands in for the target. Raises ValueError where there are only vectors of it."""
+    if input_ids is None:
+        raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
+    return input_ids
+
+
+def seen_inside(outputs: Any) -> dict[str, Any]:
+    """What the trunks recorded, under the names of the heads' outputs."""
+    names = (
+        "past_key_values",
+        "decoder_hidden_states",
+        "decoder_attentions",
+        "cross_attentions",
+        "encoder_last_hidden_state",
+        "encoder_hidden_states",
+        "encoder_attentions",
+    )
+    return {name: outputs.get(name) for name in names}
+
+
+TfmSeq2SeqConfig.register_for_auto_class()
+tell_host(
+    "tfm_seq2seq",
+    {
+        "AutoModelForTextEncoding": TfmSeq2SeqEncoderModel,
+        "AutoModel": TfmSeq2SeqModel,
+        "AutoModelForPreTraining": TfmSeq2SeqForConditionalGeneration,
+        "AutoModelForSeq2SeqLM": TfmSeq2SeqForConditionalGeneration,
+        "AutoModelForSequenceClassification": TfmSeq2SeqForSequenceClassification,
+        "AutoModelForQuestionAnswering": TfmSeq2SeqForQuestionAnswering,
+    },
+)
