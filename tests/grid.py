@@ -1,0 +1,149 @@
+"""The grid of configurations under test, drawn from the floor's registries: a new word is in it by itself.
+
+`pairwise` picks rows so that every pair of words from two axes occurs in at least one of them.
+"""
+
+from collections.abc import Callable
+from itertools import combinations, product
+from typing import Any
+
+import torch
+
+import hf_tfm
+from hf_tfm.modeling.block import WIRINGS
+from hf_tfm.modeling.feed_forward import FEED_FORWARDS
+from hf_tfm.modeling.normalization import NORMS, QK_NORMS
+from hf_tfm.modeling.position import POSITIONS
+
+SIZES = {
+    "vocab_size": 53,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+FIRST_WORD = 3  # ids below are special tokens
+
+AXES: dict[str, dict[str, dict[str, Any]]] = {
+    "position": {word: {"position_type": word} for word in POSITIONS},
+    "wiring": {word: {"residual_type": word} for word in WIRINGS},
+    "norm": {word: {"norm_type": word} for word in NORMS},
+    "feed_forward": {word: {"mlp_type": word} for word in FEED_FORWARDS},
+    "heads": {f"kv{n}": {"num_key_value_heads": n} for n in (4, 2, 1)},
+    "qk_norm": {word: {"qk_norm": word} for word in QK_NORMS},
+    "window": {
+        "full": {},
+        "sliding": {"sliding_window": 4},
+        "mixed": {
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    },
+    "scores": {
+        "plain": {},
+        "softcap": {"attn_logit_softcapping": 2.0},
+        "sinks": {"attention_sinks": True},
+        "scaled": {"attention_scale": 0.5},
+    },
+    "words": {
+        "plain": {},
+        "biases": {"qkv_bias": True, "out_bias": True, "lm_head_bias": True, "head_dim": 12},
+        "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
+        "norm_after": {"embedding_norm": "after_positions", "lm_head_type": "transform"},
+        "factorised": {"embedding_size": 16, "first_layer_norm": False},
+        "untied": {"tie_word_embeddings": False, "final_logit_softcapping": 5.0, "residual_scale": 0.5},
+    },
+}
+
+
+def pairwise(axes: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    """Rows {axis: word} such that every two words of different axes meet. Greedy; about as many rows as the product
+    of the two longest axes."""
+    names = list(axes)
+    open_pairs = {frozenset([(a, x), (b, y)]) for a, b in combinations(names, 2) for x, y in product(axes[a], axes[b])}
+    rows = []
+    while open_pairs:
+        row = dict(sorted(min(open_pairs, key=sorted)))
+        for name in names:
+            if name not in row:
+                chosen = list(row.items())
+                row[name] = max(
+                    axes[name],
+                    key=lambda word: sum(frozenset([(name, word), other]) in open_pairs for other in chosen),
+                )
+        open_pairs -= {frozenset(pair) for pair in combinations(row.items(), 2)}
+        rows.append({name: row[name] for name in names})
+    return rows
+
+
+def whole(axes: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    """Every combination of position, wiring, norm, feed-forward and window; the other axes take turns."""
+    leading = ("position", "wiring", "norm", "feed_forward", "window")
+    turning = [name for name in axes if name not in leading]
+    rows = []
+    for i, words in enumerate(product(*(axes[name] for name in leading))):
+        row = dict(zip(leading, words, strict=True))
+        row |= {name: list(axes[name])[i % len(axes[name])] for name in turning}
+        rows.append(row)
+    return rows
+
+
+def words_of(row: dict[str, str]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for axis, word in row.items():
+        merged |= AXES[axis][word]
+    return merged
+
+
+def name_of(row: dict[str, str]) -> str:
+    return "-".join(word for axis, word in row.items() if list(AXES[axis])[0] != word) or "plain"
+
+
+TRUNKS: dict[str, Any] = {
+    "encoder": (hf_tfm.TfmEncoderConfig, hf_tfm.TfmEncoderForMaskedLM),
+    "decoder": (hf_tfm.TfmDecoderConfig, hf_tfm.TfmDecoderForCausalLM),
+    "seq2seq": (hf_tfm.TfmSeq2SeqConfig, hf_tfm.TfmSeq2SeqForConditionalGeneration),
+}
+
+
+def make(architecture: str, head: Any = None, seed: int = 0, **words: Any) -> Any:
+    """A tiny model of the architecture's language head (or `head`) in eval mode, every weight random and large
+    enough that a mistake shows."""
+    config_class, model_class = TRUNKS[architecture]
+    torch.manual_seed(seed)
+    model = (head or model_class)(config_class(**{**SIZES, **words})).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    return model
+
+
+def ids(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Random word ids, no special tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(FIRST_WORD, SIZES["vocab_size"], shape, generator=generator)
+
+
+def assert_same(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 2e-5, what: str = "values") -> None:
+    """Fails with the largest difference and where it is."""
+    assert found.shape == wanted.shape, f"{what}: shape {tuple(found.shape)}, expected {tuple(wanted.shape)}"
+    difference = (found.double() - wanted.double()).abs()
+    largest = difference.max().item()
+    where = tuple(int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
+    limit = tolerance * max(1.0, wanted.abs().max().item())
+    assert largest <= limit, f"{what} differ by {largest:.2e} (limit {limit:.2e}) at {where}"
+
+
+Logits = Callable[..., torch.Tensor]
+
+
+def logits_of(model: Any, input_ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """Logits of a language head for `input_ids`; an encoder-decoder gets a fixed target of six tokens."""
+    if model.config.is_encoder_decoder:
+        inputs.setdefault("decoder_input_ids", ids(1, 6, seed=9).expand(input_ids.shape[0], -1))
+    with torch.no_grad():
+        return model(input_ids=input_ids, **inputs).logits

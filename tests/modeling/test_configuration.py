@@ -1,0 +1,191 @@
+"""The design space: what is refused, what is derived, and the guard on the list of fields."""
+
+import json
+from dataclasses import fields
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
+
+import hf_tfm
+from hf_tfm.modeling.configuration_tfm import VERSION
+from hf_tfm.modeling.recipes import RECIPES
+
+CONFIGS = {
+    "tfm_encoder": hf_tfm.TfmEncoderConfig,
+    "tfm_decoder": hf_tfm.TfmDecoderConfig,
+    "tfm_seq2seq": hf_tfm.TfmSeq2SeqConfig,
+}
+EVERY = pytest.mark.parametrize("config_class", CONFIGS.values(), ids=CONFIGS)
+
+# A field that changes after a release breaks people's checkpoints: growing these lists is a decision, recorded in
+# CHANGELOG.md with the published family that needs the field.
+SHARED_FIELDS = """
+activation_dropout attention_dropout attention_scale attention_sinks attn_logit_softcapping bos_token_id
+classifier_act classifier_bias classifier_dense classifier_dropout classifier_norm depth_scaling embedding_dropout
+embedding_norm embedding_scale embedding_size eos_token_id final_logit_softcapping first_layer_norm head_dense_bias
+head_dim hf_tfm_version hidden_act hidden_dropout hidden_size initializer_range intermediate_size layer_types
+lm_head_act lm_head_bias lm_head_type logit_scale max_position_embeddings mlp_bias mlp_type moe_intermediate_size
+moe_layers norm_bias norm_eps norm_topk_prob norm_type num_attention_heads num_experts num_experts_per_tok
+num_hidden_layers num_key_value_heads origin out_bias output_router_logits pad_token_id pooling position_offset
+position_type qk_norm qkv_bias relative_attention_max_distance relative_attention_num_buckets residual_scale
+residual_type rope_layers rope_parameters router_aux_loss_coef shared_expert_intermediate_size sinusoid_type
+sliding_window tie_word_embeddings vocab_size
+""".split()
+OWN_FIELDS = {
+    "tfm_encoder": ["add_pooling_layer", "type_vocab_size"],
+    "tfm_decoder": ["use_cache"],
+    "tfm_seq2seq": """
+        decoder_attention_heads decoder_head_dim decoder_hidden_size decoder_intermediate_size decoder_layer_types
+        decoder_layers decoder_num_key_value_heads decoder_shift decoder_start_token_id decoder_vocab_size
+        tie_encoder_decoder_embeddings use_cache
+    """.split(),
+}
+
+
+@EVERY
+def test_the_fields_are_these_and_no_others(config_class):
+    host = {field.name for field in fields(PreTrainedConfig)}
+    ours = {field.name for field in fields(config_class)} - host
+    assert sorted(ours) == sorted([*SHARED_FIELDS, *OWN_FIELDS[config_class.model_type]])
+
+
+@EVERY
+def test_a_misspelt_field_is_refused_by_name(config_class):
+    with pytest.raises(ValueError, match=r"no field 'hiden_size'.*hidden_size"):
+        config_class(hiden_size=64)
+
+
+@EVERY
+def test_generation_settings_are_sent_where_they_belong(config_class):
+    with pytest.raises(ValueError, match=r"'num_beams'.*generation_config"):
+        config_class(num_beams=4)
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"position_type": "rotery"}, "position_type"),
+        ({"hidden_size": "64"}, "hidden_size"),
+        ({"hidden_act": "sillu"}, "hidden_act"),
+        ({"hidden_dropout": 1.5}, "hidden_dropout"),
+        ({"hidden_size": 65}, r"hidden_size \(65\) must be a multiple of .* heads \(8\)"),
+        ({"num_key_value_heads": 3}, r"num_key_value_heads \(3\) must divide num_attention_heads \(8\): 1, 2, 4, 8"),
+        ({"layer_types": ["full_attention"]}, "layer_types has 1 entries for 6 layers"),
+        ({"layer_types": ["chunked_attention"] * 6}, "chunked_attention"),
+        ({"layer_types": ["sliding_attention"] * 6}, "sliding_window"),
+        ({"sliding_window": 0}, "sliding_window of at least 1"),
+        ({"position_type": "alibi", "rope_parameters": {"rope_theta": 1e4}}, "rope_parameters is set"),
+        ({"position_type": "alibi", "rope_theta": 5e5}, "rope_parameters is set"),
+        ({"rope_parameters": {"sliding_attention": {"rope_theta": 1e4}}}, "not for \\['full_attention'\\]"),
+        ({"rope_parameters": {"rope_type": "spiral"}}, "rope_type is 'spiral'.*allowed are"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.05, "rope_theta": 1e4}}, "gives 3 entries"),
+        ({"position_type": "alibi", "rope_layers": [True] * 6}, "rope_layers is set"),
+        ({"position_type": "alibi", "position_offset": 2}, "position_offset"),
+        ({"shared_expert_intermediate_size": 64}, "shared_expert_intermediate_size needs"),
+        ({"mlp_type": "moe", "activation_dropout": 0.1}, "inner dropout"),
+        ({"mlp_type": "moe", "num_experts": 2, "num_experts_per_tok": 3}, r"num_experts_per_tok \(3\)"),
+        ({"mlp_type": "moe", "mlp_bias": True}, "neither biases"),
+        ({"moe_layers": [True] * 6}, "moe_layers needs"),
+        ({"output_router_logits": True}, "output_router_logits needs"),
+        ({"depth_scaling": "deepnorm"}, 'residual_type="post"'),
+        ({"position_offset": -1}, "position_offset"),
+        ({"position_type": "sinusoidal", "embedding_size": 33}, "even embedding_size"),
+    ],
+)
+def test_an_impossible_value_is_refused_naming_field_and_value(config_class, words, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=f"(?s){message}"):
+        config_class(**words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"decoder_num_key_value_heads": 5}, "decoder_num_key_value_heads"),
+        ({"decoder_layer_types": ["full_attention"]}, "decoder_layer_types has 1 entries for 6 layers"),
+        ({"num_key_value_heads": 2, "decoder_attention_heads": 1}, "decoder_num_key_value_heads"),
+        (
+            {"sliding_window": 4, "layer_types": ["full_attention"] * 5 + ["sliding_attention"], "decoder_layers": 2},
+            "give decoder_layer_types",
+        ),
+        ({"decoder_vocab_size": 7}, "tie_encoder_decoder_embeddings=False"),
+        ({"decoder_hidden_size": 256}, "tie_encoder_decoder_embeddings=False"),
+        ({"rope_layers": [True] * 6}, "rope_layers is not available"),
+        ({"decoder_attention_heads": 3, "position_type": "rotary"}, "decoder_head_dim"),
+        ({"moe_layers": [True] * 6, "mlp_type": "moe"}, "moe_layers is not available"),
+    ],
+)
+def test_an_impossible_decoder_side_is_refused(words, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=f"(?s){message}"):
+        hf_tfm.TfmSeq2SeqConfig(**words)
+
+
+@EVERY
+def test_a_file_with_an_unknown_key_is_refused_naming_its_version(config_class, tmp_path):
+    config_class().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    content = json.loads(file.read_text()) | {"warp_drive": True, "hf_tfm_version": "9.9"}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"'warp_drive'.*hf_tfm 9\.9, read by {VERSION}"):
+        AutoConfig.from_pretrained(tmp_path)
+
+
+@EVERY
+def test_a_saved_configuration_loads_equal_and_carries_its_version(config_class, tmp_path):
+    config = config_class(num_hidden_layers=2, sliding_window=3, num_labels=4, origin="somewhere")
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is config_class
+    assert loaded.to_diff_dict() == config.to_diff_dict()
+    assert json.loads((tmp_path / "config.json").read_text())["hf_tfm_version"] == VERSION
+
+
+@EVERY
+def test_a_field_given_while_loading_takes_part_in_construction(config_class, tmp_path):
+    config_class(num_hidden_layers=2).save_pretrained(tmp_path)
+    with pytest.raises(StrictDataclassError, match="layer_types has 2 entries for 3 layers"):
+        config_class.from_pretrained(tmp_path, num_hidden_layers=3)
+    assert config_class.from_pretrained(tmp_path, hidden_dropout=0.25).hidden_dropout == 0.25
+
+
+@EVERY
+def test_old_rotary_keys_fold_into_rope_parameters(config_class):
+    config = config_class(rope_theta=5e5, rope_scaling={"rope_type": "linear", "factor": 2.0})
+    assert config.rope_parameters == {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
+
+
+@EVERY
+def test_sizes_derive_from_each_other(config_class):
+    config = config_class(hidden_size=96, num_attention_heads=6, num_key_value_heads=2, sliding_window=7)
+    assert (config.head_dim, config.intermediate_size) == (16, 256)
+    assert config_class(mlp_type="plain", hidden_size=96).intermediate_size == 384
+    assert set(config.layer_types) == {"sliding_attention"}
+
+
+def test_the_decoder_side_defaults_to_the_encoder_and_is_what_the_host_sees():
+    config = hf_tfm.TfmSeq2SeqConfig(hidden_size=64, num_hidden_layers=2, decoder_layers=4, decoder_attention_heads=2)
+    view, host = config.decoder_view, config.get_text_config(decoder=True)
+    for name in ("num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "layer_types"):
+        assert getattr(view, name) == getattr(host, name), name
+    assert (view.num_hidden_layers, view.num_attention_heads, view.head_dim) == (4, 2, 32)
+    config._attn_implementation = "eager"
+    assert view._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_for_its_architectures_and_overrides_win(name):
+    for architecture in RECIPES[name][0]:
+        config = CONFIGS[architecture].recipe(name, hidden_size=64, num_hidden_layers=3, norm_eps=1e-3)
+        assert (config.hidden_size, config.num_hidden_layers, config.norm_eps) == (64, 3, 1e-3)
+        assert len(config.layer_types) == 3
+
+
+def test_a_recipe_of_another_architecture_is_refused_with_those_available():
+    with pytest.raises(ValueError, match=r'No recipe "bert" for tfm_decoder; available: .*llama'):
+        hf_tfm.TfmDecoderConfig.recipe("bert")
+
+
+def test_per_layer_configuration_is_refused():
+    with pytest.raises(ValueError, match=r"no field 'per_layer_config'.*layer_types"):
+        hf_tfm.TfmDecoderConfig(per_layer_config={0: {"num_key_value_heads": 1}})

@@ -1,0 +1,183 @@
+"""Losses: accumulated micro-batches equal the large batch, for every head; the experts' balance and its share."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import Trainer, TrainingArguments
+
+import hf_tfm
+from hf_tfm.modeling.loss import guessed_loss, multi_label_loss, regression_loss, single_label_loss
+from tests.grid import SIZES, assert_same, ids, make
+
+ROWS, LENGTH = 6, 7
+
+
+def some(labels, keep):
+    """Labels with -100 except in the first `keep[i]` places of row i: uneven counts."""
+    labels = labels.clone()
+    for row, kept in enumerate(keep):
+        labels[row, kept:] = -100
+    return labels
+
+
+UNEVEN = [7, 2, 5, 1, 4, 3]
+CASES = {
+    "causal_lm": ("decoder", hf_tfm.TfmDecoderForCausalLM, {}, lambda x: some(x, UNEVEN)),
+    "masked_lm": ("encoder", hf_tfm.TfmEncoderForMaskedLM, {}, lambda x: some(x, UNEVEN)),
+    "seq2seq_lm": ("seq2seq", hf_tfm.TfmSeq2SeqForConditionalGeneration, {}, lambda x: some(x, UNEVEN)),
+}
+for _architecture, _prefix in (("encoder", "TfmEncoder"), ("decoder", "TfmDecoder"), ("seq2seq", "TfmSeq2Seq")):
+    _head = getattr(hf_tfm, f"{_prefix}ForSequenceClassification")
+    CASES |= {
+        f"{_architecture}_single_label": (_architecture, _head, {"num_labels": 3}, lambda x: x[:, 0] % 3),
+        f"{_architecture}_regression": (_architecture, _head, {"num_labels": 1}, lambda x: x[:, 0] / 50),
+        f"{_architecture}_regressions": (
+            _architecture,
+            _head,
+            {"num_labels": 2, "problem_type": "regression"},
+            lambda x: x[:, :2] / 50,
+        ),
+        f"{_architecture}_multi_label": (_architecture, _head, {"num_labels": 3}, lambda x: (x[:, :3] % 2).float()),
+    }
+    if _architecture != "seq2seq":
+        _head = getattr(hf_tfm, f"{_prefix}ForTokenClassification")
+        CASES[f"{_architecture}_tokens"] = (_architecture, _head, {"num_labels": 3}, lambda x: some(x % 3, UNEVEN))
+CASES["multiple_choice"] = ("encoder", hf_tfm.TfmEncoderForMultipleChoice, {}, lambda x: x[:, 0, 0] % 2)
+
+
+def batch_of(case):
+    architecture, head, words, label = CASES[case]
+    inputs = ids(ROWS, 2, LENGTH) if case == "multiple_choice" else ids(ROWS, LENGTH)
+    return make(architecture, head, **words), {"input_ids": inputs, "labels": label(inputs)}
+
+
+def gradients_of(model):
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_accumulated_micro_batches_equal_the_large_batch(case):
+    model, batch = batch_of(case)
+    loss = model(**batch).loss
+    loss.backward()
+    wanted = gradients_of(model)
+    shifted = case == "causal_lm"
+    counted = batch["labels"][..., 1:] if shifted else batch["labels"]
+    items = counted.ne(-100).sum()
+    total = torch.zeros(())
+    for rows in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        part = model(**{k: v[rows] for k, v in batch.items()}, num_items_in_batch=items).loss
+        part.backward()
+        total += part.detach()
+    assert_same(total, loss.detach(), 1e-5, "loss")
+    found = gradients_of(model)
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        assert_same(found[name], gradient, 1e-5, f"gradient of {name}")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "prefix"), [("encoder", "TfmEncoder"), ("decoder", "TfmDecoder"), ("seq2seq", "TfmSeq2Seq")]
+)
+def test_question_answering_accumulates_over_equal_micro_batches(architecture, prefix):
+    model = make(architecture, getattr(hf_tfm, f"{prefix}ForQuestionAnswering"))
+    batch = {
+        "input_ids": ids(ROWS, LENGTH),
+        "start_positions": torch.tensor([0, 2, 1, 4, 3, 5]),
+        "end_positions": torch.tensor([3, 2, 4, 6, 5, 6]),
+    }
+    loss = model(**batch).loss
+    parts = [model(**{k: v[rows] for k, v in batch.items()}).loss for rows in (slice(0, 3), slice(3, 6))]
+    assert_same(torch.stack(parts).mean(), loss, 1e-6, "loss")
+
+
+def test_the_causal_loss_scores_the_next_token():
+    model, tokens = make("decoder"), ids(2, LENGTH)
+    output = model(input_ids=tokens, labels=tokens)
+    wanted = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    assert_same(output.loss, wanted, 1e-6)
+
+
+def test_the_seq2seq_loss_scores_the_labels_as_they_are():
+    model, tokens, labels = make("seq2seq"), ids(2, LENGTH), ids(2, 5, seed=3)
+    output = model(input_ids=tokens, labels=labels)
+    assert_same(output.loss, F.cross_entropy(output.logits.flatten(0, 1), labels.flatten()), 1e-6)
+    assert model.prepare_decoder_input_ids_from_labels(labels).tolist() == [
+        [SIZES["bos_token_id"], *row[:-1]] for row in labels.tolist()
+    ]
+
+
+def test_given_shifted_labels_are_used_as_they_are():
+    model, tokens = make("decoder"), ids(2, LENGTH)
+    shifted = F.pad(tokens[:, 1:], (0, 1), value=-100)
+    found = model(input_ids=tokens, labels=tokens, shift_labels=shifted).loss
+    assert_same(found, model(input_ids=tokens, labels=tokens).loss, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "wanted"),
+    [
+        (1, torch.tensor([0.5, 1.0]), regression_loss),
+        (1, torch.tensor([1, 0]), regression_loss),
+        (3, torch.tensor([2, 0]), single_label_loss),
+        (3, torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]), multi_label_loss),
+    ],
+)
+def test_the_kind_of_label_is_told_from_the_labels(outputs, labels, wanted):
+    logits = torch.randn(2, outputs)
+    assert torch.equal(guessed_loss(logits, labels), wanted(logits, labels))
+
+
+def test_the_problem_type_is_read_and_never_written():
+    model = make("encoder", hf_tfm.TfmEncoderForSequenceClassification, num_labels=3)
+    model(input_ids=ids(2, 5), labels=torch.tensor([0, 2]))
+    assert model.config.problem_type is None
+    model.config.problem_type = "multi_label_classification"
+    with pytest.raises((ValueError, RuntimeError)):
+        model(input_ids=ids(2, 5), labels=torch.tensor([0, 2]))
+
+
+def test_ignored_labels_carry_no_weight():
+    logits, labels = torch.randn(3, 4), torch.tensor([1, -100, 2])
+    assert_same(single_label_loss(logits, labels), F.cross_entropy(logits[[0, 2]], labels[[0, 2]]), 1e-6)
+
+
+def balance_by_hand(logits, experts, top_k):
+    probabilities = torch.cat([layer.softmax(-1) for layer in logits])
+    chosen = F.one_hot(probabilities.topk(top_k, dim=-1).indices, experts).sum(1).float()
+    return experts * (chosen.mean(0) * probabilities.mean(0)).sum()
+
+
+@pytest.mark.parametrize("architecture", ["encoder", "decoder"])
+def test_the_experts_balance_follows_its_formula_and_enters_the_loss(architecture):
+    words = {"mlp_type": "moe", "num_experts": 4, "router_aux_loss_coef": 0.5}
+    model, tokens = make(architecture, **words), ids(2, LENGTH)
+    output = model(input_ids=tokens, labels=tokens)
+    assert len(output.router_logits) == SIZES["num_hidden_layers"]
+    assert_same(output.aux_loss, balance_by_hand(output.router_logits, 4, 2), 1e-5, "balance")
+    model.balance.coefficient = 0.0
+    assert_same(output.loss, model(input_ids=tokens, labels=tokens).loss + 0.5 * output.aux_loss, 1e-6, "loss")
+    assert "router_logits" not in model(input_ids=tokens), "recorded although nobody asked"
+    assert "router_logits" in model(input_ids=tokens, output_router_logits=True)
+
+
+def test_micro_batches_share_the_balance_by_their_labels():
+    model, tokens = make("decoder", mlp_type="moe"), ids(2, LENGTH)
+    scored = tokens[:, 1:].numel()
+    alone = model(input_ids=tokens, labels=tokens)
+    whole = model(input_ids=tokens, labels=tokens, num_items_in_batch=scored)
+    third = model(input_ids=tokens, labels=tokens, num_items_in_batch=3 * scored)
+    assert_same(whole.loss, alone.loss, 1e-6, "loss of the only micro-batch")
+    assert_same(3 * third.loss, alone.loss, 1e-6, "three times the loss of one of three")
+
+
+def test_label_smoothing_in_the_trainer_shifts_causal_labels(tmp_path):
+    model, tokens = make("decoder"), ids(2, LENGTH)
+    arguments = TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to="none")
+    trainer = Trainer(model, arguments)
+    with torch.no_grad():
+        found = trainer.compute_loss(model, {"input_ids": tokens, "labels": tokens})
+        logits = model(input_ids=tokens).logits[:, :-1].flatten(0, 1)
+    assert_same(found, F.cross_entropy(logits, tokens[:, 1:].flatten(), label_smoothing=0.1), 1e-5)
