@@ -100,7 +100,7 @@ def words_of(row: dict[str, str]) -> dict[str, Any]:
 
 
 def name_of(row: dict[str, str]) -> str:
-    return "-".join(word for axis, word in row.items() if list(AXES[axis])[0] != word) or "plain"
+    return "-".join(word for axis, word in row.items() if next(iter(AXES[axis])) != word) or "plain"
 
 
 TRUNKS: dict[str, Any] = {

@@ -34,7 +34,8 @@ HOST_KEYS = frozenset(
     {
         "model_type", "auto_map", "name_or_path", "_name_or_path", "_commit_hash", "torch_dtype", "num_labels",
         "attn_implementation", "experts_implementation", "output_attentions", "quantization_config",
-        "rope_theta", "rope_scaling", "partial_rotary_factor", "tie_last_hidden_states",
+        "rope_theta", "rope_scaling", "partial_rotary_factor", "tie_last_hidden_states", "use_cache",
+        "custom_pipelines", "fusion_config", "configuration_files",
     }
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto import modeling_auto
 from transformers.utils.output_capturing import OutputRecorder
 
@@ -46,6 +47,12 @@ class TfmPreTrainedModel(PreTrainedModel):
     _can_record_outputs = RECORDED
     # every Auto class of the architecture, written into each checkpoint whatever head was saved
     _auto_map: dict[str, str] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # a derived head is a head: Trainer looks names up, and would not shift the labels of one that it does not find
+        if cls._auto_class is not None:
+            getattr(modeling_auto, NAME_TABLES[cls._auto_class]).setdefault(cls.__name__, cls.__name__)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -115,14 +122,34 @@ class TfmPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As the host's, with the code of the architecture and all its Auto classes, whatever head is saved. A
         subclass that was defined elsewhere is saved as itself, with its own file."""
-        ours = type(self).__module__ == self.save_pretrained_home()
-        self.config.auto_map = dict(self._auto_map) if ours else {}
+        kind = type(self)
+        head = next(cls for cls in kind.__mro__ if not cls.__module__.startswith("torch."))
+        # FSDP2 makes a class on the fly, and the host would save the file that made it
+        kind.__module__, kind.__name__ = head.__module__, head.__name__
+        # siblings of this file, wherever it has travelled
+        ours = head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
+        self.config.auto_map = dict(self._auto_map) if ours and self.is_remote_code() else {}
         super().save_pretrained(save_directory, *args, **kwargs)
 
-    def save_pretrained_home(self) -> str:
-        """The module that defines this architecture's heads."""
-        owner = next(cls for cls in type(self).__mro__ if "_auto_map" in cls.__dict__)
-        return owner.__module__
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the host's. An Auto class takes the registered class, whatever class wrote the checkpoint: a subclass
+        that was defined elsewhere is opened as itself here, or refused with a ValueError."""
+        config = kwargs.get("config")
+        writer = (getattr(config, "architectures", None) or [cls.__name__])[0]
+        ours = {reference.split(".")[1] for reference in cls._auto_map.values()}
+        # only Auto classes pass adapter_kwargs
+        if "adapter_kwargs" not in kwargs or writer in {cls.__name__, *ours}:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        code = (getattr(config, "auto_map", None) or {}).get(cls._auto_class)
+        if code is None or not kwargs.get("trust_remote_code"):
+            way = "trust_remote_code=True" if code else f"{writer}.from_pretrained"
+            raise ValueError(
+                f"{pretrained_model_name_or_path} was written by {writer}, a class from elsewhere: open it with {way}, "
+                f"or its weights alone with {cls.__name__}.from_pretrained."
+            )
+        own = get_class_from_dynamic_module(code, pretrained_model_name_or_path, **kwargs)
+        return own.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
 def tell_host(model_type: str, heads: dict[str, type[TfmPreTrainedModel]]) -> None:

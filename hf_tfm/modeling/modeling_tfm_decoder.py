@@ -91,6 +91,7 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         super().__init__(config)
         self.model = TfmDecoderModel(config)
         self.build_language_head(config)
+        self.loss_type = "ForCausalLM"
         self.balance = make_balance(config)
         self.post_init()
 

@@ -123,6 +123,7 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
         super().__init__(config)
         self.model = TfmEncoderModel(config, add_pooling_layer=False)
         self.build_language_head(config)
+        self.loss_type = "ForMaskedLM"
         self.balance = make_balance(config)
         self.post_init()
 

@@ -1,6 +1,6 @@
-"""The encoder-decoder's heads.
+"""The encoder-decoder: the model that joins its trunks, and the heads.
 
-Legend: B batch, S source tokens, T target tokens, C hidden size, V vocabulary, n labels.
+Legend: B batch, S source tokens, T target tokens, C hidden size, V vocabulary.
 """
 
 from typing import Any
@@ -12,20 +12,91 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCa
 from transformers.masking_utils import create_masks_for_generate
 from transformers.modeling_outputs import (
     BaseModelOutput,
+    MoEModelOutput,
+    Seq2SeqMoEModelOutput,
     Seq2SeqMoEOutput,
-    Seq2SeqQuestionAnsweringModelOutput,
-    Seq2SeqSequenceClassifierOutput,
 )
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_tfm import TfmSeq2SeqConfig
-from .heads import LanguageHead, Pooler
-from .loss import CLASSIFICATION_LOSSES, make_balance
+from .heads import LanguageHead
+from .loss import make_balance
 from .modeling_tfm import tell_host
-from .seq2seq_trunks import TfmSeq2SeqEncoder, TfmSeq2SeqModel, TfmSeq2SeqPreTrainedModel
+from .seq2seq_trunks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
 from .shift import make_shift
-from .tasks import TokenTask
+from .shifted_tasks import ShiftedSourceClassification, ShiftedSourceQuestionAnswering
+
+
+class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
+    """Encoder and decoder joined: hidden states (B, T, C) of the decoder for given decoder ids."""
+
+    _tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.encoder = TfmSeq2SeqEncoder(config)
+        self.decoder = TfmSeq2SeqDecoder(config)
+        self.post_init()
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        return dict(self._tied_weights_keys) if self.config.tie_encoder_decoder_embeddings else {}
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.encoder.embed_tokens
+
+    def set_input_embeddings(self, value: Any) -> None:
+        self.encoder.embed_tokens = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqMoEModelOutput:
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                inputs_embeds=inputs_embeds,
+                **kwargs,
+            )
+        elif not isinstance(encoder_outputs, BaseModelOutput | MoEModelOutput):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
+        outputs = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            position_ids=decoder_position_ids,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return Seq2SeqMoEModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.hidden_states,
+            decoder_attentions=outputs.attentions,
+            decoder_router_logits=outputs.get("router_logits"),
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+            encoder_router_logits=encoder_outputs.get("router_logits"),
+        )
 
 
 class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
@@ -167,117 +238,20 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
                 cache.cross_attention_cache = DynamicCache()
 
 
-class TfmSeq2SeqForSequenceClassification(TfmSeq2SeqPreTrainedModel):
-    """Logits (B, n) of the decoder's pooled token; decoder ids are the shifted source where none are given (BART)."""
-
+class TfmSeq2SeqForSequenceClassification(ShiftedSourceClassification, TfmSeq2SeqPreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = TfmSeq2SeqModel(config)
-        self.shift = make_shift(config)
-        self.pooler = Pooler(config.decoder_view)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.build_head(config)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.Tensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: Any = None,
-        inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
-        **kwargs: Any,
-    ) -> Seq2SeqSequenceClassifierOutput:
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.shift(source_ids(input_ids))
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            **kwargs,
-        )
-        pooled = self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
-        logits = self.classifier(self.dropout(pooled))
-        loss = None
-        if labels is not None:
-            loss = CLASSIFICATION_LOSSES[self.config.problem_type](logits, labels, num_items_in_batch)
-        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **seen_inside(outputs))
 
-
-class TfmSeq2SeqForQuestionAnswering(TokenTask, TfmSeq2SeqPreTrainedModel):
-    """Logits (B, T) of the answer's first and last token, from the decoder run on the shifted source (BART)."""
-
+class TfmSeq2SeqForQuestionAnswering(ShiftedSourceQuestionAnswering, TfmSeq2SeqPreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = TfmSeq2SeqModel(config)
-        self.shift = make_shift(config)
-        self.build_token_head(config.decoder_view)
-        self.qa_outputs = nn.Linear(config.decoder_hidden_size, 2)
+        self.build_head(config)
         self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.Tensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: Any = None,
-        inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
-        start_positions: torch.Tensor | None = None,
-        end_positions: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> Seq2SeqQuestionAnsweringModelOutput:
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.shift(source_ids(input_ids))
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            **kwargs,
-        )
-        start, end = self.qa_outputs(self.transform(outputs.last_hidden_state)).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = self.loss_function(start, end, start_positions, end_positions, **kwargs)
-        return Seq2SeqQuestionAnsweringModelOutput(
-            loss=loss, start_logits=start, end_logits=end, **seen_inside(outputs)
-        )
-
-
-def source_ids(input_ids: torch.Tensor | None) -> torch.Tensor:
-    """The source, which stands in for the target. Raises ValueError where there are only vectors of it."""
-    if input_ids is None:
-        raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
-    return input_ids
-
-
-def seen_inside(outputs: Any) -> dict[str, Any]:
-    """What the trunks recorded, under the names of the heads' outputs."""
-    names = (
-        "past_key_values",
-        "decoder_hidden_states",
-        "decoder_attentions",
-        "cross_attentions",
-        "encoder_last_hidden_state",
-        "encoder_hidden_states",
-        "encoder_attentions",
-    )
-    return {name: outputs.get(name) for name in names}
 
 
 TfmSeq2SeqConfig.register_for_auto_class()

@@ -1,4 +1,4 @@
-"""The two trunks of the encoder-decoder and the model that joins them.
+"""The two trunks of the encoder-decoder.
 
 Legend: B batch, S source tokens, T target tokens, C hidden size.
 """
@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import (
-    BaseModelOutput,
     MoEModelOutput,
     MoEModelOutputWithPastAndCrossAttentions,
-    Seq2SeqMoEModelOutput,
 )
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention import CrossAttention, own_cache
@@ -47,12 +45,12 @@ class TfmSeq2SeqPreTrainedModel(TfmPreTrainedModel):
                 f"Source ({config.vocab_size}) and target vocabulary ({config.decoder_vocab_size}) differ; "
                 "resize_token_embeddings cannot tell which one is meant."
             )
-        trunk = self.base_model
-        if isinstance(trunk, TfmSeq2SeqModel) and not config.tie_encoder_decoder_embeddings:
+        trunk: Any = self.base_model
+        if hasattr(trunk, "decoder") and not config.tie_encoder_decoder_embeddings:
             trunk.decoder._resize_token_embeddings(new_num_tokens, *args, **kwargs)
         table = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         config.decoder_vocab_size = config.vocab_size
-        if isinstance(trunk, TfmSeq2SeqModel):
+        if hasattr(trunk, "decoder"):
             trunk.decoder.embed_tokens.num_embeddings = config.vocab_size
         return table
 
@@ -139,74 +137,3 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
             **kwargs,
         )
         return MoEModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states, past_key_values=cache)
-
-
-class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
-    """Encoder and decoder joined: hidden states (B, T, C) of the decoder for given decoder ids."""
-
-    _tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.encoder = TfmSeq2SeqEncoder(config)
-        self.decoder = TfmSeq2SeqDecoder(config)
-        self.post_init()
-
-    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        return dict(self._tied_weights_keys) if self.config.tie_encoder_decoder_embeddings else {}
-
-    def get_input_embeddings(self) -> torch.nn.Module:
-        return self.encoder.embed_tokens
-
-    def set_input_embeddings(self, value: Any) -> None:
-        self.encoder.embed_tokens = value
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        decoder_input_ids: torch.Tensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
-        encoder_outputs: Any = None,
-        past_key_values: EncoderDecoderCache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
-        use_cache: bool | None = None,
-        **kwargs: Any,
-    ) -> Seq2SeqMoEModelOutput:
-        if encoder_outputs is None:
-            encoder_outputs = self.encoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                inputs_embeds=inputs_embeds,
-                **kwargs,
-            )
-        elif not isinstance(encoder_outputs, BaseModelOutput | MoEModelOutput):
-            encoder_outputs = BaseModelOutput(*encoder_outputs)
-        outputs = self.decoder(
-            input_ids=decoder_input_ids,
-            attention_mask=decoder_attention_mask,
-            position_ids=decoder_position_ids,
-            encoder_hidden_states=encoder_outputs.last_hidden_state,
-            encoder_attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            inputs_embeds=decoder_inputs_embeds,
-            use_cache=use_cache,
-            **kwargs,
-        )
-        return Seq2SeqMoEModelOutput(
-            last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
-            decoder_hidden_states=outputs.hidden_states,
-            decoder_attentions=outputs.attentions,
-            decoder_router_logits=outputs.get("router_logits"),
-            cross_attentions=outputs.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-            encoder_hidden_states=encoder_outputs.hidden_states,
-            encoder_attentions=encoder_outputs.attentions,
-            encoder_router_logits=encoder_outputs.get("router_logits"),
-        )

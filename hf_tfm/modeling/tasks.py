@@ -80,6 +80,7 @@ class TokenClassification(TokenTask):
     """Logits (B, T, n), one class per token; `labels` (B, T), -100 where nothing is scored."""
 
     def build_head(self, config: Any) -> None:
+        self.loss_type = "ForTokenClassification"
         self.build_token_head(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
@@ -115,6 +116,7 @@ class QuestionAnswering(TokenTask):
     is a mean over the micro-batch: accumulated steps equal the large batch where micro-batches are equally large."""
 
     def build_head(self, config: Any) -> None:
+        self.loss_type = "ForQuestionAnswering"
         self.build_token_head(config)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
 

@@ -47,12 +47,12 @@ ALLOWED = {
         "decoder_input_ids is None",
         "decoder_inputs_embeds is None",
     },
-    "TfmSeq2SeqForSequenceClassification.forward": {
+    "ShiftedSourceClassification.forward": {
         "labels is not None",
         "decoder_input_ids is None",
         "decoder_inputs_embeds is None",
     },
-    "TfmSeq2SeqForQuestionAnswering.forward": {
+    "ShiftedSourceQuestionAnswering.forward": {
         "start_positions is not None",
         "end_positions is not None",
         "decoder_input_ids is None",

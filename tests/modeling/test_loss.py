@@ -8,6 +8,7 @@ from transformers import Trainer, TrainingArguments
 import hf_tfm
 from hf_tfm.modeling.loss import guessed_loss, multi_label_loss, regression_loss, single_label_loss
 from tests.grid import SIZES, assert_same, ids, make
+from tests.modeling.travel import HEADS, head_inputs, make_head
 
 ROWS, LENGTH = 6, 7
 
@@ -181,3 +182,14 @@ def test_label_smoothing_in_the_trainer_shifts_causal_labels(tmp_path):
         found = trainer.compute_loss(model, {"input_ids": tokens, "labels": tokens})
         logits = model(input_ids=tokens).logits[:, :-1].flatten(0, 1)
     assert_same(found, F.cross_entropy(logits, tokens[:, 1:].flatten(), label_smoothing=0.1), 1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_loss_of_a_derived_class_does_not_depend_on_its_name(name):
+    # the host chooses the loss by the class's name, and takes the shifting causal one for names that it cannot read
+    model = make_head(name).eval()
+    derived = type("Derived", (type(model),), {})(model.config).eval()
+    derived.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        wanted, found = (some(**head_inputs(model)).get("loss") for some in (model, derived))
+    assert wanted is None or torch.equal(wanted, found), f"{found} instead of {wanted}: set loss_type in the head"

@@ -1,0 +1,127 @@
+"""Heads of the encoder-decoder that need no target: the decoder reads the shifted source.
+
+Mixins; the architecture's file names the trunk. Legend: B batch, T tokens, n labels.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import Seq2SeqQuestionAnsweringModelOutput, Seq2SeqSequenceClassifierOutput
+from transformers.utils.generic import can_return_tuple
+
+from .heads import Pooler
+from .loss import CLASSIFICATION_LOSSES
+from .shift import make_shift
+from .tasks import TokenTask
+
+
+class ShiftedSourceClassification:
+    """Logits (B, n) of the decoder's pooled token; decoder ids are the shifted source where none are given (BART)."""
+
+    config: Any
+    model: Any
+
+    def build_head(self, config: Any) -> None:
+        self.shift = make_shift(config)
+        self.pooler = Pooler(config.decoder_view)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqSequenceClassifierOutput:
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self.shift(source_ids(input_ids))
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            **kwargs,
+        )
+        pooled = self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
+        logits = self.classifier(self.dropout(pooled))
+        loss = None
+        if labels is not None:
+            loss = CLASSIFICATION_LOSSES[self.config.problem_type](logits, labels, num_items_in_batch)
+        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **seen_inside(outputs))
+
+
+class ShiftedSourceQuestionAnswering(TokenTask):
+    """Logits (B, T) of the answer's first and last token, from the decoder run on the shifted source (BART)."""
+
+    def build_head(self, config: Any) -> None:
+        self.shift = make_shift(config)
+        self.build_token_head(config.decoder_view)
+        self.loss_type = "ForQuestionAnswering"
+        self.qa_outputs = nn.Linear(config.decoder_hidden_size, 2)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqQuestionAnsweringModelOutput:
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self.shift(source_ids(input_ids))
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            **kwargs,
+        )
+        start, end = self.qa_outputs(self.transform(outputs.last_hidden_state)).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = self.loss_function(start, end, start_positions, end_positions, **kwargs)
+        return Seq2SeqQuestionAnsweringModelOutput(
+            loss=loss, start_logits=start, end_logits=end, **seen_inside(outputs)
+        )
+
+
+def source_ids(input_ids: torch.Tensor | None) -> torch.Tensor:
+    """The source, which stands in for the target. Raises ValueError where there are only vectors of it."""
+    if input_ids is None:
+        raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
+    return input_ids
+
+
+def seen_inside(outputs: Any) -> dict[str, Any]:
+    """What the trunks recorded, under the names of the heads' outputs."""
+    names = (
+        "past_key_values",
+        "decoder_hidden_states",
+        "decoder_attentions",
+        "cross_attentions",
+        "encoder_last_hidden_state",
+        "encoder_hidden_states",
+        "encoder_attentions",
+    )
+    return {name: outputs.get(name) for name in names}

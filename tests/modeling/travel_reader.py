@@ -1,0 +1,189 @@
+"""A reader of checkpoints in a process of its own: does the errands of a JSON file and prints the results as JSON.
+
+`python travel_reader.py errands.json`. With `"package": "hidden"` the process is one without hf_tfm. Each of several
+travellers is a process of its own too, which has imported the host and no more. Each result is a dictionary; an errand
+that failed has the one key "error", the traceback.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+SPEC: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+
+
+class NotInstalled:
+    """An import hook for which hf_tfm does not exist, wherever it may lie on the path."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name.partition(".")[0] == "hf_tfm":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+if SPEC["package"] == "hidden":
+    sys.meta_path.insert(0, NotInstalled())
+    try:
+        import hf_tfm
+    except ModuleNotFoundError:
+        pass
+    else:
+        raise AssertionError(f"hf_tfm should be hidden, but was imported from {hf_tfm.__file__}")
+
+import torch  # noqa: E402  after the hook
+import transformers  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def import_package() -> dict[str, str]:
+    """Import hf_tfm, as a user's program would."""
+    import hf_tfm
+
+    return {"file": str(hf_tfm.__file__)}
+
+
+def difference(found: torch.Tensor, wanted: torch.Tensor) -> str | None:
+    """None if both are the same bit for bit, otherwise what differs most and where."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return f"{found.dtype}{tuple(found.shape)} instead of {wanted.dtype}{tuple(wanted.shape)}"
+    if torch.equal(found, wanted):
+        return None
+    gap = (found.double() - wanted.double()).abs()
+    where = tuple(int(i) for i in torch.unravel_index(gap.argmax(), gap.shape))
+    return f"largest difference {gap.max().item():.3e} at {where}"
+
+
+def differences(model: Any, expected: str, part: str) -> dict[str, str]:
+    """Output name -> how it differs from what the writer noted for this part of the model."""
+    noted = torch.load(expected, weights_only=True)[part]
+    with torch.no_grad():
+        outputs = model.eval()(**noted["inputs"])
+    gaps = {}
+    for name, wanted in noted["outputs"].items():
+        found = outputs.get(name)
+        gap = "missing" if found is None else difference(found, wanted)
+        if gap is not None:
+            gaps[name] = gap
+    return gaps
+
+
+def describe(thing: Any) -> dict[str, str]:
+    return {"class": type(thing).__name__, "module": type(thing).__module__}
+
+
+def open_config(folder: str) -> dict[str, Any]:
+    """By AutoConfig."""
+    return describe(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True))
+
+
+def open_model(
+    folder: str,
+    auto_class: str,
+    expected: str | None = None,
+    part: str = "head",
+    inside: bool = False,
+    save_to: str | None = None,
+) -> dict[str, Any]:
+    """By an Auto class; from inside the folder as "." if asked to. Saved again to `save_to` if given."""
+    home = os.getcwd()
+    if inside:
+        os.chdir(folder)
+    try:
+        model = getattr(transformers, auto_class).from_pretrained("." if inside else folder, trust_remote_code=True)
+    finally:
+        os.chdir(home)
+    result: dict[str, Any] = describe(model)
+    result["differences"] = differences(model, expected, part) if expected else {}
+    result["tables"] = [
+        name
+        for name, table in vars(modeling_auto).items()
+        if name.endswith("_MAPPING_NAMES") and has_name(table, model)
+    ]
+    if save_to:
+        model.save_pretrained(save_to)
+    return result
+
+
+def has_name(table: Any, model: Any) -> bool:
+    return isinstance(table, dict) and type(model).__name__ in table.values()
+
+
+def smoothed_step(folder: str, auto_class: str, batch: str, output_dir: str) -> dict[str, float]:
+    """The loss of one training step of the host's Trainer with label smoothing."""
+    rows = torch.load(batch, weights_only=True)
+    model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+    settings = transformers.TrainingArguments(
+        output_dir=output_dir,
+        max_steps=1,
+        per_device_train_batch_size=len(rows["input_ids"]),
+        label_smoothing_factor=0.1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    examples = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    trainer = transformers.Trainer(model=model, args=settings, train_dataset=examples)
+    return {"loss": trainer.train().training_loss}
+
+
+def save_sharded(folder: str, class_name: str, save_to: str) -> dict[str, str]:
+    """Save a model of the package that FSDP2 has sharded, over this one process."""
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    import hf_tfm
+
+    model = getattr(hf_tfm, class_name).from_pretrained(folder)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        weights = {name: weight.full_tensor() for name, weight in model.state_dict().items()}
+        sharded = describe(model)
+        model.save_pretrained(save_to, state_dict=weights)
+    finally:
+        distributed.destroy_process_group()
+    return sharded
+
+
+def meet(seconds: float = 120.0) -> dict[str, int]:
+    """Wait until every traveller has come this far."""
+    return {"order": barrier.wait(seconds)}
+
+
+ERRANDS = {f.__name__: f for f in (import_package, open_config, open_model, save_sharded, smoothed_step, meet)}
+
+
+def run(errand: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return ERRANDS[errand["do"]](**errand["with"])
+    except Exception:
+        return {"error": traceback.format_exc()}
+
+
+def travel(errands: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [run(errand) for errand in errands]
+
+
+def know_barrier(shared: Any) -> None:
+    global barrier
+    barrier = shared
+
+
+def main() -> None:
+    travellers = SPEC["travellers"]
+    # a fork spares the import of the host; it is safe where no thread has been started
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    meeting = context.Barrier(len(travellers))
+    with context.Pool(len(travellers), know_barrier, (meeting,)) as pool:
+        print("RESULTS " + json.dumps(pool.map(travel, travellers, chunksize=1)))
+
+
+if __name__ == "__main__":
+    main()
