@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import hf_tfm
+from hf_tfm.modeling.position import POSITIONS
 from tests.grid import SIZES, TRUNKS, assert_same, ids, logits_of, make
 
 WIDE = {**SIZES, "vocab_size": 500, "hidden_size": 128, "num_attention_heads": 8, "intermediate_size": 256}
@@ -107,8 +108,10 @@ def test_every_precision_loads_and_runs(architecture, dtype, tmp_path):
     assert all(p.grad.isfinite().all() for p in loaded.parameters())
 
 
-def test_autocast_trains_in_bfloat16():
-    model = make("decoder").train()
+@pytest.mark.parametrize("architecture", TRUNKS)
+@pytest.mark.parametrize("word", POSITIONS)
+def test_autocast_trains_in_bfloat16(architecture, word):
+    model = make(architecture, position_type=word).train()
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(input_ids=ids(2, 7), labels=ids(2, 7)).loss
     loss.backward()
