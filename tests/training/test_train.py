@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# one process for these tests: each would train a model of its own
+pytestmark = pytest.mark.xdist_group("train")
+
 ROOT = Path(__file__).parents[2]
 SMALL_MODEL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SHORT_RUN = {"max_steps": 6, "eval_steps": 3, "logging_steps": 1, "save_steps": 3, "warmup_steps": 1}
