@@ -48,8 +48,8 @@ def main() -> None:
 
     # Checkpoint
     trainer.save_model()
-    trainer.save_state()
     results = trainer.measure_all()
+    trainer.save_state()
 
     # Card
     if trainer.is_world_process_zero():

@@ -16,6 +16,8 @@ from hf_tfm.modeling.recipes import RECIPES
 __all__ = ["DataArguments", "ModelArguments", "TrainSettings", "parse_settings"]
 
 DEFAULT_STEPS = 400
+# Peak rates of AdamW by word of --optimizer: embeddings and norms, its share beside Muon, bear a higher one.
+LEARNING_RATES = {"muon": 0.01, "adamw": 3e-3, "trainer": 5e-5}
 DECODER_RECIPES = ", ".join(name for name, (architectures, _) in RECIPES.items() if "tfm_decoder" in architectures)
 
 
@@ -142,8 +144,13 @@ class TrainSettings(TrainingArguments):
         default="muon",
         metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (all) or trainer (as --optim says)."},
     )
-    learning_rate: float = field(
-        default=1e-2, metadata={"help": "Peak rate of AdamW: about the change of one element in one step."}
+    learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Peak rate of AdamW: about the change of one element in one step; unset: "
+            + ", ".join(f"{rate:g} with --optimizer {word}" for word, rate in LEARNING_RATES.items())
+            + "."
+        },
     )
     muon_learning_rate: float = field(
         default=0.02, metadata={"help": "Peak rate of Muon: spectral norm of a square matrix' change in one step."}
@@ -179,6 +186,8 @@ class TrainSettings(TrainingArguments):
         self.output_dir = self.output_dir or f"runs/{self.task}"
         if self.num_train_epochs > 0 and self.max_steps == DEFAULT_STEPS:
             self.max_steps = -1
+        if self.learning_rate is None:
+            self.learning_rate = LEARNING_RATES[self.optimizer]
         super().__post_init__()
         if not 0 <= self.decay_fraction <= 1:
             raise ValueError(f"--decay_fraction is a share of all steps, from 0 to 1, got {self.decay_fraction}.")

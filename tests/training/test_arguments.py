@@ -21,6 +21,12 @@ def test_epochs_replace_the_default_number_of_steps():
     assert parse_settings(["--num_train_epochs", "2", "--max_steps", "5"])[2].max_steps == 5
 
 
+def test_learning_rate_follows_the_optimizer_unless_given():
+    assert parse_settings([])[2].learning_rate == 0.01
+    assert parse_settings(["--optimizer", "adamw"])[2].learning_rate == 3e-3
+    assert parse_settings(["--optimizer", "adamw", "--learning_rate", "0.5"])[2].learning_rate == 0.5
+
+
 def test_unset_words_are_left_to_the_recipe():
     words = ModelArguments().words()
     assert "hidden_dropout" not in words

@@ -74,24 +74,25 @@ def test_corpus_is_named_with_python_and_fingerprint(run):
     assert fingerprint in (run[0] / "runs/tiny/README.md").read_text()
 
 
-def test_printed_lines_load_and_use_the_model(run):
+# a fresh process, in a folder from which hf_tfm cannot be imported
+AFTERWARDS = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+assert "hf_tfm" not in sys.modules
+autos = AutoModelForCausalLM, AutoTokenizer
+model, tokenizer = (auto.from_pretrained("runs/tiny", trust_remote_code=True) for auto in autos)
+assert model.config.use_cache and model.config.eos_token_id == tokenizer.eos_token_id
+assert tokenizer.decode(tokenizer("Return a").input_ids) == "Return a"
+"""
+
+
+def test_printed_lines_and_auto_classes_load_the_model(run):
     folder, done = run
     lines = done.stdout.split("Load it and use it:")[1].strip().splitlines()
     assert len(lines) == 3
-    # a fresh process, in a folder from which hf_tfm cannot be imported
-    used = python(["-c", "\n".join([*lines, "import sys", 'assert "hf_tfm" not in sys.modules'])], folder)
+    used = python(["-c", "\n".join(lines) + AFTERWARDS], folder)
     assert used.returncode == 0, used.stderr
     assert used.stdout.startswith("Return a")
-
-
-def test_auto_classes_load_the_folder(run):
-    code = (
-        "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; d = 'runs/tiny'\n"
-        "m, t = M.from_pretrained(d, trust_remote_code=True), T.from_pretrained(d, trust_remote_code=True)\n"
-        "print(m.config.use_cache, m.config.eos_token_id == t.eos_token_id, t.decode(t('Return a').input_ids))"
-    )
-    used = python(["-c", code], run[0])
-    assert used.stdout.split("\n")[0] == "True True Return a", used.stderr
 
 
 def test_a_finished_folder_is_refused_with_the_way_out(run):
@@ -120,4 +121,4 @@ def test_help_lists_options_and_defaults(tmp_path):
     for option in ("--recipe", "--train_file", "--optimizer", "--learning_rate", "--gradient_accumulation_steps"):
         assert option in text
     assert "(default: llama)" in text
-    assert "(default: 0.01)" in text
+    assert "0.01 with --optimizer muon" in text
