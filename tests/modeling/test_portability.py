@@ -1,7 +1,6 @@
 """A checkpoint travels with its code: whoever opens it, wherever, with or without the package, gets the same model.
 
-The first readers open what this process wrote and save it again; the second ones open what the first ones saved.
-"""
+The first readers open what this process wrote and save it again; the second ones open what the first ones saved."""
 
 import builtins
 from itertools import cycle
