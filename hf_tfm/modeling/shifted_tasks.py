@@ -3,6 +3,7 @@
 Mixins; the architecture's file names the trunk. Legend: B batch, T tokens, n labels.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,12 +43,10 @@ class ShiftedSourceClassification:
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> Seq2SeqSequenceClassifierOutput:
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.shift(source_ids(input_ids))
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
+            decoder_input_ids=target_ids(self.shift, input_ids, decoder_input_ids, decoder_inputs_embeds),
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
             inputs_embeds=inputs_embeds,
@@ -85,12 +84,10 @@ class ShiftedSourceQuestionAnswering(TokenTask):
         end_positions: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqQuestionAnsweringModelOutput:
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.shift(source_ids(input_ids))
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
+            decoder_input_ids=target_ids(self.shift, input_ids, decoder_input_ids, decoder_inputs_embeds),
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
             inputs_embeds=inputs_embeds,
@@ -106,11 +103,18 @@ class ShiftedSourceQuestionAnswering(TokenTask):
         )
 
 
-def source_ids(input_ids: torch.Tensor | None) -> torch.Tensor:
-    """The source, which stands in for the target. Raises ValueError where there are only vectors of it."""
-    if input_ids is None:
+def target_ids(
+    shift: Callable[[torch.Tensor], torch.Tensor],
+    source: torch.Tensor | None,
+    given: torch.Tensor | None,
+    vectors: torch.Tensor | None,
+) -> torch.Tensor | None:
+    """The given decoder ids, none beside given vectors, else the shifted source. Raises ValueError without any."""
+    if given is not None or vectors is not None:
+        return given
+    if source is None:
         raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
-    return input_ids
+    return shift(source)
 
 
 def seen_inside(outputs: Any) -> dict[str, Any]:
