@@ -45,6 +45,15 @@ class SoftmaxWithSinks(Softmax):
         return super().forward(torch.cat((scores, column), dim=-1), None)[..., :-1]
 
 
+def no_sinks(attention: "Attention") -> None:
+    """Attention without sinks."""
+
+
+def own_sinks(attention: "Attention") -> torch.Tensor:
+    """One learned logit per head (H,)."""
+    return attention.sinks
+
+
 def eager_attention_forward(
     module: "Attention",
     query: torch.Tensor,
@@ -71,6 +80,9 @@ class Attention(nn.Module):
 
     `forward` returns the output (B, T, C) and the weights (B, H, T, S), None where the kernel does not keep them."""
 
+    # there only where configured: the host's paged kernel takes the mere attribute for sinks
+    sinks: nn.Parameter
+
     def __init__(self, config: Any, layer_idx: int, is_causal: bool, source_size: int) -> None:
         super().__init__()
         self.config, self.layer_idx, self.is_causal = config, layer_idx, is_causal
@@ -81,9 +93,10 @@ class Attention(nn.Module):
         self.sliding_window: int | None = None
         self.softcap = config.attn_logit_softcapping
         self.cap = nn.Identity() if self.softcap is None else SoftCap(self.softcap)
-        self.softmax = SoftmaxWithSinks() if config.attention_sinks else Softmax()
-        sinks = nn.Parameter(torch.zeros(config.num_attention_heads)) if config.attention_sinks else None
-        self.register_parameter("sinks", sinks)
+        self.softmax, self.find_sinks = Softmax(), no_sinks
+        if config.attention_sinks:
+            self.softmax, self.find_sinks = SoftmaxWithSinks(), own_sinks
+            self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
 
         width, kv_width = config.num_attention_heads * self.head_dim, config.num_key_value_heads * self.head_dim
         self.q_proj = nn.Linear(config.hidden_size, width, bias=config.qkv_bias)
@@ -124,7 +137,7 @@ class Attention(nn.Module):
             scaling=self.scaling,
             sliding_window=self.sliding_window,
             softcap=self.softcap,
-            s_aux=self.sinks,
+            s_aux=self.find_sinks(self),
             position_bias=position_bias,
             **context,
         )

@@ -5,13 +5,23 @@ and `TfmSeq2SeqConfig` are what users build. A field enters only if a published 
 into the weights, and it is not another word of an existing choice.
 """
 
-from transformers.utils.versions import require_version
+import transformers
+
+MINIMUM_TRANSFORMERS = "5.23"  # major.minor
+
+
+def refuse_older(found: str) -> None:
+    """ImportError, in one line, if `found`, a version of transformers, is older than MINIMUM_TRANSFORMERS."""
+    needed = [int(number) for number in MINIMUM_TRANSFORMERS.split(".")]
+    if [int(number) for number in found.split(".")[:2]] < needed:
+        raise ImportError(
+            f"This model's code needs transformers {MINIMUM_TRANSFORMERS} or newer, and {found} is installed: "
+            "pip install --upgrade transformers"
+        )
+
 
 # Before any other import of the host: an older one would fail on a name that says nothing to the reader.
-MINIMUM_TRANSFORMERS = "5.23.0"
-require_version(
-    f"transformers>={MINIMUM_TRANSFORMERS}", "This model's code needs it: pip install --upgrade transformers"
-)
+refuse_older(transformers.__version__)
 
 from dataclasses import fields
 from typing import Any, Literal
@@ -21,8 +31,9 @@ from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import activation_fn_key, interval, probability
 
+from .plans import PairPlans, PipelinePlans, StackPlans
 from .recipes import recipe_words
-from .sides import LAYER_TYPES, DecoderView, check_rotary, check_stack, repeated, whole_heads
+from .sides import LAYER_TYPES, DecoderView, check_experts, check_rotary, check_stack, repeated, whole_heads
 
 VERSION = "0.1.0"
 
@@ -35,7 +46,7 @@ HOST_KEYS = frozenset(
         "model_type", "auto_map", "name_or_path", "_name_or_path", "_commit_hash", "torch_dtype", "num_labels",
         "attn_implementation", "experts_implementation", "output_attentions", "quantization_config",
         "rope_theta", "rope_scaling", "partial_rotary_factor", "tie_last_hidden_states", "use_cache",
-        "custom_pipelines", "fusion_config", "configuration_files",
+        "custom_pipelines", "fusion_config", "configuration_files", "tokenizer_class",
     }
 )  # fmt: skip
 
@@ -48,6 +59,11 @@ class TfmConfig(PreTrainedConfig):
 
     keys_to_ignore_at_inference = ["past_key_values", "router_logits"]
     _rope_type_labels = LAYER_TYPES
+    # what the host's families and its tools call norm_eps, for whoever reads or sets an attribute
+    attribute_map = dict.fromkeys(
+        ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "batch_norm_eps", "post_norm_eps"),
+        "norm_eps",
+    )
 
     # Sizes
     vocab_size: int = 32000
@@ -218,25 +234,7 @@ class TfmConfig(PreTrainedConfig):
             check_rotary(self)
 
     def validate_experts(self) -> None:
-        wanted = {
-            "moe_layers": self.moe_layers is not None,
-            "output_router_logits": self.output_router_logits,
-            "shared_expert_intermediate_size": self.shared_expert_intermediate_size is not None,
-        }
-        for name in [name for name, given in wanted.items() if given and self.mlp_type != "moe"]:
-            raise ValueError(f'{name} needs mlp_type="moe", got "{self.mlp_type}".')
-        if self.mlp_type != "moe":
-            return
-        if not 1 <= self.num_experts_per_tok <= self.num_experts:
-            raise ValueError(
-                f"num_experts_per_tok ({self.num_experts_per_tok}) must lie between 1 and num_experts "
-                f"({self.num_experts})."
-            )
-        if self.mlp_bias or self.activation_dropout:
-            raise ValueError(
-                'Experts have neither biases nor an inner dropout: with mlp_type="moe" set mlp_bias=False and '
-                "activation_dropout=0."
-            )
+        check_experts(self)
 
     def validate_wiring(self) -> None:
         if self.depth_scaling == "deepnorm" and self.residual_type != "post":
@@ -251,7 +249,7 @@ class TfmConfig(PreTrainedConfig):
 
 
 @strict
-class TfmEncoderConfig(TfmConfig):
+class TfmEncoderConfig(StackPlans, TfmConfig):
     """A bidirectional encoder (BERT's architecture). `add_pooling_layer`: AutoModel's trunk returns pooler_output."""
 
     model_type = "tfm_encoder"
@@ -261,7 +259,7 @@ class TfmEncoderConfig(TfmConfig):
 
 
 @strict
-class TfmDecoderConfig(TfmConfig):
+class TfmDecoderConfig(PipelinePlans, TfmConfig):
     """A causal decoder (GPT's and Llama's architecture)."""
 
     model_type = "tfm_decoder"
@@ -271,7 +269,7 @@ class TfmDecoderConfig(TfmConfig):
 
 
 @strict
-class TfmSeq2SeqConfig(TfmConfig):
+class TfmSeq2SeqConfig(PairPlans, TfmConfig):
     """An encoder-decoder (the original Transformer, T5, BART). Plain names are the encoder's; `decoder_<name>` defaults
     to them. The cross-attention has the decoder's heads and the wiring and biases of its self-attention."""
 
@@ -315,6 +313,12 @@ class TfmSeq2SeqConfig(TfmConfig):
         for name, value in derived.items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # one table has one vocabulary, also where the host changes its size later on
+        if name == "vocab_size" and self.tie_encoder_decoder_embeddings and self.decoder_vocab_size is not None:
+            self.decoder_vocab_size = value
 
     @property
     def decoder_view(self) -> "DecoderView":

@@ -59,9 +59,9 @@ class TfmRouter(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         logits = F.linear(tokens, self.weight)
-        # fp32: bf16 probabilities tie, and ties choose experts at random
+        # fp32, the weights too: bf16 probabilities tie, and ties choose experts at random
         weights, index = F.softmax(logits.float(), dim=-1).topk(self.top_k, dim=-1)
-        return logits, self.scale(weights).to(tokens.dtype), index
+        return logits, self.scale(weights), index
 
 
 @use_experts_implementation

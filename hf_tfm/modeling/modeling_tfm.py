@@ -1,5 +1,6 @@
 """TfmPreTrainedModel: what every model of the family supports, refuses, records, initialises and saves."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto import modeling_auto
+from transformers.utils import logging
 from transformers.utils.output_capturing import OutputRecorder
 
 from .attention import Attention, SelfAttention
@@ -16,7 +18,10 @@ from .block import TfmBlock
 from .configuration_tfm import TfmConfig
 from .feed_forward import TfmExperts, TfmRouter
 from .normalization import PerHeadNorm
+from .parallel import check_splits
 from .position import POSITIONS, BiasPosition
+
+logger = logging.get_logger(__name__)
 
 # what the host records where it is asked to, and from which module's output
 RECORDED: dict[str, Any] = {
@@ -28,7 +33,23 @@ RECORDED: dict[str, Any] = {
 # What a configuration may ask of the attention kernel, and the implementations known to carry it.
 POSITION_BIAS_CARRIERS = ("eager", "sdpa", "flex_attention")
 SOFTCAP_CARRIERS = ("eager", "flex_attention", "flash_attention_2", "flash_attention_3")
-SINK_CARRIERS = ("eager", "flex_attention", "kernels-community/vllm-flash-attn3")
+SINK_CARRIERS = ("eager", "paged|eager", "flex_attention", "kernels-community/vllm-flash-attn3")
+
+
+def special_scores(config: TfmConfig) -> dict[str, tuple[str, ...]]:
+    """What the configuration asks of the attention kernel beyond the ordinary, and who carries it."""
+    needs = {
+        f'position_type="{config.position_type}", a score bias': (
+            issubclass(POSITIONS[config.position_type], BiasPosition),
+            POSITION_BIAS_CARRIERS,
+        ),
+        f"attn_logit_softcapping={config.attn_logit_softcapping}": (
+            config.attn_logit_softcapping is not None,
+            SOFTCAP_CARRIERS,
+        ),
+        "attention_sinks=True": (config.attention_sinks, SINK_CARRIERS),
+    }
+    return {need: carriers for need, (wanted, carriers) in needs.items() if wanted}
 
 
 class TfmPreTrainedModel(PreTrainedModel):
@@ -43,6 +64,7 @@ class TfmPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _supports_context_parallel = False
     _can_compile_fullgraph = True
     _can_record_outputs = RECORDED
     # every Auto class of the architecture, written into each checkpoint whatever head was saved
@@ -66,7 +88,7 @@ class TfmPreTrainedModel(PreTrainedModel):
                 init.normal_(getattr(module, name), mean=0.0, std=part_std)
         elif isinstance(module, PerHeadNorm):
             init.ones_(module.weight)
-        elif isinstance(module, Attention) and isinstance(module.sinks, nn.Parameter):
+        elif isinstance(module, Attention) and hasattr(module, "sinks"):
             init.zeros_(module.sinks)
 
     def _check_and_adjust_attn_implementation(
@@ -79,40 +101,38 @@ class TfmPreTrainedModel(PreTrainedModel):
     def choose_attention(self, requested: str | None) -> str | None:
         """The requested implementation, or by default one that carries what is configured. Raises ValueError naming
         the field that the requested one would silently drop."""
-        config = self.config
-        needs = {
-            f'position_type="{config.position_type}", a score bias': (
-                issubclass(POSITIONS[config.position_type], BiasPosition),
-                POSITION_BIAS_CARRIERS,
-            ),
-            f"attn_logit_softcapping={config.attn_logit_softcapping}": (
-                config.attn_logit_softcapping is not None,
-                SOFTCAP_CARRIERS,
-            ),
-            "attention_sinks=True": (config.attention_sinks, SINK_CARRIERS),
-        }
-        for need, carriers in [(need, carriers) for need, (wanted, carriers) in needs.items() if wanted]:
+        for need, carriers in special_scores(self.config).items():
             if requested is None and "sdpa" not in carriers:
                 requested = "eager"
             if requested is not None and requested not in carriers:
                 raise ValueError(
-                    f'attn_implementation="{requested}" is not known to carry {need}, and would give wrong numbers. '
-                    f"Load with attn_implementation set to one of: {', '.join(carriers)}."
+                    f'Specified `attn_implementation="{requested}"` is not supported: it is not known to carry {need}, '
+                    f"and would give wrong numbers. Load with attn_implementation set to one of: {', '.join(carriers)}."
                 )
         return requested
+
+    @property
+    def supports_context_parallel(self) -> bool:
+        # with the sequence spread over processes the host has full causal attention without mask or bias, no more
+        return super().supports_context_parallel and not special_scores(self.config)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any
     ) -> None:
         # Reentrant checkpointing runs blocks without a graph, so the recorded router logits would carry no gradient
         # and the load-balancing loss would silently train nothing.
-        reentrant = getattr(gradient_checkpointing_func, "keywords", {}).get("use_reentrant", False)
-        if enable and reentrant and self.config.mlp_type == "moe":
-            raise ValueError(
-                "Reentrant checkpointing cuts the load-balancing loss of a mixture of experts off from its routers; "
-                'use gradient_checkpointing_kwargs={"use_reentrant": False}.'
-            )
+        asked = getattr(gradient_checkpointing_func, "keywords", {})
+        if self.config.mlp_type == "moe" and asked.get("use_reentrant", False):
+            logger.warning_once("Experts are checkpointed with use_reentrant=False, so that their balance loss trains.")
+            gradient_checkpointing_func = partial(gradient_checkpointing_func, use_reentrant=False)
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
+
+    @classmethod
+    def maybe_distribute_model(cls, model: Any, distributed_config: Any, mesh_manager: Any) -> Any:
+        """As the host's. Raises ValueError for what it would split wrongly; see `check_splits`."""
+        if mesh_manager is not None:
+            check_splits(model, distributed_config)
+        return super().maybe_distribute_model(model, distributed_config, mesh_manager)
 
     @classmethod
     def _can_set_experts_implementation(cls) -> bool:
@@ -150,6 +170,23 @@ class TfmPreTrainedModel(PreTrainedModel):
             )
         own = get_class_from_dynamic_module(code, pretrained_model_name_or_path, **kwargs)
         return own.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+
+def refuse_lossy_batching(config: Any) -> None:
+    """Raises ValueError naming what continuous batching would drop. The host packs all requests into one row and keeps
+    their keys in pages, where a score bias finds no distances, and reads a window of one token as no window."""
+    dropped = {
+        f'position_type="{config.position_type}", a score bias': issubclass(
+            POSITIONS[config.position_type], BiasPosition
+        ),
+        "sliding_window=1": config.sliding_window == 1 and "sliding_attention" in config.layer_types,
+        f'the encoder of model_type="{config.model_type}"': config.is_encoder_decoder,
+    }
+    for need in [need for need, wanted in dropped.items() if wanted]:
+        raise ValueError(
+            f"Continuous batching does not carry {need}, and would give wrong text. Use model.generate, padded on the "
+            "left."
+        )
 
 
 def tell_host(model_type: str, heads: dict[str, type[TfmPreTrainedModel]]) -> None:

@@ -17,7 +17,7 @@ from .configuration_tfm import TfmDecoderConfig
 from .depth import single_stack
 from .heads import LanguageHead, Pooler
 from .loss import make_balance
-from .modeling_tfm import TfmPreTrainedModel, tell_host
+from .modeling_tfm import TfmPreTrainedModel, refuse_lossy_batching, tell_host
 from .packing import refuse_packed_under_mask
 from .stack import Stack, count_positions
 from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
@@ -27,6 +27,7 @@ class TfmDecoderPreTrainedModel(TfmPreTrainedModel):
     """What the decoder's trunk and heads share."""
 
     config: TfmDecoderConfig
+    _supports_context_parallel = True
     _auto_map = {
         "AutoConfig": "configuration_tfm.TfmDecoderConfig",
         "AutoModel": "modeling_tfm_decoder.TfmDecoderModel",
@@ -133,6 +134,12 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
             attentions=outputs.attentions,
             router_logits=outputs.router_logits,
         )
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+        """As the host's. Raises ValueError where it would drop what is configured."""
+        # generate_batch and cache_implementation="paged" come through here too
+        refuse_lossy_batching(self.config)
+        return super().init_continuous_batching(*args, **kwargs)
 
 
 class TfmDecoderForSequenceClassification(SequenceClassification, TfmDecoderPreTrainedModel):

@@ -22,7 +22,8 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_tfm import TfmSeq2SeqConfig
 from .heads import LanguageHead
 from .loss import make_balance
-from .modeling_tfm import tell_host
+from .modeling_tfm import refuse_lossy_batching, tell_host
+from .parallel import keep_side
 from .seq2seq_trunks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
 from .shift import make_shift
 from .shifted_tasks import ShiftedSourceClassification, ShiftedSourceQuestionAnswering
@@ -107,6 +108,10 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
         self.encoder = TfmSeq2SeqEncoder(config)
         self.post_init()
 
+    def init_parallel_plans(self) -> None:
+        super().init_parallel_plans()
+        keep_side(self, "encoder.", "encoder.")
+
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.embed_tokens
 
@@ -137,7 +142,6 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
-    _fsdp_plan = {"lm_head": "keep_full_weight"}
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -215,6 +219,12 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
             encoder_attentions=outputs.encoder_attentions,
             encoder_router_logits=outputs.encoder_router_logits,
         )
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+        """As the host's. Raises ValueError where it would drop what is configured."""
+        # generate_batch and cache_implementation="paged" come through here too
+        refuse_lossy_batching(self.config)
+        return super().init_continuous_batching(*args, **kwargs)
 
     def create_masks_for_generate(self, config: Any, **kwargs: Any) -> Any:
         # the host would read the encoder's layer types

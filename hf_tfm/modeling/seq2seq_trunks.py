@@ -19,6 +19,7 @@ from .configuration_tfm import TfmSeq2SeqConfig
 from .depth import decoder_of_pair, encoder_of_pair
 from .modeling_tfm import RECORDED, TfmPreTrainedModel
 from .packing import document_mask, refuse_packed_under_mask
+from .parallel import keep_side
 from .stack import MASKS, Stack, count_positions
 
 
@@ -64,6 +65,10 @@ class TfmSeq2SeqEncoder(Stack, TfmSeq2SeqPreTrainedModel):
         self.build_stack(config, is_causal=False, deepnorm=depth)
         self.post_init()
 
+    def init_parallel_plans(self) -> None:
+        super().init_parallel_plans()
+        keep_side(self, "encoder.", "")
+
     @capture_outputs
     def forward(
         self,
@@ -95,6 +100,10 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
         depth = decoder_of_pair(config.decoder_layers)
         self.build_stack(config.decoder_view, is_causal=True, deepnorm=depth, memory_size=config.hidden_size)
         self.post_init()
+
+    def init_parallel_plans(self) -> None:
+        super().init_parallel_plans()
+        keep_side(self, "decoder.", "")
 
     @merge_with_config_defaults
     @capture_outputs

@@ -96,3 +96,26 @@ def check_rotary(config: Any) -> None:
                 f"Rotary positions turn pairs, but head_dim ({config.head_dim}) times partial_rotary_factor "
                 f"({parameters.get('partial_rotary_factor', 1.0)}) gives {turned} entries."
             )
+
+
+def check_experts(config: Any) -> None:
+    """Fields that only experts have, and what experts do not have."""
+    wanted = {
+        "moe_layers": config.moe_layers is not None,
+        "output_router_logits": config.output_router_logits,
+        "shared_expert_intermediate_size": config.shared_expert_intermediate_size is not None,
+    }
+    for name in [name for name, given in wanted.items() if given and config.mlp_type != "moe"]:
+        raise ValueError(f'{name} needs mlp_type="moe", got "{config.mlp_type}".')
+    if config.mlp_type != "moe":
+        return
+    if not 1 <= config.num_experts_per_tok <= config.num_experts:
+        raise ValueError(
+            f"num_experts_per_tok ({config.num_experts_per_tok}) must lie between 1 and num_experts "
+            f"({config.num_experts})."
+        )
+    if config.mlp_bias or config.activation_dropout:
+        raise ValueError(
+            'Experts have neither biases nor an inner dropout: with mlp_type="moe" set mlp_bias=False and '
+            "activation_dropout=0."
+        )

@@ -94,7 +94,7 @@ def mentioned(tree):
 BY_CHOICE = {
     "latest", "shared_norm", "own_norm", "forget", "recall", "as_they_are", "summing_to_one", "one_sided_bucket",
     "two_sided_bucket", "by_mask", "by_ids", "start_token", "wrap_last_non_pad", "refuse", "regression_loss",
-    "single_label_loss", "multi_label_loss", "guessed_loss",
+    "single_label_loss", "multi_label_loss", "guessed_loss", "no_sinks", "own_sinks",
 }  # fmt: skip
 # built once, or run by the host outside forward
 NOT_IN_FORWARD = {"__init__", "_apply", "_init_weights", "__getattr__"}

@@ -1,0 +1,92 @@
+"""`python -m tests.conformance.table`: run the host's tests on our recipes and on the host's own families, and write
+the counts into CONTRIBUTING.md."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+import transformers
+
+from .cases import COUNTERPARTS, OURS, RECIPES, Case
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "CONTRIBUTING.md"
+BEGIN, END = "<!-- host tests: written by python -m tests.conformance.table -->", "<!-- end of host tests -->"
+ARCHITECTURES = ("encoder", "decoder", "seq2seq")
+
+
+def run(file: str, everything: bool, processes: str) -> dict[str, Counter]:
+    """Class name -> how many of its tests passed, failed and were skipped."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        line = [sys.executable, "-m", "pytest", str(HERE / file), "-n", processes, f"--junitxml={report}"]
+        subprocess.run([*line, "-m", "" if everything else "not conformance"], check=False)
+        return count(ElementTree.parse(report).getroot())
+
+
+def count(report: ElementTree.Element) -> dict[str, Counter]:
+    """A test with parts that failed has failed; a test that some part of was skipped counts as passed if it ran."""
+    outcomes: dict[tuple[str, str], str] = {}
+    for test in report.iter("testcase"):
+        key = (test.get("classname", "").rpartition(".")[2], test.get("name", ""))
+        failed = test.find("failure") is not None or test.find("error") is not None
+        outcome = "failed" if failed else "skipped" if test.find("skipped") is not None else "passed"
+        if outcomes.get(key) != "failed":
+            outcomes[key] = outcome
+    counts: dict[str, Counter] = {}
+    for (kind, _), outcome in outcomes.items():
+        counts.setdefault(kind, Counter())[outcome] += 1
+    return counts
+
+
+def cell(counts: dict[str, Counter], case: Case) -> str:
+    found = counts.get(f"Test{case.title}", Counter())
+    return f"{found['passed']} / {found['failed']} / {found['skipped']}"
+
+
+def table(counts: dict[str, Counter]) -> str:
+    """Markdown: a row for each recipe, then one for the families of the host."""
+    ours = {(case.architecture, case.name): case for case in OURS}
+    rows = [
+        "| passed / failed / skipped | encoder | decoder | encoder-decoder |",
+        "|---|---|---|---|",
+    ]
+    for recipe in RECIPES:
+        cells = [cell(counts, ours[architecture, recipe]) for architecture in ARCHITECTURES]
+        rows.append(f"| {recipe} | {' | '.join(cells)} |")
+    for place in range(2):
+        pair = [[c for c in COUNTERPARTS if c.architecture == a][place] for a in ARCHITECTURES]
+        cells = [f"{case.name} {cell(counts, case)}" for case in pair]
+        rows.append(f"| *the host's own* | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def write(text: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    head, rest = page.split(BEGIN)
+    tail = rest.split(END)[1]
+    PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--everything", action="store_true", help="the distributed tests of all recipes too: an hour")
+    parser.add_argument("--processes", default="auto", help="how many at once, as pytest -n")
+    parser.add_argument("--print", action="store_true", help="print only, leave CONTRIBUTING.md as it is")
+    arguments = parser.parse_args()
+    counts: dict[str, Counter] = {}
+    for file in ("test_host.py", "counterparts.py"):
+        counts |= run(file, arguments.everything, arguments.processes)
+    text = f"transformers {transformers.__version__}\n\n{table(counts)}"
+    print(text)
+    if not arguments.print:
+        write(text)
+        print(f"\nWrote the table into {PAGE.name}. Next: git diff {PAGE.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Two gloo processes on the CPU, and the models that they share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+from transformers.distributed import DistributedConfig
+
+from tests.grid import ids, make
+
+SIZE = 2
+LENGTH = 12
+AUTO = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
+
+# A model for each thing that is split in a way of its own.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("decoder", {}),
+    "odd_vocabulary": ("decoder", {"vocab_size": 53, "mlp_bias": True}),
+    "grouped": ("decoder", {"num_key_value_heads": 2, "qk_norm": "head"}),
+    "alibi": ("decoder", {"position_type": "alibi", "residual_type": "parallel", "mlp_type": "plain"}),
+    "relative_bias": ("decoder", {"position_type": "relative_bias", "qk_norm": "heads"}),
+    "gathered": ("decoder", {"position_type": "alibi", "qk_norm": "width"}),
+    "sinks": ("decoder", {"attention_sinks": True, "attn_logit_softcapping": 5.0, "residual_type": "sandwich"}),
+    "sinks_and_bias": ("decoder", {"attention_sinks": True, "position_type": "relative_bias"}),
+    "experts": ("decoder", {"mlp_type": "moe", "num_experts": 4, "shared_expert_intermediate_size": 16}),
+    "some_experts": ("decoder", {"mlp_type": "moe", "num_experts": 4, "moe_layers": [True, False, True]}),
+    "untied_learned_post": (
+        "decoder",
+        {
+            "tie_word_embeddings": False, "position_type": "learned", "residual_type": "post",
+            "norm_type": "layer_norm", "qkv_bias": True, "out_bias": True, "mlp_bias": True, "embedding_scale": 2.0,
+        },
+    ),
+    "factorised": ("decoder", {"embedding_size": 16, "position_type": "sinusoidal", "residual_type": "inner"}),
+    "encoder": ("encoder", {"position_type": "relative_bias", "lm_head_type": "transform"}),
+    "one_key_value_head": ("decoder", {"num_key_value_heads": 1}),
+    "seq2seq": ("seq2seq", {"position_type": "relative_bias"}),
+    "seq2seq_rotary": ("seq2seq", {"num_key_value_heads": 2, "tie_encoder_decoder_embeddings": False}),
+}  # fmt: skip
+
+
+def save(name: str, folder: Path) -> None:
+    """Write the model `name` where both processes find it."""
+    architecture, words = MODELS[name]
+    make(architecture, **{"vocab_size": 54, **words}).save_pretrained(folder / name)
+
+
+def load(name: str, folder: Path, **distributed: int) -> Any:
+    """The model `name`, whole or spread by these fields of the host's DistributedConfig."""
+    spread = {"distributed_config": DistributedConfig(**distributed)} if distributed else {}
+    return AUTO[MODELS[name][0]].from_pretrained(folder / name, **spread)
+
+
+def batch(name: str) -> dict[str, torch.Tensor]:
+    """Two rows with labels; the second is padded on the left."""
+    tokens = ids(2, LENGTH)
+    mask = torch.ones_like(tokens)
+    mask[1, :3] = 0
+    return {"input_ids": tokens, "attention_mask": mask, "labels": tokens.masked_fill(mask == 0, -100)}
+
+
+def in_group(rank: int, job: Callable, port: int, arguments: tuple) -> None:
+    os.environ.update(
+        WORLD_SIZE=str(SIZE), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="localhost", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    store = dist.TCPStore("localhost", port, world_size=None, is_master=False)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=SIZE)
+    assert dist.get_world_size() == SIZE
+    try:
+        job(*arguments)
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def run_in_two(job: Callable, *arguments: Any) -> None:
+    """job(*arguments) in two processes of one group; raises the first error of either."""
+    # held here until both are up, so that no neighbour can take the port
+    store = dist.TCPStore("localhost", 0, world_size=None, is_master=True, wait_for_workers=False)
+    mp.start_processes(in_group, args=(job, store.port, arguments), nprocs=SIZE, start_method="spawn")
