@@ -33,7 +33,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Train decoders of many blocks in several wirings; compare losses and gradients by depth.",
-        epilog="200 blocks take about 20 minutes per wiring on one CPU core; --blocks 48 --steps 60 takes one.",
+        epilog="200 blocks take about 20 minutes per wiring on one CPU core; --blocks 48 --steps 60 about one.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     for field in fields(DepthSettings):
@@ -66,7 +66,9 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench depth") -
     args.png.parent.mkdir(parents=True, exist_ok=True)
     draw_depth(report, args.png)
     print(f"\n{report['text']}\n\n{table(report)}\n\nWritten: {args.json} (every record), {args.png} (the picture).")
-    print(f"Next: look at {args.png}; another depth: {prog} --blocks 48 --steps 60 --json runs/depth48.json")
+    print(
+        f"Next: look at {args.png}; another depth: {prog} --blocks 48 --json runs/depth48.json --png runs/depth48.png"
+    )
 
 
 def begun(path: Path, settings: DepthSettings) -> dict[str, Any]:
@@ -93,9 +95,9 @@ def ratios(run: dict[str, Any]) -> list[float]:
 
 
 def still_falling(run: dict[str, Any]) -> bool:
-    """Whether the last validation loss is the lowest."""
+    """Whether the last validation loss is the lowest; no where the run broke before the first."""
     losses = list(run["validation"].values())
-    return losses[-1] == min(losses)
+    return bool(losses) and losses[-1] == min(losses)
 
 
 def table(report: dict[str, Any]) -> str:

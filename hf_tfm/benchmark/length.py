@@ -43,7 +43,8 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "--vocab_size", type=int, default=default.vocab_size, help="Logits are length x vocab_size x 4 bytes."
     )
     parser.add_argument(
-        "--implementation", default=default.implementation, help="The host's word for the attention kernel."
+        "--implementation",
+        help="Attention kernel; left out: sdpa, and sdpa_banded for sliding layers.",
     )
     parser.add_argument("--json", type=Path, default=Path("runs/length.json"), help="Where every number goes.")
     parser.add_argument("--png", type=Path, default=Path("runs/length.png"), help="Where the picture goes.")

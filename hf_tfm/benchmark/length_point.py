@@ -18,7 +18,8 @@ __all__ = ["Point", "decoder", "measure"]
 
 @dataclass(frozen=True)
 class Point:
-    """A decoder and a row of tokens. Sizes count elements or tokens; `window` is used by sliding attention only."""
+    """A decoder and a row of tokens. Sizes count elements or tokens; `window` is used by sliding attention only.
+    `implementation` None: sdpa, for sliding layers by bands."""
 
     length: int = 1024
     attention: Literal["full", "sliding"] = "full"
@@ -27,7 +28,10 @@ class Point:
     layers: int = 4
     heads: int = 4
     vocab_size: int = 1024
-    implementation: str = "sdpa"
+    implementation: str | None = None
+
+
+IMPLEMENTATIONS = {"full": "sdpa", "sliding": "sdpa_banded"}
 
 
 def decoder(point: Point) -> TfmDecoderForCausalLM:
@@ -42,7 +46,7 @@ def decoder(point: Point) -> TfmDecoderForCausalLM:
         sliding_window=point.window if point.attention == "sliding" else None,
     )
     model = TfmDecoderForCausalLM(config)
-    model.set_attn_implementation(point.implementation)
+    model.set_attn_implementation(point.implementation or IMPLEMENTATIONS[point.attention])
     return model
 
 

@@ -36,7 +36,7 @@ def draw_depth(report: dict[str, Any], path: Path) -> None:
     plt, figure, (loss, gradient) = new_figure(2)
     settings = report["settings"]
     for colour, (name, run) in zip(COLOURS, report["runs"].items(), strict=False):
-        draw_losses(loss, run, f"{name}, test {run['test']:.2f}", colour)
+        draw_losses(loss, run, f"{name}, {ending(run)}", colour)
         draw_norms(gradient, run, colour)
     unigram = report["unigram"]["entropy"]
     loss.axhline(unigram, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -48,12 +48,24 @@ def draw_depth(report: dict[str, Any], path: Path) -> None:
     loss.set_title(f"{settings['blocks']} blocks of width {settings['hidden_size']}", fontsize=10, loc="left")
     loss.legend(frameon=False, fontsize=9, loc="upper right")
     gradient.set(xlabel="block", ylabel="gradient norm", yscale="log")
+    limit_to_sound(gradient, report["runs"])
     gradient.set_title("gradient of every block", fontsize=10, loc="left")
     logged = thirds(next(iter(report["runs"].values()))["gradient_norms"])
     for step, line in zip(logged, LINES, strict=True):
         gradient.plot([], [], line, color=QUIET, label=f"step {step}")
-    gradient.legend(frameon=False, fontsize=9, loc="upper right")
+    gradient.legend(frameon=False, fontsize=9, loc="best")
     save(plt, figure, path)
+
+
+def ending(run: dict[str, Any]) -> str:
+    return f"test {run['test']:.2f}" if run["broken_at"] is None else f"infinite at step {run['broken_at']}"
+
+
+def limit_to_sound(axes: Any, runs: dict[str, Any]) -> None:
+    """Gradients that run off to infinity leave the picture, so that the others can be compared."""
+    sound = [run["gradient_norms"].values() for run in runs.values() if run["broken_at"] is None]
+    if norms := [norm for steps in sound for blocks in steps for norm in blocks]:
+        axes.set_ylim(min(norms) / 2, max(norms) * 10)
 
 
 def thirds(norms: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from transformers.utils import logging
 from transformers.utils.output_capturing import OutputRecorder
 
 from .attention import Attention, SelfAttention
+from .banded import register_banded_attention
 from .block import TfmBlock
 from .configuration_tfm import TfmConfig
 from .feed_forward import TfmExperts, TfmRouter
@@ -22,6 +23,7 @@ from .parallel import check_splits
 from .position import POSITIONS, BiasPosition
 
 logger = logging.get_logger(__name__)
+register_banded_attention()
 
 # what the host records where it is asked to, and from which module's output
 RECORDED: dict[str, Any] = {

@@ -1,0 +1,110 @@
+"""Sliding attention by bands equals the host's sdpa, whatever the row."""
+
+import pytest
+import torch
+
+from tests.grid import assert_same, ids, logits_of, make
+from tests.modeling.test_properties import padded
+
+WINDOW = 5
+MIXED = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+WORDS = {
+    "rotary": {},
+    "learned": {"position_type": "learned"},
+    "grouped": {"num_key_value_heads": 2, "qk_norm": "head"},
+    "mixed": MIXED,
+    "one": {"sliding_window": 1},
+}
+
+
+def both(**words):
+    """The same decoder with the host's sdpa and by bands."""
+    models = [make("decoder", **{"sliding_window": WINDOW, **words}) for _ in range(2)]
+    for model, implementation in zip(models, ("sdpa", "sdpa_banded"), strict=True):
+        model.set_attn_implementation(implementation)
+        assert model.config._attn_implementation == implementation
+    return models
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize("length", [1, 3, WINDOW, WINDOW + 1, 2 * WINDOW, 33])
+def test_logits_and_gradients(words, length):
+    tokens, found = ids(2, length), []
+    for model in both(**words):
+        output = model(tokens, labels=tokens, use_cache=False)
+        # a row of one token has nothing to predict
+        output.logits.square().mean().backward()
+        found.append((output.logits, {name: weight.grad for name, weight in model.named_parameters()}))
+    (logits, gradients), (banded, banded_gradients) = found
+    assert_same(banded, logits, what="logits")
+    for name, gradient in gradients.items():
+        assert_same(banded_gradients[name], gradient, what=f"gradient of {name}")
+
+
+@pytest.mark.parametrize("architecture", ["encoder", "seq2seq"])
+def test_windows_on_both_sides_and_memories(architecture):
+    model, tokens = make(architecture, sliding_window=WINDOW, num_key_value_heads=2), ids(2, 33)
+    wanted = logits_of(model, tokens)
+    model.set_attn_implementation("sdpa_banded")
+    assert_same(logits_of(model, tokens), wanted, what="logits")
+
+
+def test_bands_are_used_for_a_long_row_and_not_for_a_short_one(monkeypatch):
+    from hf_tfm.modeling import banded
+
+    seen = []
+
+    def spy(module, query, *rest, **context):
+        seen.append(query.shape[2])
+        return kernel(module, query, *rest, **context)
+
+    kernel = banded.sdpa_attention_forward
+    monkeypatch.setattr(banded, "sdpa_attention_forward", spy)
+    _, model = both(**MIXED)
+    model(ids(1, 33), use_cache=False)
+    assert seen == [WINDOW, 33, WINDOW]
+    seen.clear()
+    model(ids(1, WINDOW), use_cache=False)
+    assert seen == [WINDOW] * 3
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_rows(side):
+    tokens, mask = padded(ids(2, 13), side, 4)
+    plain, banded = both()
+    real = mask.bool()
+    wanted = logits_of(plain, tokens, attention_mask=mask)[real]
+    assert_same(logits_of(banded, tokens, attention_mask=mask)[real], wanted, what="real tokens")
+
+
+def test_packed_rows():
+    tokens = ids(1, 21)
+    positions = torch.cat((torch.arange(12), torch.arange(9)))[None]
+    _, banded = both()
+    packed = banded(tokens, position_ids=positions, use_cache=False).logits
+    apart = [banded(part, use_cache=False).logits for part in tokens.split((12, 9), dim=1)]
+    assert_same(packed, torch.cat(apart, dim=1), what="packed documents")
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_generated_text(cache):
+    texts = []
+    for model in both(**MIXED):
+        model.generation_config.eos_token_id = None
+        settings = {"max_new_tokens": 9, "do_sample": False, "cache_implementation": cache, "disable_compile": True}
+        texts.append(model.generate(ids(2, 17), **settings))
+    assert torch.equal(*texts)
+
+
+def test_compiled():
+    plain, banded = both()
+    tokens = ids(2, 33)
+    compiled = torch.compile(banded, backend="aot_eager", fullgraph=True)
+    assert_same(compiled(tokens, use_cache=False).logits, plain(tokens, use_cache=False).logits, what="compiled logits")
+
+
+@pytest.mark.parametrize("words", [{"position_type": "alibi"}, {"attention_sinks": True}], ids=str)
+def test_what_bands_would_drop_is_refused(words):
+    model = make("decoder", sliding_window=WINDOW, **words)
+    with pytest.raises(ValueError, match="sdpa_banded"):
+        model.set_attn_implementation("sdpa_banded")
