@@ -69,12 +69,12 @@ def banded_mask(
 ) -> torch.Tensor | None:
     """The host's sdpa mask; none where `banded_attention_forward` makes its own. Padding and packed rows keep it."""
     whole_row = local_size is not None and q_length == kv_length and attention_mask is None
-    if whole_row and allow_is_causal_skip and not isinstance(q_offset, torch.Tensor) and q_offset == 0:
+    if whole_row and allow_is_causal_skip and not torch.is_tensor(q_offset) and q_offset == 0:
         return None
     return sdpa_mask(
         q_length=q_length,
         kv_length=kv_length,
-        q_offset=q_offset,
+        q_offset=q_offset,  # pyright: ignore[reportArgumentType] - a tensor from static caches
         attention_mask=attention_mask,
         local_size=local_size,
         allow_is_causal_skip=allow_is_causal_skip,
