@@ -19,6 +19,7 @@ from .heads import LanguageHead, Pooler
 from .loss import make_balance
 from .modeling_tfm import TfmPreTrainedModel, refuse_lossy_batching, tell_host
 from .packing import refuse_packed_under_mask
+from .parallel import refuse_staged_cache
 from .stack import Stack, count_positions
 from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
 
@@ -140,6 +141,11 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         # generate_batch and cache_implementation="paged" come through here too
         refuse_lossy_batching(self.config)
         return super().init_continuous_batching(*args, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config: Any, *args: Any, **kwargs: Any) -> None:
+        # a private step of the host: there is no public one between choosing a cache and using it
+        refuse_staged_cache(self, generation_config.use_cache)
+        super()._prepare_cache_for_generation(generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class TfmDecoderForSequenceClassification(SequenceClassification, TfmDecoderPreTrainedModel):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES
+from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES, replace_layer_number_by_wildcard
 from transformers.distributed.tensor_parallel import LocalParamsParallel
 
 from .plans import pipeline_obstacle
@@ -66,10 +66,18 @@ def check_tied_tables(model: Any, fsdp_size: int) -> None:
 def check_heads(model: Any, tp_size: int) -> None:
     """Raises ValueError if an attention whose heads are split has a number of heads that `tp_size` does not divide."""
     for name, module in model.named_modules():
-        if name.endswith(".k_proj"):
+        # gathered heads need no division
+        if model.tp_plan.get(replace_layer_number_by_wildcard(name)) == "colwise" and name.endswith(".k_proj"):
             heads = module.out_features // model.get_submodule(name.rpartition(".")[0]).head_dim
             if heads % tp_size:
                 raise ValueError(
                     f"tp_size={tp_size} does not divide the {heads} key-value heads of {name}; choose a divisor of "
                     "num_key_value_heads, or fsdp_size."
                 )
+
+
+def refuse_staged_cache(model: Any, use_cache: bool) -> None:
+    """Raises ValueError for a cache in a pipeline: the host counts cached tokens by the first block, which later stages
+    do not hold, and goes on with other text."""
+    if use_cache and hasattr(model, "_pp_stage"):
+        raise ValueError("A model in pipeline stages generates without a cache: pass use_cache=False, or use tp_size.")

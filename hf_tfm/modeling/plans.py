@@ -44,12 +44,12 @@ def attention_plan(stack: Any) -> dict[str, str]:
 
 def feed_forward_plan(stack: Any) -> dict[str, str]:
     """What the feed-forwards of a stack do, dense and with experts."""
-    dense = {"plain": PLAIN, "gated": GATED, "moe": {}}[stack.mlp_type]
     if stack.mlp_type != "moe":
-        return dense
+        return {"plain": PLAIN, "gated": GATED}[stack.mlp_type]
     shared = under("shared_expert", GATED) if stack.shared_expert_intermediate_size else {}
     some_dense = GATED if stack.moe_layers is not None and not all(stack.moe_layers) else {}
-    return {**EXPERTS, **shared, **some_dense} if has_experts(stack) else some_dense
+    experts = {**EXPERTS, **shared} if has_experts(stack) else {}
+    return {**experts, **some_dense}
 
 
 def has_experts(stack: Any) -> bool:

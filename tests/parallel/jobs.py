@@ -93,6 +93,11 @@ def staged_equals_whole(folder: Path, names: list[str]) -> None:
         inputs = {key: value for key, value in batch(name).items() if key != "labels"}
         with torch.no_grad():
             close(spread(**inputs).logits, alone(**inputs).logits, f"{name}: logits")
+        settings = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+        texts = [model.generate(**inputs, **settings, use_cache=False) for model in (spread, alone)]
+        assert torch.equal(*texts), f"{name}: greedy text differs"
+        with pytest.raises(ValueError, match="use_cache=False"):
+            spread.generate(**inputs, **settings)
 
 
 def refusals(folder: Path) -> None:
