@@ -3,10 +3,13 @@
 `pairwise` picks rows so that every pair of words from two axes occurs in at least one of them.
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from itertools import combinations, product
 from typing import Any
 
+import pytest
 import torch
 
 import hf_tfm
@@ -26,6 +29,9 @@ SIZES = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler: torch compiles for the CPU with one"
+)
 FIRST_WORD = 3  # ids below are special tokens
 
 AXES: dict[str, dict[str, dict[str, Any]]] = {

@@ -3,6 +3,4 @@
 from .cases import COUNTERPARTS
 from .suite import suite
 
-for case in COUNTERPARTS:
-    kind = suite(case)
-    globals()[kind.__name__] = kind
+globals().update({kind.__name__: kind for kind in map(suite, COUNTERPARTS)})

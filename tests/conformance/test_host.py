@@ -12,6 +12,4 @@ except host.NotAvailable as reason:
 from .cases import OURS
 from .suite import suite
 
-for case in OURS:
-    kind = suite(case)
-    globals()[kind.__name__] = kind
+globals().update({kind.__name__: kind for kind in map(suite, OURS)})

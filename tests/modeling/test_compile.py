@@ -11,8 +11,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from hf_tfm.modeling.block import WIRINGS
 from hf_tfm.modeling.position import POSITIONS
-from tests.grid import TRUNKS, assert_same, ids, logits_of, make
+from tests.grid import TRUNKS, assert_same, ids, logits_of, make, needs_compiler
 from tests.modeling.test_export import turned
+
+pytestmark = needs_compiler
 
 ROWS, LENGTH = 2, 6
 

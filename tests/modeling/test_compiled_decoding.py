@@ -5,7 +5,9 @@ import torch
 from torch._dynamo.utils import counters
 from transformers import CompileConfig
 
-from tests.grid import ids, make
+from tests.grid import ids, make, needs_compiler
+
+pytestmark = needs_compiler
 
 TINY = {"num_hidden_layers": 2}
 MIXED = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}

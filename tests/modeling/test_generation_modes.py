@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from hf_tfm.modeling.position import POSITIONS
-from tests.grid import SIZES, assert_same, ids, make
+from tests.grid import SIZES, assert_same, ids, make, needs_compiler
 from tests.modeling.test_properties import padded
 
 NEW = 8
@@ -116,6 +116,7 @@ def test_offloaded_caches_work_where_they_work_for_llama(cache):
         assert text(model, prompt, cache_implementation=cache) == text(model, prompt)
 
 
+@needs_compiler
 @pytest.mark.parametrize("position", POSITIONS)
 def test_a_quantised_cache_is_rounded_and_not_confused(position):
     pytest.importorskip("optimum.quanto")
