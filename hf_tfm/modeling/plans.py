@@ -58,15 +58,16 @@ def has_experts(stack: Any) -> bool:
 
 def tensor_plan(stack: Any, attentions: tuple[str, ...] = ("self_attn",)) -> dict[str, str]:
     """Styles of the modules of one stack, by their names below it."""
+    split = stack.qk_norm != "width"  # gathered heads meet the whole bias and all sinks
     block = {}
     for attention in attentions:
         block |= under(attention, attention_plan(stack))
-        if stack.attention_sinks and stack.qk_norm != "width":
+        if split and stack.attention_sinks:
             block[attention] = "local_params"
+    if split and stack.position_type in ("alibi", "relative_bias"):
+        block["self_attn"] = "own_heads_bias"
     plan = under("layers.*", block | under("mlp", feed_forward_plan(stack)))
-    if stack.position_type in ("alibi", "relative_bias") and stack.qk_norm != "width":
-        plan["layers.*.self_attn"] = "own_heads_bias"
-    if stack.position_type == "relative_bias" and stack.qk_norm != "width":
+    if split and stack.position_type == "relative_bias":
         # every process reads the whole table, and learns from its own heads
         plan["position.relative_attention_bias"] = "replicated_with_grad_allreduce"
     return {"embed_tokens": "embedding_rowwise", **plan}

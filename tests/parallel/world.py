@@ -1,16 +1,15 @@
 """Two gloo processes on the CPU, and the models that they share."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.distributed import DistributedConfig
 
+from tests.conformance.stand_ins.distributed_testing_utils import run_distributed
 from tests.grid import ids, make
 
 SIZE = 2
@@ -64,23 +63,11 @@ def batch(name: str) -> dict[str, torch.Tensor]:
     return {"input_ids": tokens, "attention_mask": mask, "labels": tokens.masked_fill(mask == 0, -100)}
 
 
-def in_group(rank: int, job: Callable, port: int, arguments: tuple) -> None:
-    os.environ.update(
-        WORLD_SIZE=str(SIZE), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="localhost", MASTER_PORT=str(port)
-    )
-    torch.set_num_threads(1)
-    store = dist.TCPStore("localhost", port, world_size=None, is_master=False)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=SIZE)
+def in_group(rank: int, job: Callable, arguments: tuple) -> None:
     assert dist.get_world_size() == SIZE
-    try:
-        job(*arguments)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
+    job(*arguments)
 
 
 def run_in_two(job: Callable, *arguments: Any) -> None:
     """job(*arguments) in two processes of one group; raises the first error of either."""
-    # held here until both are up, so that no neighbour can take the port
-    store = dist.TCPStore("localhost", 0, world_size=None, is_master=True, wait_for_workers=False)
-    mp.start_processes(in_group, args=(job, store.port, arguments), nprocs=SIZE, start_method="spawn")
+    run_distributed(SIZE)(in_group)(job, arguments)
