@@ -1,60 +1,69 @@
-"""Train one Transformer from scratch and leave a checkpoint that Hugging Face loads.
+"""Train one Transformer and leave a checkpoint that Hugging Face loads.
 
-`python train.py` needs no argument, no network and no file: it learns from the documentation that Python carries, in
-under four minutes on two CPU cores. `python train.py --help` lists every choice; `--train_file` takes your own text."""
+`python train.py` needs no argument, no network and no file: it learns from text that every Python carries, in under
+four minutes on two CPU cores; so does every other `--task`. `--help` lists every choice, `--train_file` takes your own
+data, and the same command again goes on where it was interrupted."""
 
-from hf_tfm.training.arguments import parse_settings
+from hf_tfm.training.arguments import parse_options
 
 
 def main() -> None:
-    # Settings
-    model_args, data_args, settings = parse_settings()
+    # Choices
+    options = parse_options()
     # Imported here, so that --help and a mistyped option are answered at once.
     from transformers import set_seed
 
-    from hf_tfm.cards import Sample
-    from hf_tfm.training.checkpoint import prepare_output_dir, resume_point
-    from hf_tfm.training.data import load_documents
-    from hf_tfm.training.objectives import get_objective
+    from hf_tfm.training.adapters import merge
+    from hf_tfm.training.checkpoint import check_space, left_empty_if_refused, open_folder
+    from hf_tfm.training.errors import one_line_errors
+    from hf_tfm.training.models import make_model, model_type_of, prepare_model
+    from hf_tfm.training.objectives import OBJECTIVES
     from hf_tfm.training.report import Report
-    from hf_tfm.training.samples import continue_prompts, default_prompts
+    from hf_tfm.training.showing import Showing
+    from hf_tfm.training.sources import load_data
     from hf_tfm.training.tokenizer import make_tokenizer
     from hf_tfm.training.trainer import TfmTrainer
 
-    objective = get_objective(settings.task)
-    prepare_output_dir(settings)
-    set_seed(settings.seed)
+    settings = options.train
+    with one_line_errors(), left_empty_if_refused(settings.output_dir):
+        # Data
+        objective = OBJECTIVES[settings.task](options.task, settings.seed)
+        model_type = model_type_of(options.model, objective)
+        folder = open_folder(options)
+        data = load_data(objective, options.data, settings.seed, settings.max_eval_samples)
+        print(f"Data: {data.summary()}")
+        folder.claim(data.fingerprint)
+        tokenizer = make_tokenizer(options, objective, data, model_type, folder)
+        examples = objective.examples(data.splits, tokenizer, options.data.preprocessing_num_workers)
 
-    # Data
-    documents = load_documents(data_args)
-    print(f"Text: {documents.summary()}")
-    block_size = data_args.block_size
-    longest = model_args.max_position_embeddings or block_size
-    tokenizer = make_tokenizer(data_args.tokenizer_name, documents.texts("train"), data_args.vocab_size, longest)
-    examples = objective.examples(documents.splits, tokenizer, block_size, data_args.preprocessing_num_workers)
+        # Model
+        set_seed(settings.seed)
+        model = make_model(options.model, objective, tokenizer)
+        check_space(folder.path, model.num_parameters(), settings.save_total_limit)
+        print(f"Model: {model_type}, {model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}")
+        model = prepare_model(model, options, folder.path)
 
-    # Model
-    model = objective.build(model_args, tokenizer, block_size)
-    print(f"Model: {model_args.recipe} recipe, {model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}")
-
-    # Trainer
-    trainer = TfmTrainer(model, settings, objective, documents, examples, tokenizer)
-    # Saved once before training, so that a push on the way finds the code files in place.
-    trainer.save_model()
-    prompts = settings.prompt or default_prompts(documents, tokenizer)
-    before = continue_prompts(model, tokenizer, prompts, settings.seed)
-    trainer.train(resume_from_checkpoint=resume_point(settings))
-    after = continue_prompts(model, tokenizer, prompts, settings.seed)
+        # Trainer
+        trainer = TfmTrainer(model, settings, data, examples, tokenizer)
+        showing = Showing(trainer, objective.asked(data, tokenizer, settings.prompt))
+        trainer.add_callback(showing)
+        # Saved once before training, so that a push on the way finds the code files in place.
+        trainer.save_model()
+    trainer.train(resume_from_checkpoint=folder.resume_from)
 
     # Checkpoint
+    if options.model.merge_adapter:
+        with trainer.averaged():
+            merge(trainer)
     trainer.save_model()
     results = trainer.measure_all()
     trainer.save_state()
 
     # Card
+    samples = showing.samples()
     if trainer.is_world_process_zero():
-        samples = [Sample(*texts) for texts in zip(prompts, before, after, strict=True)]
-        report = Report(trainer, results, samples, data_args.dataset_name)
+        home = (settings.push_to_hub and settings.hub_model_id) or str(folder.path)
+        report = Report(trainer, options, results, samples, objective.usage(home, showing.asked[0]))
         report.write()
         print(report.text())
     if settings.push_to_hub:

@@ -10,14 +10,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-__all__ = ["MEASURES", "DataFacts", "RunFacts", "Sample", "model_card"]
+__all__ = ["DataFacts", "RunFacts", "Sample", "model_card"]
 
-# name of a result after its split's prefix -> how a reader calls it, with its unit
-MEASURES = {
-    "bits_per_byte": "bits per byte of text",
-    "nats_per_token": "nats per token (the loss)",
-    "perplexity": "perplexity per token",
-}
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "evaluate")
 HOUSEKEEPING = (
     "architectures",
@@ -32,8 +26,9 @@ HOUSEKEEPING = (
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a model learnt from. `sizes`: split -> (documents, bytes); `baselines`: name -> bits per byte on the test
-    split; `notes`: sentences on origin and rights; `hub_name`: the data set on the Hub, where it is one."""
+    """What a model learnt from. `sizes`: split -> (rows, bytes); `baselines`: name -> what simple methods reach on the
+    test split, in the run's first measure; `notes`: sentences on origin and rights; `hub_name`: the data set on the
+    Hub, where it is one."""
 
     description: str
     fingerprint: str
@@ -46,20 +41,23 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """How a model was trained. `settings`: name -> value with its unit, in the order in which they are shown."""
+    """How a model was trained. `settings`: name -> value with its unit, in the order in which they are shown;
+    `origin`: from scratch, or from which checkpoint."""
 
     command: str
     settings: Mapping[str, Any]
     picture: str | None = None
+    origin: str = "trained from scratch"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt and how the model continued it before and after training; both texts include the prompt."""
+    """One input, what the model made of it before and after training, and the right answer where there is one."""
 
     prompt: str
     before: str
     after: str
+    wanted: str | None = None
 
 
 def package_versions(config: Any) -> dict[str, str]:
@@ -80,31 +78,36 @@ def model_card(
     parameters: int,
     pipeline_tag: str,
     results: Mapping[str, Any],
+    measures: Mapping[str, str],
     data: DataFacts,
     run: RunFacts,
     samples: list[Sample],
     usage: str,
+    notes: Mapping[str, str] | None = None,
 ) -> str:
     """A Hub model card: YAML front matter with the results as model-index, then Markdown.
 
-    `results` holds Trainer's names (`test_bits_per_byte`, `eval_perplexity`); `usage` is Python that loads and uses the
-    checkpoint. Sections without facts are left out."""
+    `results` holds Trainer's names (`test_bits_per_byte`, `eval_perplexity`); `measures` those that are shown, without
+    the split's prefix, with their words, the headline first; `notes` say how something was measured; `usage` is Python
+    that loads and uses the checkpoint. Sections without facts are left out."""
     sections = [
         f"# {name}",
-        f"A `{config.model_type}` with {parameters:,} parameters, trained from scratch on {data.description}.",
+        f"A `{config.model_type}` with {parameters:,} parameters, {run.origin} on {data.description}.",
         section("Use", fenced(usage, "python")),
-        section("Results", result_table(results, data), baseline_note(data)),
-        section("What it writes", *map(sample_text, samples)),
+        section("Results", result_table(results, measures), baseline_note(data, measures), bullets(notes or {})),
+        section("What it does", *map(sample_text, samples)),
         section("Data", data_text(data)),
-        section("Training", bullets(run.settings), f"![Loss and learning rate]({run.picture})" if run.picture else ""),
+        section("Training", bullets(run.settings), f"![Training]({run.picture})" if run.picture else ""),
         section("Reproduce", fenced(run.command, "bash"), f"Versions: {pairs(package_versions(config))}."),
         section("Configuration", "What differs from the defaults:", bullets(unusual_fields(config))),
         section("Limits", limits(config)),
     ]
-    return front_matter(name, pipeline_tag, results, data) + "\n\n".join(filter(None, sections)) + "\n"
+    return front_matter(name, pipeline_tag, results, measures, data) + "\n\n".join(filter(None, sections)) + "\n"
 
 
-def front_matter(name: str, pipeline_tag: str, results: Mapping[str, Any], data: DataFacts) -> str:
+def front_matter(
+    name: str, pipeline_tag: str, results: Mapping[str, Any], measures: Mapping[str, str], data: DataFacts
+) -> str:
     """The card's YAML block, with what the Hub reads: tags, language, data set, measured results."""
     evaluated = [
         EvalResult(
@@ -116,7 +119,7 @@ def front_matter(name: str, pipeline_tag: str, results: Mapping[str, Any], data:
             metric_name=words,
             metric_value=round(results[f"test_{measure}"], 4),
         )
-        for measure, words in MEASURES.items()
+        for measure, words in measures.items()
         if f"test_{measure}" in results
     ]
     card = ModelCardData(
@@ -137,12 +140,13 @@ def section(title: str, *parts: str) -> str:
     return "\n\n".join([f"## {title}", *written]) if written else ""
 
 
-def result_table(results: Mapping[str, Any], data: DataFacts) -> str:
+def result_table(results: Mapping[str, Any], measures: Mapping[str, str]) -> str:
     """Measured results, one row per measure and one column per split."""
-    splits = [(label, prefix) for label, prefix in (("test", "test"), ("validation", "eval")) if has(results, prefix)]
+    known = (("test", "test"), ("validation", "eval"))
+    splits = [(label, prefix) for label, prefix in known if any(f"{prefix}_{name}" in results for name in measures)]
     rows = [
         [words, *(f"{results[f'{prefix}_{measure}']:.3f}" for _, prefix in splits)]
-        for measure, words in MEASURES.items()
+        for measure, words in measures.items()
         if splits and all(f"{prefix}_{measure}" in results for _, prefix in splits)
     ]
     head = ["measure", *(label for label, _ in splits)]
@@ -150,25 +154,21 @@ def result_table(results: Mapping[str, Any], data: DataFacts) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) if rows else ""
 
 
-def has(results: Mapping[str, Any], prefix: str) -> bool:
-    return any(f"{prefix}_{measure}" in results for measure in MEASURES)
-
-
-def baseline_note(data: DataFacts) -> str:
+def baseline_note(data: DataFacts, measures: Mapping[str, str]) -> str:
     if not data.baselines:
         return ""
-    values = ", ".join(f"{name} {bits:.2f}" for name, bits in data.baselines.items())
-    return f"For comparison, bits per byte on the same test split without a neural network: {values}."
+    values = ", ".join(f"{name} {value:.3f}" for name, value in data.baselines.items())
+    return f"For comparison, {next(iter(measures.values()))} on the same test split without a neural network: {values}."
 
 
 def sample_text(sample: Sample) -> str:
-    return "\n\n".join(
-        [f"Prompt `{sample.prompt}`, before training:", fenced(sample.before), "and after:", fenced(sample.after)]
-    )
+    parts = [("Input:", sample.prompt), ("Before training:", sample.before), ("After:", sample.after)]
+    wanted = [("Right:", sample.wanted)] if sample.wanted else []
+    return "\n\n".join(text for words, content in [*parts, *wanted] for text in (words, fenced(content)))
 
 
 def data_text(data: DataFacts) -> str:
-    sizes = {split: f"{documents:,} documents, {size:,} bytes" for split, (documents, size) in data.sizes.items()}
+    sizes = {split: f"{rows:,} rows, {size:,} bytes of text" for split, (rows, size) in data.sizes.items()}
     text = f"{data.description[:1].upper()}{data.description[1:]}; fingerprint `{data.fingerprint}`. {data.notes}"
     return text.strip() + "\n\n" + bullets(sizes)
 
@@ -186,7 +186,7 @@ def limits(config: Any) -> str:
         f"A small model that has seen little text: it knows the manner of that text and hardly any facts, and it "
         f"has not been tuned to follow instructions. It was trained on sequences of at most "
         f"{config.max_position_embeddings} tokens. Whatever is wrong or unfair in its text can come back out of it. "
-        "Bits per byte on repetitive text say nothing about skill on other text."
+        "Results hold for text like its own and say little about other text."
     )
 
 

@@ -18,6 +18,11 @@ RESULTS = {
     "eval_perplexity": math.exp(4.3),
     "train_runtime": 12.0,
 }
+MEASURES = {
+    "bits_per_byte": "bits per byte of text",
+    "nats_per_token": "nats per token (the loss)",
+    "perplexity": "perplexity per token",
+}
 DATA = DataFacts(
     description="files: a.txt & 'b'.txt",
     fingerprint="0123456789abcdef",
@@ -37,6 +42,7 @@ def make_card(**changes):
         "parameters": 12345,
         "pipeline_tag": "text-generation",
         "results": RESULTS,
+        "measures": MEASURES,
         "data": DATA,
         "run": RUN,
         "samples": [Sample("Return", "Return \x00 ```x```", "Return the value.")],
@@ -66,8 +72,8 @@ def test_front_matter_is_plain_yaml():
     "fact",
     [
         "12,345 parameters", "| bits per byte of text | 1.654 | 1.700 |", "xz 1.69", "0123456789abcdef",
-        "900 documents, 123,456 bytes", "python train.py --seed 7", "precision: float32", "Python 3.", "torch 2",
-        "hidden_size: 32", "![Loss and learning rate](training.png)", "Return the value.", "Nothing special.",
+        "900 rows, 123,456 bytes", "python train.py --seed 7", "precision: float32", "Python 3.", "torch 2",
+        "hidden_size: 32", "![Training](training.png)", "Return the value.", "Nothing special.",
     ],
 )  # fmt: skip
 def test_facts_of_the_run_are_told(fact):
@@ -86,7 +92,7 @@ def test_odd_samples_stay_inside_their_block():
 
 def test_sections_without_facts_are_left_out():
     card = make_card(samples=[], results={}, data=DataFacts("text", "f", {"train": (1, 2)}))
-    assert "## What it writes" not in card
+    assert "## What it does" not in card
     assert "## Results" not in card
     assert "model-index" not in card
 
@@ -94,3 +100,28 @@ def test_sections_without_facts_are_left_out():
 def test_hub_data_set_is_linked():
     data = ModelCard(make_card(data=DataFacts("x", "f", {}, hub_name="owner/texts"))).data
     assert data.datasets in ("owner/texts", ["owner/texts"])
+
+
+def test_a_card_says_where_the_weights_began():
+    assert "trained from scratch on files" in make_card()
+    assert "trained further from a/b on files" in make_card(run=RunFacts("x", {}, origin="trained further from a/b"))
+
+
+def test_right_answers_are_told_where_there_are_any():
+    told, untold = (make_card(samples=[Sample("in", "before", "after", wanted)]) for wanted in ("right", None))
+    assert "Right:\n\n```\nright\n```" in told
+    assert "Right:" not in untold
+
+
+def test_only_measured_results_are_shown_in_the_order_of_the_task():
+    results = {"test_f1": 0.5, "test_accuracy": 0.25, "test_loss": 1.0, "eval_f1": 0.75, "test_runtime": 3.0}
+    measures = {"accuracy": "share of right classes", "f1": "F1", "loss": "loss", "rmse": "error"}
+    card = make_card(results=results, measures=measures, data=DataFacts("x", "f", {}))
+    assert "| F1 | 0.500 | 0.750 |" in card
+    assert "rmse" not in card
+    assert "runtime" not in card
+    assert [result.metric_type for result in ModelCard(card).data.eval_results] == ["accuracy", "f1", "loss"]
+
+
+def test_notes_say_how_something_was_measured():
+    assert "- BLEU: sacrebleu nrefs:1" in make_card(notes={"BLEU": "sacrebleu nrefs:1"})

@@ -16,17 +16,18 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from hf_tfm.modeling.configuration_tfm import TfmDecoderConfig
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
-from hf_tfm.training.arguments import DataArguments, TrainSettings
-from hf_tfm.training.data import Documents, load_documents
+from hf_tfm.training.arguments import DataArguments, TaskArguments
 from hf_tfm.training.metrics import IGNORE_INDEX
-from hf_tfm.training.objectives import CausalLM
+from hf_tfm.training.objectives.causal_lm import CausalLM
+from hf_tfm.training.settings import TrainSettings
+from hf_tfm.training.sources import load_data
 from hf_tfm.training.tokenizer import train_tokenizer
 from hf_tfm.training.trainer import TfmTrainer
 
 __all__ = ["WIRINGS", "DepthSettings", "Text", "train_wiring"]
 
-# Rows of the validation split that are scored on the way, to see whether the loss still falls.
-VALIDATION_ROWS = 32
+# Documents of the validation split that are scored on the way, to see whether the loss still falls.
+VALIDATION_DOCUMENTS = 60
 VALIDATIONS = 6
 MUON_RATE = 0.02
 # What all branches together may change the residual stream by in one step of Muon, 1 being the stream's own size: the
@@ -90,13 +91,10 @@ class Text:
     """The documentation that Python carries, in rows of T tokens, and what constants reach on its test split."""
 
     def __init__(self, settings: DepthSettings) -> None:
-        self.objective = CausalLM()
-        self.documents: Documents = load_documents(DataArguments())
-        self.tokenizer = train_tokenizer(self.documents.texts("train"), settings.vocab_size, settings.block_size)
-        rows = self.objective.examples(self.documents.splits, self.tokenizer, settings.block_size, num_proc=None)
-        some = min(VALIDATION_ROWS, len(rows["validation"]))
-        self.rows = rows
-        self.rows["validation"] = rows["validation"].select(range(some))
+        objective = CausalLM(TaskArguments(block_size=settings.block_size), settings.seed)
+        self.data = load_data(objective, DataArguments(), settings.seed, VALIDATION_DOCUMENTS)
+        self.tokenizer = train_tokenizer(self.data.texts("train"), settings.vocab_size, settings.block_size)
+        self.rows = objective.examples(self.data.splits, self.tokenizer, num_proc=None)
         self.unigram = unigram_nats(*(self.counts(split) for split in ("train", "test")))
 
     def counts(self, split: str) -> torch.Tensor:
@@ -196,12 +194,12 @@ def train_wiring(name: str, settings: DepthSettings, text: Text) -> dict[str, An
         trained = train_settings(wiring, settings, folder)
         set_seed(settings.seed)
         model = build(wiring, settings, text.tokenizer)
-        trainer = TfmTrainer(model, trained, text.objective, text.documents, text.rows, text.tokenizer)
+        trainer = TfmTrainer(model, trained, text.data, text.rows, text.tokenizer)
         recorder = DepthRecorder(settings, name)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(recorder)
         trainer.train()
-        test = trainer.test()["test_nats_per_token"]
+        test = trainer.evaluate_split("test", "test")["test_nats_per_token"]
     history = trainer.state.log_history
     return {
         "words": wiring.words(settings.blocks, settings.hidden_size),

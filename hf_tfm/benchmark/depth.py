@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench depth") -
     report = begun(args.json, settings)
     if missing := [name for name in args.wirings if name not in report["runs"]]:
         text = Text(settings)
-        report["text"], report["unigram"] = text.documents.summary(), text.unigram
+        report["text"], report["unigram"] = text.data.summary(), text.unigram
         for name in missing:
             report["runs"][name] = train_wiring(name, settings, text)
             # after every wiring: the next may be stopped

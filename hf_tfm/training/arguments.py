@@ -1,36 +1,56 @@
-"""The settings of a run, one dataclass per subject, parsed by the host's HfArgumentParser.
-
-Everything that TrainingArguments knows passes through; only defaults are chosen here, and they are measured ones."""
+"""The choices of a run beside its training settings, one dataclass per subject, and the command line of them all."""
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
-import torch
-from transformers import HfArgumentParser, IntervalStrategy, SchedulerType, TrainingArguments
-from transformers.training_args import OptimizerNames
+from transformers import HfArgumentParser
 
 from hf_tfm.modeling.recipes import RECIPES
 
-__all__ = ["DataArguments", "ModelArguments", "TrainSettings", "parse_settings"]
+from .defaults import SETTINGS, sizes_of, usual
+from .settings import TrainSettings
 
-DEFAULT_STEPS = 400
-# Peak rates of AdamW by word of --optimizer: embeddings and norms, its share beside Muon, bear a higher one.
-LEARNING_RATES = {"muon": 0.01, "adamw": 3e-3, "trainer": 5e-5}
-DECODER_RECIPES = ", ".join(name for name, (architectures, _) in RECIPES.items() if "tfm_decoder" in architectures)
+__all__ = ["DataArguments", "ModelArguments", "Options", "TaskArguments", "parse_options"]
+
+RECIPE_WORDS = "; ".join(
+    f"{kind.removeprefix('tfm_')}: {', '.join(name for name, (kinds, _) in RECIPES.items() if kind in kinds)}"
+    for kind in ("tfm_encoder", "tfm_decoder", "tfm_seq2seq")
+)
 
 
 @dataclass
 class ModelArguments:
-    """How the model is built. Sizes count elements."""
+    """How the model is built, or where it comes from. Sizes count elements."""
 
     _argument_group_name = "model"
 
-    recipe: str = field(default="llama", metadata={"help": f"Family whose wiring is used: {DECODER_RECIPES}."})
-    hidden_size: int = field(default=192, metadata={"help": "Width of the residual stream, elements."})
-    num_hidden_layers: int = field(default=4, metadata={"help": "Number of blocks."})
-    num_attention_heads: int = field(default=6, metadata={"help": "Query heads; must divide hidden_size."})
+    init_from: str | None = field(
+        default=None, metadata={"help": "A checkpoint to go on from: folder or Hub name. Its sizes and tokenizer hold."}
+    )
+    config_file: str | None = field(
+        default=None, metadata={"help": "A config.json, or a folder with one, to build a model with random weights."}
+    )
+    architecture: Literal["encoder", "decoder", "seq2seq"] | None = field(
+        default=None, metadata={"help": "Kind of Transformer; unset: the recipe's, else the task's usual one."}
+    )
+    recipe: str | None = field(
+        default=None,
+        metadata={"help": f"Family whose wiring is used ({RECIPE_WORDS}); unset: pre-norm, RMS norm, rotary, gated."},
+    )
+    hidden_size: int | None = field(
+        default=None, metadata={"help": f"Width of the residual stream, elements; {usual('hidden_size')}."}
+    )
+    num_hidden_layers: int | None = field(
+        default=None, metadata={"help": f"Number of blocks (of each side); {usual('num_hidden_layers')}."}
+    )
+    num_attention_heads: int | None = field(
+        default=None,
+        metadata={"help": f"Query heads, which must divide hidden_size; {usual('num_attention_heads')}."},
+    )
     num_key_value_heads: int | None = field(
         default=None, metadata={"help": "Key and value heads; unset: as many as query heads."}
     )
@@ -39,31 +59,60 @@ class ModelArguments:
         metadata={"help": "Width of the feed-forward, elements; unset: 8/3 (gated) or 4 (plain) of hidden_size."},
     )
     max_position_embeddings: int | None = field(
-        default=None, metadata={"help": "Longest sequence, tokens; unset: block_size."}
+        default=None, metadata={"help": "Longest sequence, tokens; unset: the longest row of this run."}
     )
-    tie_word_embeddings: bool = field(
-        default=True, metadata={"help": "Use one table for reading and for predicting tokens."}
+    tie_word_embeddings: bool | None = field(
+        default=None,
+        metadata={"help": f"Use one table for reading and predicting; {usual('tie_word_embeddings')}."},
     )
     hidden_dropout: float | None = field(
         default=None, metadata={"help": "Probability of dropping an element of a branch, 0 to 1; unset: the recipe's."}
     )
-    depth_scaling: Literal["none", "scaled", "deepnorm"] = field(
-        default="scaled",
-        metadata={"help": "Initial size of the branches: none, scaled (outputs by 1/sqrt(2 blocks)) or deepnorm."},
-    )
+    depth_scaling: Literal["none", "scaled", "deepnorm"] | None = field(
+        default=None,
+        metadata={"help": "Initial size of branches: none, scaled (outputs by 1/sqrt(2 blocks)), deepnorm; "
+                  f"{usual('depth_scaling')}."},
+    )  # fmt: skip
     config_overrides: str | None = field(
         default=None,
         metadata={"help": 'Any other field of the configuration, as JSON: \'{"residual_type": "sandwich"}\'.'},
     )
+    peft: Literal["lora"] | None = field(
+        default=None, metadata={"help": "Train a small adapter and leave the weights as they are (needs peft)."}
+    )
+    lora_r: int = field(default=8, metadata={"help": "Rank of the adapter's matrices."})
+    lora_alpha: float = field(
+        default=16.0, metadata={"help": "The adapter's output is multiplied by this over lora_r."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapter's input, 0 to 1."})
+    merge_adapter: bool = field(
+        default=False, metadata={"help": "Save the whole model with the adapter added in, instead of the adapter."}
+    )
 
-    def words(self) -> dict[str, Any]:
-        """Keyword arguments for the configuration's `recipe`: what is set here, with `config_overrides` on top.
-        Raises ValueError if `config_overrides` is not a JSON object."""
-        own = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        given = {key: value for key, value in own.items() if value is not None}
-        return {key: value for key, value in given.items() if key not in ("recipe", "config_overrides")} | (
-            parse_overrides(self.config_overrides) if self.config_overrides else {}
-        )
+    SOURCES = ("init_from", "config_file", "architecture", "recipe", "config_overrides")
+    ADAPTER = ("peft", "lora_r", "lora_alpha", "lora_dropout", "merge_adapter")
+
+    def __post_init__(self) -> None:
+        if self.init_from and self.config_file:
+            raise ValueError("--init_from and --config_file are two sources of one model; give one of them.")
+        given = ", ".join(f"--{name}" for name in [*self.sizes(), "recipe"] if getattr(self, name) is not None)
+        source = "--init_from" if self.init_from else "--config_file" if self.config_file else ""
+        if source and given:
+            raise ValueError(f"{source} brings its own sizes and wiring; leave out {given}.")
+        if self.peft and not self.init_from:
+            raise ValueError("--peft trains an adapter on top of learnt weights: name the checkpoint with --init_from.")
+        if self.peft is None and self.merge_adapter:
+            raise ValueError("--merge_adapter merges an adapter, and none is trained; add --peft lora.")
+        self.overrides = parse_overrides(self.config_overrides) if self.config_overrides else {}
+
+    def sizes(self) -> dict[str, Any]:
+        """Fields of the configuration that were given by name."""
+        names = [item.name for item in dataclasses.fields(self) if item.name not in (*self.SOURCES, *self.ADAPTER)]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def words(self, task: str) -> dict[str, Any]:
+        """For a new configuration: `recipe` and fields. The task's usual ones, what was given, `config_overrides`."""
+        return sizes_of(task, self.recipe) | self.sizes() | self.overrides
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
@@ -82,21 +131,29 @@ def parse_overrides(text: str) -> dict[str, Any]:
 
 @dataclass
 class DataArguments:
-    """Which text is read and how it is cut. Without a file or a Hub name: the documentation that Python carries."""
+    """Where the data come from. Without a file or a Hub name: a set made from the Python that runs."""
 
-    _argument_group_name = "text"
+    _argument_group_name = "data"
 
     train_file: list[str] | None = field(
         default=None,
-        metadata={"help": "Your own text (UTF-8): .txt, .jsonl, .json, .csv, .tsv, .parquet; files or globs."},
-    )
+        metadata={"help": "Your own data (UTF-8): .txt, .jsonl, .json, .csv, .tsv, .conll, each also .gz, .parquet; "
+                  "files, folders or globs."},
+    )  # fmt: skip
     validation_file: list[str] | None = field(
-        default=None, metadata={"help": "Text for evaluation while training; unset: 5 in 100 training documents."}
+        default=None, metadata={"help": "Data for evaluation while training; unset: cut from the training data."}
     )
     test_file: list[str] | None = field(
-        default=None, metadata={"help": "Text for the final measurement; unset: 5 in 100 training documents."}
+        default=None, metadata={"help": "Data for the final measurement; unset: cut from the training data."}
     )
-    text_column: str = field(default="text", metadata={"help": "Column that holds the text in tables and JSON."})
+    columns: list[str] | None = field(
+        default=None,
+        metadata={"help": "What your columns hold, as part=column: text=review label=stars. Parts by task: causal-lm, "
+                  "masked-lm, denoising: text; seq2seq: source target; sequence-classification: text (text_pair) "
+                  "label; token-classification: tokens tags; question-answering: id context question answers; "
+                  "multiple-choice: stem choices label; chat: messages. Several columns: label=toxic,obscene. "
+                  "Unset: columns of these names."},
+    )  # fmt: skip
     sample_by: Literal["paragraph", "line", "document"] = field(
         default="paragraph",
         metadata={"help": "What one document is in a .txt file: paragraph (blank lines between), line or document."},
@@ -105,109 +162,127 @@ class DataArguments:
         default=None, metadata={"help": "A data set on the Hub, instead of files. Needs the network or a cached copy."}
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
-    tokenizer_name: str | None = field(
-        default=None, metadata={"help": "Folder or Hub name of a ready tokenizer; unset: one is trained on the text."}
+    python_set: str | None = field(
+        default=None, metadata={"help": "Another set made from Python itself: code_summaries (seq2seq)."}
     )
-    vocab_size: int = field(default=4096, metadata={"help": "Most tokens of a tokenizer trained here, at least 258."})
-    block_size: int = field(default=128, metadata={"help": "Length of one row of training text, tokens."})
+    mixture: list[float] | None = field(
+        default=None,
+        metadata={"help": "Weights of the entries of --train_file, as many as there are: rows are drawn in these "
+                  "shares until one entry is used up."},
+    )  # fmt: skip
+    streaming: bool = field(
+        default=False, metadata={"help": "Read training data while training; needs --max_steps and --validation_file."}
+    )
+    shuffle_buffer: int = field(
+        default=0,
+        metadata={"help": "Rows of a stream among which the next one is drawn; 0: in the order of the files."},
+    )
     preprocessing_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that tokenise; unset: this one."}
     )
 
-
-HOST = {item.name: item for item in dataclasses.fields(TrainingArguments)}
-# The host's own descriptions, for fields of which only the default is ours.
-HELP = {name: dict(item.metadata) for name, item in HOST.items()}
+    def __post_init__(self) -> None:
+        if self.train_file and self.dataset_name:
+            raise ValueError("--train_file and --dataset_name are two sources of training data; give one of them.")
+        if (self.validation_file or self.test_file) and not self.train_file:
+            raise ValueError("--validation_file and --test_file belong to your own training data: add --train_file.")
+        if self.mixture and len(self.mixture) != len(self.train_file or ()):
+            raise ValueError(
+                f"--mixture needs one weight per entry of --train_file: got {len(self.mixture)} weight(s) for "
+                f"{len(self.train_file or ())}."
+            )
+        if self.mixture and min(self.mixture) <= 0:
+            raise ValueError(f"--mixture takes weights above 0, got {' '.join(f'{w:g}' for w in self.mixture)}.")
+        if self.streaming and not (self.train_file or self.dataset_name):
+            raise ValueError("--streaming reads your own data: add --train_file or --dataset_name.")
+        if self.shuffle_buffer and not self.streaming:
+            raise ValueError("--shuffle_buffer belongs to --streaming; other data are shuffled as a whole.")
 
 
 @dataclass
-class TrainSettings(TrainingArguments):
-    """The host's TrainingArguments with defaults for a small model on two CPU cores, and a few choices of our own."""
+class TaskArguments:
+    """How text becomes examples. Lengths count tokens."""
 
-    _argument_group_name = "training (all of Hugging Face's TrainingArguments, and --task, --optimizer and others)"
+    _argument_group_name = "text and task"
 
-    task: str = field(default="causal-lm", metadata={"help": "What the model learns: causal-lm."})
-    output_dir: str | None = field(
-        default=None, metadata={"help": "Folder for the model, its card and all results; unset: runs/<task>."}
-    )
-    overwrite_output_dir: bool = field(
-        default=False,
-        metadata={"help": "Write into an output_dir that holds an earlier result; its checkpoints are deleted."},
-    )
-    resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "Go on from a checkpoint: its folder, or True for the last one in output_dir."}
-    )
-    prompt: list[str] | None = field(
-        default=None, metadata={"help": "Beginnings that the model continues before and after training."}
-    )
-    optimizer: Literal["muon", "adamw", "trainer"] = field(
-        default="muon",
-        metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (all) or trainer (as --optim says)."},
-    )
-    learning_rate: float | None = field(
+    tokenizer_name: str | None = field(
         default=None,
-        metadata={
-            "help": "Peak rate of AdamW: about the change of one element in one step; unset: "
-            + ", ".join(f"{rate:g} with --optimizer {word}" for word, rate in LEARNING_RATES.items())
-            + "."
-        },
+        metadata={"help": "Folder or Hub name of a ready tokenizer; unset: --init_from's, or one is trained."},
     )
-    muon_learning_rate: float = field(
-        default=0.02, metadata={"help": "Peak rate of Muon: spectral norm of a square matrix' change in one step."}
+    tokenizer_type: Literal["bpe", "characters"] = field(
+        default="bpe",
+        metadata={"help": "Kind of tokenizer that is trained: byte-level BPE, or one token per character."},
     )
-    muon_momentum: float = field(
-        default=0.95, metadata={"help": "Muon: share of the running mean of gradients that survives a step, 0 to 1."}
+    vocab_size: int = field(default=4096, metadata={"help": "Most tokens of a tokenizer trained here."})
+    block_size: int = field(
+        default=128, metadata={"help": "Length of one row of running text (causal-lm, masked-lm, denoising)."}
     )
-    weight_decay: float = field(
-        default=0.1,
-        metadata={"help": "Decay of hidden matrices: the share lost in one step is this times the learning rate."},
+    packing: Literal["connected", "separate"] = field(
+        default="connected",
+        metadata={"help": "causal-lm: whether a document sees the one before it in its row. separate: positions start "
+                  "again at each document and attention stays inside it."},
+    )  # fmt: skip
+    max_length: int = field(
+        default=512, metadata={"help": "Longest input of the other tasks, special tokens included."}
     )
-    adam_beta2: float = field(default=0.95, metadata=HELP["adam_beta2"])
-    lr_scheduler_type: SchedulerType | str = field(default="warmup_stable_decay", metadata=HELP["lr_scheduler_type"])
-    warmup_steps: float = field(default=20, metadata=HELP["warmup_steps"])
-    decay_fraction: float = field(
-        default=0.6,
-        metadata={"help": "Share of all steps over which the rate falls linearly to 0 (warmup_stable_decay only)."},
+    max_target_length: int = field(
+        default=128, metadata={"help": "Longest output of seq2seq, special tokens included."}
     )
-    max_steps: int = field(default=DEFAULT_STEPS, metadata=HELP["max_steps"])
-    num_train_epochs: float = field(
-        default=0.0, metadata={"help": "Passes over the training text; above 0 it replaces the default max_steps."}
+    long_texts: Literal["refuse", "cut"] | None = field(
+        default=None,
+        metadata={"help": "What happens to longer ones; unset: refuse your own data, cut Python's (and count them)."},
     )
-    per_device_train_batch_size: int = field(default=16, metadata=HELP["per_device_train_batch_size"])
-    per_device_eval_batch_size: int = field(default=32, metadata=HELP["per_device_eval_batch_size"])
-    logging_steps: float = field(default=20, metadata=HELP["logging_steps"])
-    eval_strategy: IntervalStrategy | str = field(default="steps", metadata=HELP["eval_strategy"])
-    eval_steps: float | None = field(default=100, metadata=HELP["eval_steps"])
-    save_steps: float = field(default=200, metadata=HELP["save_steps"])
-    save_total_limit: int | None = field(default=1, metadata=HELP["save_total_limit"])
-    dataloader_pin_memory: bool = field(default=torch.cuda.is_available(), metadata=HELP["dataloader_pin_memory"])
+    mask_rate: float = field(default=0.15, metadata={"help": "masked-lm, denoising: share of tokens that are hidden."})
+    mask_unit: Literal["token", "whole_word", "span"] = field(
+        default="token", metadata={"help": "masked-lm: what is hidden at once."}
+    )
+    noise: Literal["t5", "bart"] = field(
+        default="t5",
+        metadata={"help": "denoising: T5's span corruption, or BART's text infilling of shuffled sentences."},
+    )
+    mean_span: float = field(default=3.0, metadata={"help": "Mean length of a hidden span."})
+    problem_type: Literal["single_label", "multi_label", "regression"] | None = field(
+        default=None, metadata={"help": "sequence-classification: what a label is; unset: told by the column."}
+    )
+    doc_stride: int = field(
+        default=64, metadata={"help": "question-answering: tokens that neighbouring windows share."}
+    )
+    max_answer_tokens: int = field(default=30, metadata={"help": "question-answering: longest answer."})
 
     def __post_init__(self) -> None:
-        self.output_dir = self.output_dir or f"runs/{self.task}"
-        if self.num_train_epochs > 0 and self.max_steps == DEFAULT_STEPS:
-            self.max_steps = -1
-        if self.learning_rate is None:
-            self.learning_rate = LEARNING_RATES[self.optimizer]
-        super().__post_init__()
-        if not 0 <= self.decay_fraction <= 1:
-            raise ValueError(f"--decay_fraction is a share of all steps, from 0 to 1, got {self.decay_fraction}.")
-        if self.optimizer != "trainer" and self.optim != OptimizerNames(HOST["optim"].default):
-            raise ValueError(
-                f"--optim {OptimizerNames(self.optim).value} is Trainer's own choice, but --optimizer is "
-                f"{self.optimizer}; add --optimizer trainer to use it."
-            )
+        if not 0 < self.mask_rate < 1:
+            raise ValueError(f"--mask_rate is a share between 0 and 1, got {self.mask_rate}; usual is 0.15.")
 
 
-def parse_settings(arguments: list[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainSettings]:
-    """Settings from the command line, or from `arguments`. Exits with a message, as argparse does, for an unknown
-    option or an impossible value."""
+class Options(NamedTuple):
+    """All choices of a run."""
+
+    model: ModelArguments
+    data: DataArguments
+    task: TaskArguments
+    train: TrainSettings
+
+
+def parse_options(arguments: list[str] | None = None) -> Options:
+    """Choices from the command line, or from `arguments`. Exits with a message and status 2, as argparse does, for an
+    unknown option or an impossible value."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = HfArgumentParser(
-        [ModelArguments, DataArguments, TrainSettings],  # pyright: ignore[reportArgumentType]
-        usage="%(prog)s [--option value ...]    (--help lists every option and its default)",
-        description="Train one Transformer from scratch and leave a checkpoint that Hugging Face loads.",
+        [ModelArguments, DataArguments, TaskArguments, TrainSettings],  # pyright: ignore[reportArgumentType]
+        usage="%(prog)s [--task WORD] [--option value ...]    (--help lists every option; --task WORD --help that "
+        "task's defaults)",
+        description="Train one Transformer and leave a checkpoint that Hugging Face loads.",
+        allow_abbrev=False,
     )
+    parser.set_defaults(**SETTINGS.get(task_of(arguments), {}))
     try:
-        model, data, train = parser.parse_args_into_dataclasses(args=arguments)
+        return Options(*parser.parse_args_into_dataclasses(args=arguments))
     except ValueError as error:
         parser.error(str(error))
-    return model, data, train
+
+
+def task_of(arguments: list[str]) -> str:
+    """The task word among command-line arguments: it decides the defaults of the others."""
+    pairs = pairwise([*arguments, ""])
+    found = [following if word == "--task" else word[7:] for word, following in pairs if word.split("=")[0] == "--task"]
+    return found[-1] if found else TrainSettings.task

@@ -70,18 +70,24 @@ def source_files(library: Path) -> list[Path]:
     return [library / path for path in sorted(chosen, key=lambda path: path.as_posix())]
 
 
-def docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of one file, from top to bottom, with their indentation removed. A file that this Python cannot parse
-    has none."""
+def parse(source: str | bytes) -> ast.Module:
+    """The syntax tree of a file's text; an empty one if this Python cannot parse it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(path.read_bytes())
+            return ast.parse(source)
     except (SyntaxError, ValueError):
-        return
+        return ast.Module(body=[], type_ignores=[])
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    """Docstrings of one file, from top to bottom, with their indentation removed. A file that this Python cannot parse
+    has none."""
+    tree = parse(path.read_bytes())
     members = [node for node in ast.walk(tree) if isinstance(node, MEMBERS_WITH_DOCSTRING)]
     for member in sorted(members, key=lambda member: getattr(member, "lineno", 0)):
-        yield (ast.get_docstring(member) or "").strip()
+        if docstring := (ast.get_docstring(member) or "").strip():
+            yield docstring
 
 
 def is_text(text: str) -> bool:

@@ -1,6 +1,5 @@
 """What a finished run tells: its picture, its model card, and the lines that use its checkpoint."""
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,123 +10,140 @@ import torch
 from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from hf_tfm.cards import MEASURES, DataFacts, RunFacts, Sample, model_card
+from hf_tfm.cards import DataFacts, RunFacts, Sample, model_card
 
-from .arguments import TrainSettings
-from .baselines import measure_baselines
-from .data import SPLITS, Documents
-from .picture import draw_training
+from .arguments import Options
+from .picture import draw_training, nats
+from .settings import TrainSettings
+from .sources import Data
+from .splits import SPLITS
 from .trainer import TfmTrainer
 
-__all__ = ["Report", "usage"]
+__all__ = ["Report"]
 
 ORIGIN = (
-    "Documentation and docstrings that come with CPython (copyright Python Software Foundation and contributors, PSF "
-    "licence version 2), read from the interpreter that trained the model. The text changes a little with every "
-    "Python release: compare results only where the fingerprints are equal. Documents are assigned to splits by a hash "
-    "of their content."
+    "Made from the sources and documentation that come with CPython (copyright Python Software Foundation and "
+    "contributors, PSF licence version 2), read from the interpreter that trained the model. The data change a little "
+    "with every Python release: compare results only where the fingerprints are equal. Rows are assigned to splits by "
+    "a hash of their content."
 )
 PICTURE, CARD = "training.png", "README.md"
 
 
 @dataclass
 class Report:
-    """Everything that is told about one run, in the output directory and on the screen.
-
-    `results` holds Trainer's names; `hub_name` is the data set's, where the text came from the Hub."""
+    """Everything that is told about one run, in the output directory and on the screen. `results` holds Trainer's
+    names."""
 
     trainer: TfmTrainer
+    options: Options
     results: dict[str, Any]
     samples: list[Sample]
-    hub_name: str | None = None
+    usage: str
 
     def __post_init__(self) -> None:
-        settings = self.trainer.settings
-        self.folder = Path(str(settings.output_dir))
+        self.folder = Path(str(self.trainer.settings.output_dir))
         self.model: Any = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        self.data = data_facts(self.trainer.documents, self.hub_name)
-        # A pushed card must not speak of a folder that its readers do not have.
-        home = (settings.push_to_hub and settings.hub_model_id) or str(self.folder)
-        self.usage = usage(home, self.trainer.objective.pipeline_tag, self.samples[0].prompt)
+        self.objective = self.trainer.objective
+        self.data = data_facts(self.trainer.data, self.objective.baselines(self.trainer.data))
 
     def write(self) -> None:
         """Write training.png and README.md."""
-        documents, history = self.trainer.documents, self.trainer.state.log_history
-        bytes_per_token = documents.source_bytes["test"] / self.results["test_scored_tokens"]
-        title = f"{self.model.num_parameters():,} parameters, trained on\n{self.data.description}"
-        draw_training(history, self.folder / PICTURE, bytes_per_token, dict(self.data.baselines), title)
+        title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
+        draw_training(self.trainer.state.log_history, self.folder / PICTURE, title, self.lines())
         card = model_card(
             name=(self.trainer.settings.hub_model_id or self.folder.resolve().name).split("/")[-1],
             config=self.model.config,
             parameters=self.model.num_parameters(),
-            pipeline_tag=self.trainer.objective.pipeline_tag,
+            pipeline_tag=self.objective.pipeline_tag,
             results=self.results,
+            measures=self.objective.measures,
             data=self.data,
-            run=run_facts(self.trainer, self.results),
+            run=run_facts(self.trainer, self.options, self.results),
             samples=self.samples,
             usage=self.usage,
+            notes=self.objective.notes,
         )
         (self.folder / CARD).write_text(card, encoding="utf-8")
 
+    def lines(self) -> dict[str, float]:
+        """Baselines that can stand beside the loss: those in bits per byte, as nats per token."""
+        if "test_bits_per_byte" not in self.results:
+            return {}
+        bytes_per_token = self.trainer.data.source_bytes["test"] / self.results["test_scored_tokens"]
+        return {
+            f"{name}, {bits:.2f} bits per byte": nats(bits, bytes_per_token)
+            for name, bits in self.data.baselines.items()
+        }
+
     def text(self) -> str:
-        """For the screen: samples, results, what was written, and three lines that use it."""
-        writings = "\n\n".join(
-            f"Before training:\n{sample.before}\n\nAfter training:\n{sample.after}" for sample in self.samples
-        )
-        known = [(f"test_{name}", words) for name, words in MEASURES.items()]
-        measured = ", ".join(f"{self.results[name]:.3f} {words}" for name, words in known if name in self.results)
+        """For the screen: samples, a table of results, what was written, and the lines that use it."""
+        shown = "\n\n".join(show(sample) for sample in self.samples)
         kept = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py")
         written = ", ".join([*kept, "the model's code (*.py)"])
         return (
-            f"\n{writings}\n\nTest split: {measured}\nWritten to {self.folder}: {written}\n\n"
+            f"\n{shown}\n\n{self.table()}\n\nWritten to {self.folder}: {written}\n\n"
             f"Load it and use it:\n\n{self.usage}\n"
         )
 
-
-def usage(folder: str, pipeline_tag: str, prompt: str) -> str:
-    """Three lines of Python that load a checkpoint and use it, without hf_tfm installed."""
-    return "\n".join(
-        [
-            "from transformers import pipeline",
-            f'generate = pipeline("{pipeline_tag}", model={json.dumps(folder)}, trust_remote_code=True)',
-            f'print(generate({json.dumps(prompt)}, max_new_tokens=40)[0]["generated_text"])',
+    def table(self) -> str:
+        """Measured results, one line per measure, and simple methods beside them."""
+        measures, results = self.objective.measures, self.results
+        rows = [
+            [words, *(f"{results[key]:.3f}" if key in results else "" for key in (f"test_{name}", f"eval_{name}"))]
+            for name, words in measures.items()
+            if f"test_{name}" in results
         ]
-    )
+        rows += [[f"{name}, same measure", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
+        width = max(len(row[0]) for row in rows)
+        lines = [["", "test", "validation"], *rows]
+        return "\n".join(f"{words:<{width}}  {test:>10}  {validation:>10}" for words, test, validation in lines)
 
 
-def data_facts(documents: Documents, hub_name: str | None) -> DataFacts:
-    """What the card says of the text."""
-    train, test = (list(documents.texts(name)) for name in ("train", "test"))
+def show(sample: Sample) -> str:
+    """A sample for the screen."""
+    told = {"Input": sample.prompt, "Before training": sample.before, "After training": sample.after}
+    told |= {"Right": sample.wanted} if sample.wanted else {}
+    return "\n".join(f"{name + ':':<18}{text}" for name, text in told.items())
+
+
+def data_facts(data: Data, baselines: dict[str, float]) -> DataFacts:
+    """What the card says of the data."""
+    sizes = {name: (len(data.splits[name]), data.source_bytes[name]) for name in SPLITS if name in data.source_bytes}
     return DataFacts(
-        description=documents.description,
-        fingerprint=documents.fingerprint,
-        sizes={name: (len(documents.splits[name]), documents.source_bytes[name]) for name in SPLITS},
-        language="en" if documents.is_default else None,
-        hub_name=hub_name,
-        baselines=measure_baselines(train, test),
-        notes=ORIGIN if documents.is_default else "",
+        description=data.description,
+        fingerprint=data.fingerprint,
+        sizes=sizes,
+        language="en" if data.is_default else None,
+        hub_name=data.hub_name,
+        baselines=baselines,
+        notes=ORIGIN if data.is_default else "",
     )
 
 
-def run_facts(trainer: TfmTrainer, results: dict[str, Any]) -> RunFacts:
+def run_facts(trainer: TfmTrainer, options: Options, results: dict[str, Any]) -> RunFacts:
     """What the card says of the training."""
     args, state = trainer.settings, trainer.state
     rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    length = len(trainer.examples["train"][0]["input_ids"])
     since = f", after going on from {Path(str(trainer.resumed_from)).name}" if trainer.resumed_from else ""
+    averaged = {"averaging": f"running mean of the weights, decay {args.ema_decay:g}"} if args.ema_decay else {}
+    smoothed = {"label smoothing": f"{args.label_smoothing_factor:g}"} if args.label_smoothing_factor else {}
     facts = {
-        "steps": f"{state.global_step:,} of {rows} rows of {length} tokens",
-        "tokens": f"{state.global_step * rows * length:,} ({state.epoch or 0:.2f} passes over the training split)",
+        "steps": f"{state.global_step:,} of {rows} rows ({state.epoch or 0:.2f} passes over the training split)",
+        "tokens": f"{state.num_input_tokens_seen:,} read in all",
         "optimiser": optimizer_words(args),
         "schedule": schedule_words(args),
         "gradient clipping": f"norm {args.max_grad_norm}",
+        **averaged,
+        **smoothed,
         "precision": precision(args),
         "seed": args.seed,
         "device": device_words(args),
         "training time": f"{results['train_runtime']:.0f} s{since}",
     }
     command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    return RunFacts(command=command, settings=facts, picture=PICTURE)
+    origin = f"trained further from {options.model.init_from}" if options.model.init_from else "trained from scratch"
+    return RunFacts(command=command, settings=facts, picture=PICTURE, origin=origin)
 
 
 def optimizer_words(args: TrainSettings) -> str:
@@ -142,7 +158,8 @@ def optimizer_words(args: TrainSettings) -> str:
 
 def device_words(args: TrainSettings) -> str:
     if args.device.type == "cpu":
-        return f"CPU, {torch.get_num_threads()} threads"
+        processes = f"{args.world_size} processes of " if args.world_size > 1 else ""
+        return f"CPU, {processes}{torch.get_num_threads()} threads"
     name = torch.cuda.get_device_name() if args.device.type == "cuda" else args.device.type
     return f"{args.world_size} x {name}"
 
@@ -154,6 +171,6 @@ def schedule_words(args: TrainSettings) -> str:
 
 
 def precision(args: TrainSettings) -> str:
-    if args.bf16:
-        return "bfloat16 autocast over float32 weights"
-    return "float16 autocast over float32 weights" if args.fp16 else "float32"
+    words = "float16 autocast over float32 weights" if args.fp16 else "float32"
+    words = "bfloat16 autocast over float32 weights" if args.bf16 else words
+    return f"{words}, compiled" if args.torch_compile else words

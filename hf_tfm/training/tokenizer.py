@@ -1,27 +1,103 @@
-"""A byte-level BPE tokenizer trained on the run's own text, or a ready one reused."""
+"""A tokenizer trained on the run's own text, or a ready one reused."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, TokenizersBackend
 
-__all__ = ["END_OF_TEXT", "PADDING", "make_tokenizer", "train_tokenizer"]
+__all__ = ["END_OF_TEXT", "PADDING", "STYLES", "Style", "load_tokenizer", "make_tokenizer", "train_tokenizer"]
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
-# 256 bytes and the two special tokens: without merges, but every text can be written.
-SMALLEST_VOCABULARY = 258
+# 256 bytes and the special tokens: without merges, but every text can be written.
+BYTES = 256
+# ChatML, with what the assistant says marked for the loss.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int) -> TokenizersBackend:
-    """A byte-level BPE tokenizer: every text comes back unchanged from encoding and decoding.
+@dataclass(frozen=True)
+class Style:
+    """Special tokens by their transformers name, and where they stand: around one text, and around two."""
 
-    `vocab_size` counts tokens, the 256 bytes and two special tokens included; short texts give fewer. A document begins
-    and ends with the same token. Raises ValueError if `vocab_size` is below 258."""
-    if vocab_size < SMALLEST_VOCABULARY:
+    tokens: dict[str, str]
+    single: str | None = None
+    pair: str | None = None
+    chat_template: str | None = None
+
+
+STYLES = {
+    # running text, each document ended by one token
+    "plain": Style({"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PADDING}),
+    # BERT's: a token that speaks for the sequence, one that ends each text
+    "pair": Style(
+        {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
+        "[CLS]:0 $A:0 [SEP]:0",
+        "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+    ),
+    # T5's: each text ended
+    "source": Style({"pad_token": "<pad>", "eos_token": "</s>"}, "$A:0 </s>:0", "$A:0 </s>:0 $B:1 </s>:1"),
+    # BART's: each text begun and ended
+    "bracketed": Style(
+        {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>",
+         "mask_token": "<mask>"},
+        "<s>:0 $A:0 </s>:0",
+        "<s>:0 $A:0 </s>:0 $B:1 </s>:1",
+    ),
+    # messages, each ended; the last token of an answer ends the text
+    "chat": Style(
+        {"bos_token": END_OF_TEXT, "eos_token": "<|im_end|>", "pad_token": PADDING},
+        chat_template=CHAT_TEMPLATE,
+    ),
+}  # fmt: skip
+# Texts of a stream that a tokenizer learns from.
+MOST_TEXTS = 100_000
+EXTRA_TOKENS = {"chat": ["<|im_start|>"]}
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    model_max_length: int,
+    style: str = "plain",
+    kind: str = "bpe",
+) -> TokenizersBackend:
+    """A tokenizer of `kind` "bpe" (byte-level: every text comes back unchanged) or "characters", with the special
+    tokens of a style.
+
+    `vocab_size` counts tokens, the special tokens included; short texts give fewer. Raises ValueError if there is no
+    room for 256 bytes beside them, or if there are more characters than that."""
+    chosen = STYLES[style]
+    special = list(dict.fromkeys([*chosen.tokens.values(), *EXTRA_TOKENS.get(style, ())]))
+    tokenizer = KINDS[kind](texts, vocab_size, special)
+    if chosen.single:
+        ids = [(token, tokenizer.token_to_id(token)) for token in special]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=chosen.single, pair=chosen.pair, special_tokens=ids
+        )
+    built = TokenizersBackend(
+        tokenizer_object=tokenizer,
+        **chosen.tokens,
+        model_max_length=model_max_length,
+        clean_up_tokenization_spaces=False,
+    )
+    if chosen.chat_template:
+        built.chat_template = chosen.chat_template
+    return built
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int, special: list[str]) -> Tokenizer:
+    smallest = BYTES + len(special)
+    if vocab_size < smallest:
         raise ValueError(
-            f"--vocab_size {vocab_size} is too small: 256 bytes and 2 special tokens need {SMALLEST_VOCABULARY}; "
+            f"--vocab_size {vocab_size} is too small: {BYTES} bytes and {len(special)} special tokens need {smallest}; "
             "2048 to 8192 suit a few megabytes of text."
         )
     bpe = Tokenizer(models.BPE())
@@ -30,29 +106,59 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=[END_OF_TEXT, PADDING],
+        special_tokens=special,
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    return TokenizersBackend(
-        tokenizer_object=bpe,
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        pad_token=PADDING,
-        model_max_length=model_max_length,
-        clean_up_tokenization_spaces=False,
-    )
+    return bpe
 
 
-def make_tokenizer(name: str | None, texts: Iterable[str], vocab_size: int, model_max_length: int) -> Any:
-    """The tokenizer called `name` (folder or Hub name), or one trained on `texts` if there is no name.
-    Raises ValueError if the named one has no end-of-sequence token: documents could not be told apart."""
-    if name is None:
-        return train_tokenizer(texts, vocab_size, model_max_length)
-    tokenizer = AutoTokenizer.from_pretrained(name, model_max_length=model_max_length)
-    if tokenizer.eos_token_id is None:
+def train_characters(texts: Iterable[str], vocab_size: int, special: list[str]) -> Tokenizer:
+    """One token per character of the texts; a character never seen becomes the unknown token."""
+    unknown = "<|unknown|>"
+    characters = sorted(set(chain.from_iterable(texts)))
+    words = [*special, unknown, *characters]
+    if len(words) > vocab_size:
         raise ValueError(
-            f"The tokenizer {name} has no eos_token, which ends every document here; set one and save it: "
-            'tokenizer.add_special_tokens({"eos_token": "</s>"}).'
+            f"The text has {len(characters):,} different characters; with special tokens that is {len(words):,}, more "
+            f"than --vocab_size {vocab_size}. Raise it, or use --tokenizer_type bpe."
         )
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in [*special, unknown]])
+    return tokenizer
+
+
+KINDS = {"bpe": train_bpe, "characters": train_characters}
+
+
+def load_tokenizer(name: str, model_max_length: int | None = None) -> Any:
+    """The tokenizer of a folder or Hub name. Raises ValueError in one line where there is none."""
+    options = {} if model_max_length is None else {"model_max_length": model_max_length}
+    try:
+        return AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"No tokenizer could be read from {name}: {str(error).splitlines()[0]}") from error
+
+
+def make_tokenizer(options: Any, objective: Any, data: Any, model_type: str, folder: Any) -> Any:
+    """The tokenizer of a run: the named one, the one of the checkpoint gone on from, or one trained on the training
+    texts (the first 100,000 of a stream). It is saved in the run's folder, where a run that goes on, and the other
+    processes, find it. Raises ValueError for one that lacks what the task needs."""
+    settings, name = options.train, options.task.tokenizer_name or options.model.init_from
+    longest = options.model.max_position_embeddings or objective.row_length()
+    with settings.main_process_first(local=False, desc="tokenizer"):
+        saved = (folder.path / "tokenizer.json").exists()
+        if name:
+            tokenizer = load_tokenizer(name, longest)
+        elif saved and (folder.resume_from or settings.process_index > 0):
+            tokenizer = load_tokenizer(str(folder.path))
+        else:
+            style = objective.tokenizer_style(model_type)
+            texts = islice(data.texts("train"), MOST_TEXTS if data.streaming else None)
+            tokenizer = train_tokenizer(texts, options.task.vocab_size, longest, style, options.task.tokenizer_type)
+        objective.prepare_tokenizer(tokenizer)
+        if settings.should_save:
+            tokenizer.save_pretrained(folder.path)
     return tokenizer

@@ -1,16 +1,25 @@
-"""The host's Trainer with the blanks filled: our optimisers, a schedule in shares, measures that know their text."""
+"""The host's Trainer with the blanks filled: our optimisers, a schedule in shares, checkpoints that are whole or named
+as not, and randomness that depends on the seed, the pass over the data and the row alone."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, SchedulerType, Trainer
+from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer, TrainerCallback
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import rotate_checkpoints
 
-from .arguments import TrainSettings
-from .data import Documents
-from .objectives import Objective
+from .averaging import RunningMean
+from .checkpoint import INCOMPLETE
 from .optimizers import OPTIMIZERS
+from .progress import ProgressBar
+from .settings import TrainSettings
+from .smoothing import smooth, smoothing_kind
+from .sources import Data
 
 __all__ = ["TfmTrainer"]
 
@@ -20,64 +29,140 @@ def cache_setting(config: Any) -> dict[str, bool]:
     return {"use_cache": config.use_cache} if hasattr(config, "use_cache") else {}
 
 
-class TfmTrainer(Trainer):
-    """A Trainer for one objective on one set of documents; everything else is the host's."""
+class TfmTrainer(Seq2SeqTrainer):
+    """A Trainer for one objective on one set of data; everything else is the host's."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        settings: TrainSettings,
-        objective: Objective,
-        documents: Documents,
-        examples: Any,
-        tokenizer: Any,
+        self, model: PreTrainedModel, settings: TrainSettings, data: Data, examples: dict[str, Any], tokenizer: Any
     ) -> None:
-        self.settings, self.objective, self.documents, self.examples = settings, objective, documents, examples
+        self.settings, self.data, self.examples = settings, data, examples
+        self.objective = data.objective
+        self.check_generation()
+        self.watched = "watched" if "watched" in examples else "validation"
         self.scratch = Path(str(settings.output_dir)) / "metrics"
         self.of_generation = cache_setting(model.config)
         super().__init__(
             model=model,
             args=settings,
-            train_dataset=examples["train"],
-            eval_dataset=examples["validation"],
+            train_dataset=self.inputs("train"),
+            eval_dataset=self.inputs(self.watched),
             processing_class=tokenizer,
-            data_collator=objective.collator,
-            preprocess_logits_for_metrics=objective.reduce_logits,
+            data_collator=self.objective.collator(tokenizer, model, training=True),
+            preprocess_logits_for_metrics=None if settings.predict_with_generate else self.objective.reduce_logits,
         )
         self.of_training = cache_setting(model.config)
-        self.compute_metrics = self.measure_of("validation")
+        self.eval_collator = self.objective.collator(tokenizer, model, training=False)
+        self.compute_metrics = self.measure_of(self.watched)
+        self.smoothing, self.label_smoother = settings.label_smoothing_factor, None
+        self.smoothing_kind = smoothing_kind(self.objective) if self.smoothing else ""
+        self.mean = self.running_mean()
+        self.passes = Passes(self)
+        self.add_callback(self.passes)
+        if not settings.disable_tqdm:
+            self.callback_handler.callbacks = [
+                item for item in self.callback_handler.callbacks if not type(item).__name__.endswith("ProgressCallback")
+            ]
+            self.add_callback(ProgressBar())
 
+    def check_generation(self) -> None:
+        if self.settings.predict_with_generate and not self.objective.generates:
+            raise ValueError(
+                f"--predict_with_generate is for tasks that write text; --task {self.objective.task} does not."
+            )
+
+    def running_mean(self) -> RunningMean | None:
+        """Raises ValueError where weights are sharded over processes."""
+        settings = self.settings
+        if not settings.ema_decay:
+            return None
+        if settings.fsdp or settings.deepspeed or max(settings.tp_size, settings.fsdp_size) > 1:
+            raise ValueError("--ema_decay keeps a mean of whole weights, and here they are sharded; leave it out.")
+        mean = RunningMean(self.model, settings.ema_decay)  # pyright: ignore[reportArgumentType]
+        self.add_callback(mean)
+        return mean
+
+    # Data
+    def inputs(self, split: str) -> Any:
+        """The examples of a split without the columns that only its measure reads."""
+        table = self.examples[split]
+        extra = [name for name in self.objective.extra_columns if name in (table.column_names or ())]
+        return table.remove_columns(extra)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """As the host's, with the collator of evaluation, which draws nothing anew; all rows, in their own order, since
+        measures stand beside the rows of the split."""
+        args = self.args
+        training = self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last
+        self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last = (
+            self.eval_collator,
+            "random",
+            False,
+        )
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last = training
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Rows of like length together, in an order that follows from seed and epoch, so that resuming finds it."""
+        table: Any = self.train_dataset if train_dataset is None else train_dataset
+        if self.settings.train_sampling_strategy != "group_by_length" or not hasattr(table, "__len__"):
+            return super()._get_train_sampler(train_dataset)
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        seed = self.settings.seed if self.settings.data_seed is None else self.settings.data_seed
+        self.sampler = GroupedByLength(row_lengths(self.examples["train"]), rows, seed)
+        return self.sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell what draws at random which pass over the data this is."""
+        parts: list[Any] = [self.data_collator, getattr(self, "sampler", None)]
+        for part in parts:
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+
+    # Training
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         self.resumed_from = resume_from_checkpoint
+        if self.mean and resume_from_checkpoint:
+            self.mean.load(str(resume_from_checkpoint))
         self.outcome = super().train(resume_from_checkpoint, **kwargs)
         return self.outcome
 
-    def save_model(self, *args: Any, **kwargs: Any) -> None:
-        """As the host's, but generation keeps its cache: training does without one, and checkpoints would say so."""
-        config: Any = self.model.config  # pyright: ignore[reportOptionalMemberAccess]
-        config.update(self.of_generation)
-        super().save_model(*args, **kwargs)
-        config.update(self.of_training)
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        """As the host's: on resuming, whole passes over the data and micro-batches of the last one that are passed
+        over. The host takes a stream for one pass without end; the checkpoint knows in which one it was."""
+        number, batches = super()._init_training_state(*args, **kwargs)
+        states: Any = self.state.stateful_callbacks
+        told = states.get(Passes.__name__, {}).get("attributes")
+        if told and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
+            number = told["number"]
+            batches = (self.state.global_step - told["began"]) * self.args.gradient_accumulation_steps
+        self.passes.number = number
+        self.passes.began = self.state.global_step - batches // self.args.gradient_accumulation_steps
+        return number, batches
 
-    def measure_of(self, split: str) -> Any:
-        """The function that turns what was kept of a split into results."""
-        return self.objective.measure(self.scratch, self.documents.source_bytes[split])
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As the host's, which would take one step too many in a run that was killed after its last one."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
-    def test(self) -> dict[str, float]:
-        """Results on the test split, their names beginning with test_."""
-        validation, self.compute_metrics = self.compute_metrics, self.measure_of("test")
-        try:
-            return self.evaluate(self.examples["test"], metric_key_prefix="test")
-        finally:
-            self.compute_metrics = validation
-
-    def measure_all(self) -> dict[str, Any]:
-        """Results on every split, each also saved as <split>_results.json and together as all_results.json."""
-        results = {"train": self.outcome.metrics, "eval": self.evaluate(), "test": self.test()}
-        for split, metrics in results.items():
-            self.save_metrics(split, metrics)
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        return {name: value for metrics in results.values() for name, value in metrics.items()}
+    def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """As the host's; label smoothing is added to the model's own loss, which so keeps its shift, its count of items
+        and the balance of experts."""
+        if not (self.smoothing and model.training):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        scores: Any = outputs
+        counted = num_items_in_batch is not None
+        over = self.accelerator.num_processes // self.get_tp_size()
+        scale = over if self.args.average_tokens_across_devices and counted else 1
+        added = smooth(scores["logits"], inputs["labels"], self.smoothing, self.smoothing_kind, num_items_in_batch)
+        loss = loss + scale * added
+        return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.settings.optimizer in OPTIMIZERS:
@@ -94,7 +179,146 @@ class TfmTrainer(Trainer):
             self.settings.lr_scheduler_kwargs = {"num_decay_steps": decay, "decay_type": "linear"} | asked
         return super().create_scheduler(num_training_steps, optimizer)
 
+    # Checkpoints
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As the host's, but generation keeps its cache: training does without one, and checkpoints would say so. The
+        result has the running mean for its weights; a checkpoint has the last ones, and the mean beside them."""
+        config: Any = self.model.config  # pyright: ignore[reportOptionalMemberAccess]
+        config.update(self.of_generation)
+        with nullcontext() if _internal_call else self.averaged():
+            super().save_model(output_dir, _internal_call)
+        config.update(self.of_training)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As the host's, under a sign that is taken away when every process has written its part, and only then are
+        older checkpoints deleted: a run killed at any time leaves a whole one."""
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / INCOMPLETE).write_text("This checkpoint is being written, or its writing was cut short.\n")
+        self.accelerator.wait_for_everyone()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        if self.mean and self.args.should_save:
+            self.mean.save(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            (folder / INCOMPLETE).unlink()
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(folder.parent), limit, best_model_checkpoint=best, use_mtime=True)
+
+    def _load_best_model(self) -> None:
+        """As the host's, with the running mean of that checkpoint."""
+        super()._load_best_model()
+        if self.mean:
+            self.mean.load(str(self.state.best_model_checkpoint))
+
+    # Results
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model with its running mean of weights, where one is kept."""
+        return self.mean.in_place() if self.mean else nullcontext()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with self.averaged():
+            return super().evaluate(*args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """As the host's, without the rows that fill up the last batches of several processes: its Seq2SeqTrainer keeps
+        them."""
+        self.gather_function = self.accelerator.gather_for_metrics
+        return super().evaluation_loop(*args, **kwargs)
+
+    def measure_of(self, split: str) -> Any:
+        """The function that turns what was kept of a split into results; None where only its loss is measured."""
+        if self.objective.generates and not self.settings.predict_with_generate:
+            return None
+        cache = self.scratch / str(self.args.process_index)
+        size = self.data.source_bytes.get(split, 0)
+        rows, features = self.data.splits[split], self.examples[split]
+        return self.objective.measure(rows, features, self.processing_class, cache, size)
+
+    def evaluate_split(self, split: str, prefix: str) -> dict[str, float]:
+        """Results on all rows of a split, their names beginning with a prefix."""
+        watching, self.compute_metrics = self.compute_metrics, self.measure_of(split)
+        try:
+            return self.evaluate(self.inputs(split), metric_key_prefix=prefix)
+        finally:
+            self.compute_metrics = watching
+
+    def measure_all(self) -> dict[str, Any]:
+        """Results on every split, each also saved as <split>_results.json and together as all_results.json."""
+        results = {
+            "train": self.outcome.metrics,
+            "eval": self.evaluate_split("validation", "eval"),
+            "test": self.evaluate_split("test", "test"),
+        }
+        for split, metrics in results.items():
+            self.save_metrics(split, metrics)
+        # Another process may still be writing there.
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        return {name: value for metrics in results.values() for name, value in metrics.items()}
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Pushing keeps the measured card that train.py wrote; before there is one, the host drafts its own."""
         if not (Path(str(self.settings.output_dir)) / "README.md").exists():
             super().create_model_card(*args, **kwargs)
+
+
+class Passes(TrainerCallback, ExportableState):
+    """Counts the passes over the data (`number`, and the step at which it `began`) and tells the trainer's parts."""
+
+    def __init__(self, trainer: TfmTrainer) -> None:
+        self.trainer, self.number, self.began = trainer, 0, 0
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"number": self.number, "began": self.began}}
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.set_epoch(self.number)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.number, self.began = self.number + 1, state.global_step
+
+
+def row_lengths(table: Any) -> list[int]:
+    """Tokens of each row: its column "length" where it has one."""
+    if "length" in table.column_names:
+        return table["length"][:]
+    return [len(ids) for ids in table["input_ids"]]
+
+
+class GroupedByLength(torch.utils.data.Sampler):
+    """All rows in an order, drawn from seed and epoch, in which each batch of `rows` has rows of like length, and
+    batches of all lengths follow one another. Among fifty batches of rows drawn at random the likes are put
+    together."""
+
+    BATCHES = 50
+
+    def __init__(self, lengths: list[int], rows: int, seed: int) -> None:
+        self.lengths, self.rows, self.seed, self.epoch = lengths, rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        dice = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=dice).tolist()
+        pools = [sorted(pool, key=self.lengths.__getitem__) for pool in chunks(order, self.BATCHES * self.rows)]
+        batches = [batch for pool in pools for batch in chunks(pool, self.rows)]
+        # A batch that is not full stays last, or all batches after it would be cut elsewhere.
+        short = [batch for batch in batches if len(batch) < self.rows]
+        full = [batch for batch in batches if len(batch) == self.rows]
+        mixed = [full[at] for at in torch.randperm(len(full), generator=dice).tolist()]
+        return chain.from_iterable([*mixed, *short])
+
+
+def chunks(rows: list[int], size: int) -> list[list[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,4 +1,4 @@
-"""Shared by the training tests: the documentation corpus, read once."""
+"""Shared by the training tests: the documentation corpus, read once, and a cache of data sets for each test."""
 
 import pytest
 
@@ -8,3 +8,8 @@ from hf_tfm.training.corpus import Corpus, standard_library_corpus
 @pytest.fixture(scope="session")
 def documentation() -> Corpus:
     return standard_library_corpus()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))

@@ -4,15 +4,12 @@ import copy
 
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
 
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
-from hf_tfm.training.arguments import ModelArguments, TrainSettings
-from hf_tfm.training.data import SPLITS, Documents
-from hf_tfm.training.objectives import get_objective
 from hf_tfm.training.optimizers import OPTIMIZERS, MuonAdamW, hidden_matrices, orthogonalize
-from hf_tfm.training.tokenizer import train_tokenizer
+from hf_tfm.training.settings import TrainSettings
 from hf_tfm.training.trainer import TfmTrainer
+from tests.training.tiny import make_tiny
 
 SMALL = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 
@@ -127,20 +124,12 @@ def test_sharded_parameters_are_refused(tmp_path):
 
 
 def make_trainer(folder, **choices):
-    texts = [f"Return the value number {i} of the key." for i in range(40)]
-    documents = Documents(DatasetDict({name: Dataset.from_dict({"text": texts}) for name in SPLITS}), "", False)
-    tokenizer = train_tokenizer(texts, 280, 16)
+    tiny = make_tiny("causal-lm", [{"text": f"Return the value number {i} of the key."} for i in range(40)])
     args = settings(
         folder, max_steps=6, save_steps=3, save_total_limit=None, logging_steps=1, eval_strategy="no",
         per_device_train_batch_size=2, warmup_steps=1, **choices,
     )  # fmt: skip
-    objective = get_objective("causal-lm")
-    torch.manual_seed(0)
-    words = ModelArguments(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, hidden_dropout=0.1
-    )
-    examples = objective.examples(documents.splits, tokenizer, 16, None)
-    return TfmTrainer(objective.build(words, tokenizer, 16), args, objective, documents, examples, tokenizer)
+    return TfmTrainer(tiny.model(hidden_dropout=0.1), args, tiny.data, tiny.examples, tiny.tokenizer)
 
 
 @pytest.mark.parametrize("word", ["muon", "adamw", "trainer"])

@@ -1,12 +1,18 @@
 """`python train.py` from the outside: what it leaves, what it prints, and that it never opens a connection."""
 
+import contextlib
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from tests.training.tiny import ROWS
 
 # one process for these tests: each would train a model of its own
 pytestmark = pytest.mark.xdist_group("train")
@@ -15,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 SMALL_MODEL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SHORT_RUN = {"max_steps": 6, "eval_steps": 3, "logging_steps": 1, "save_steps": 3, "warmup_steps": 1}
 CHOICES = {**SMALL_MODEL, **SHORT_RUN, "vocab_size": 400, "block_size": 64, "disable_tqdm": True}
-TINY = [f"--{name}={value}" for name, value in CHOICES.items()]
 # Put first on the path: a connection to anything but this machine ends the process.
 NO_NETWORK = """
 import socket
@@ -26,8 +31,17 @@ socket.socket.connect = socket.socket.connect_ex = refuse
 PROMISED = (
     "README.md", "training.png", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
     "tokenizer_config.json", "modeling_tfm_decoder.py", "train_results.json", "eval_results.json", "test_results.json",
-    "all_results.json", "trainer_state.json", "checkpoint-6",
+    "all_results.json", "trainer_state.json", "run.json", "samples.jsonl", "checkpoint-6",
 )  # fmt: skip
+
+
+def words(**choices):
+    """Command-line arguments; a list gives one option several values."""
+    pairs = ([f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in choices.items())
+    return [word for pair in pairs for word in pair]
+
+
+TINY = words(**CHOICES)
 
 
 def python(arguments, folder, **environment):
@@ -41,6 +55,63 @@ def python(arguments, folder, **environment):
         text=True,
         check=False,
     )
+
+
+class Done(NamedTuple):
+    """How a process ended (negative: by which signal), and what it said."""
+
+    code: int | None
+    stdout: str
+    stderr: str
+
+
+# Processes are forked from one that has imported everything, which saves some seconds in each.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["hf_tfm.training.report", "matplotlib.pyplot", "tests.training.test_train"])
+
+
+def train(folder, *arguments, job=None):
+    """`python train.py` in a process of its own, in `folder`; `job`, a function of a module, is called before."""
+    return ended(folder, start(folder, *arguments, job=job))
+
+
+def start(folder, *arguments, job=None, log="", environment=None):
+    process = SERVER.Process(target=in_process, args=(folder, arguments, job, log, environment or {}))
+    process.start()
+    return process
+
+
+def ended(folder, process, log=""):
+    process.join(300)
+    return Done(process.exitcode, *((folder / f"{name}{log}").read_text() for name in ("stdout", "stderr")))
+
+
+def in_process(folder, arguments, job, log, environment):
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    import train as script
+
+    torch.set_num_threads(1)
+    # as in a process of the command line, so that loader workers are forked, too
+    multiprocessing.set_start_method("fork", force=True)
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["train.py", *map(str, arguments)]
+    # lines at once: a killed process leaves what it said
+    with (
+        open(f"stdout{log}", "w", buffering=1) as out,
+        open(f"stderr{log}", "w", buffering=1) as err,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        if job:
+            job()
+        script.main()
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +134,14 @@ def test_results_are_measured_and_consistent(run):
     assert 3 < results["test_bits_per_byte"] < 8
     assert results["test_nats_per_token"] == pytest.approx(results["test_loss"], rel=1e-3)
     assert results["train_runtime"] > 0
-    assert f"{results['test_bits_per_byte']:.3f} bits per byte" in run[1].stdout
+    [line] = [line for line in run[1].stdout.splitlines() if line.startswith("bits per byte of text")]
+    assert f"{results['test_bits_per_byte']:.3f}" in line
+    assert f"{results['eval_bits_per_byte']:.3f}" in line
 
 
-def test_corpus_is_named_with_python_and_fingerprint(run):
-    [line] = [line for line in run[1].stdout.splitlines() if line.startswith("Text: ")]
+def test_data_are_named_with_python_and_fingerprint(run):
+    [line] = [line for line in run[1].stdout.splitlines() if line.startswith("Data: ")]
     assert "of Python 3." in line
-    assert "fingerprint" in line
     fingerprint = line.split("fingerprint ")[1]
     assert fingerprint in (run[0] / "runs/tiny/README.md").read_text()
 
@@ -86,39 +158,96 @@ assert tokenizer.decode(tokenizer("Return a").input_ids) == "Return a"
 """
 
 
+def usage_of(stdout):
+    return stdout.split("Load it and use it:")[1].strip()
+
+
 def test_printed_lines_and_auto_classes_load_the_model(run):
     folder, done = run
-    lines = done.stdout.split("Load it and use it:")[1].strip().splitlines()
-    assert len(lines) == 3
-    used = python(["-c", "\n".join(lines) + AFTERWARDS], folder)
+    lines = usage_of(done.stdout)
+    assert len(lines.splitlines()) == 3
+    used = python(["-c", lines + AFTERWARDS], folder)
     assert used.returncode == 0, used.stderr
     assert used.stdout.startswith("Return a")
 
 
 def test_a_finished_folder_is_refused_with_the_way_out(run):
-    folder = run[0]
-    again = python([ROOT / "train.py", *TINY, "--output_dir", "runs/tiny"], folder)
-    assert again.returncode != 0
+    again = train(run[0], *TINY, "--output_dir", "runs/tiny")
+    assert again.code == 2
+    assert "finished" in again.stderr
     assert "--overwrite_output_dir" in again.stderr
 
 
-def test_own_text_resumed_from_a_checkpoint_ends_where_an_unbroken_run_ends(tmp_path):
-    text = "\n\n".join(f"The {i}th line of a little text, which says nothing." for i in range(300))
-    (tmp_path / "own.txt").write_text(text)
-    base = [ROOT / "train.py", *TINY, "--train_file", "own.txt", "--output_dir", "out", "--save_total_limit", "5"]
-    whole = python(base, tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    expected = (tmp_path / "out/model.safetensors").read_bytes()
-    resumed = python([*base, "--resume_from_checkpoint", "out/checkpoint-3"], tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert (tmp_path / "out/model.safetensors").read_bytes() == expected
-
-
 def test_help_lists_options_and_defaults(tmp_path):
-    shown = python([ROOT / "train.py", "--help"], tmp_path)
-    assert shown.returncode == 0, shown.stderr
+    shown = train(tmp_path, "--help")
+    assert shown.code == 0, shown.stderr
     text = " ".join(shown.stdout.split())
     for option in ("--recipe", "--train_file", "--optimizer", "--learning_rate", "--gradient_accumulation_steps"):
         assert option in text
-    assert "(default: llama)" in text
     assert "0.01 with --optimizer muon" in text
+
+
+# All but the task of the tests above. Half of them learn from what Python carries, the others, whose sets take longer
+# to make, from a few rows.
+TASKS = {
+    "masked-lm": {}, "denoising": {"predict_with_generate": False}, "seq2seq": {"predict_with_generate": False},
+    "sequence-classification": {"max_length": 64},
+}  # fmt: skip
+ON_ROWS = ("token-classification", "question-answering", "multiple-choice", "chat")
+TASK_RUN = CHOICES | {
+    "vocab_size": 512, "block_size": 32, "max_steps": 3, "eval_steps": 2, "max_eval_samples": 8,
+    "per_device_train_batch_size": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tasks")
+
+
+@pytest.fixture(scope="module", params=[*TASKS, *ON_ROWS])
+def task_run(request, task_folder):
+    """A word of --task, and a run of it."""
+    task, choices = request.param, TASK_RUN | TASKS.get(request.param, {})
+    if task in ON_ROWS:
+        rows = (json.dumps(ROWS[task](number)) + "\n" for number in range(80))
+        (task_folder / f"{task}.jsonl").write_text("".join(rows))
+        choices["train_file"] = f"{task}.jsonl"
+    return task, train(task_folder, "--task", task, *words(**choices), job=refuse_connections)
+
+
+def refuse_connections():
+    exec(NO_NETWORK, {})
+
+
+def test_every_task_leaves_results(task_folder, task_run):
+    task, done = task_run
+    assert done.code == 0, done.stderr
+    results = json.loads((task_folder / "runs" / task / "all_results.json").read_text())
+    assert results["test_loss"] > 0
+    assert usage_of(done.stdout) in (task_folder / "runs" / task / "README.md").read_text()
+    (task_folder / f"{task}.txt").write_text(usage_of(done.stdout))
+
+
+# All of them in one process, which needs seconds to begin; what one prints stands between its task and the next one.
+USES = """
+import sys, traceback
+for task in sys.argv[1:]:
+    print(f"\\n--- {task}")
+    try:
+        exec(open(f"{task}.txt").read(), {})
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        print("FAILED")
+assert "hf_tfm" not in sys.modules
+"""
+
+
+def test_the_lines_that_every_task_prints_run_without_the_package(task_folder):
+    tasks = [path.stem for path in sorted(task_folder.glob("*.txt"))]
+    assert set(tasks) == {*TASKS, *ON_ROWS}
+    used = python(["-c", USES, *tasks], task_folder)
+    assert used.returncode == 0, used.stderr
+    printed = dict(part.split("\n", 1) for part in used.stdout.split("\n--- ")[1:])
+    assert not [text for text in printed.values() if "FAILED" in text]
+    assert all(text.strip() for text in printed.values()), printed

@@ -1,0 +1,48 @@
+"""What a task changes among the defaults: values measured on the sets that Python carries, on two CPU cores."""
+
+from typing import Any
+
+__all__ = ["SETTINGS", "SIZES", "sizes_of", "usual"]
+
+# Fields of the configuration, and the recipe, of a model for which nothing was asked.
+USUAL_SIZES: dict[str, Any] = {
+    "hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 6, "tie_word_embeddings": True,
+    "depth_scaling": "scaled",
+}  # fmt: skip
+SIZES: dict[str, dict[str, Any]] = {
+    "causal-lm": {"recipe": "llama"},
+    "chat": {"recipe": "llama"},
+    "seq2seq": {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "sequence-classification": {"pooling": "mean", "hidden_dropout": 0.1},
+    "token-classification": {"hidden_dropout": 0.1},
+    "question-answering": {"hidden_dropout": 0.1},
+    "multiple-choice": {"hidden_dropout": 0.1},
+}
+
+# Options of the command line other than the model's.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "seq2seq": {
+        "vocab_size": 512, "max_length": 64, "max_target_length": 32, "per_device_train_batch_size": 64,
+        "eval_steps": 200, "predict_with_generate": True, "max_eval_samples": 200,
+    },
+    "sequence-classification": {"max_length": 128},
+    "token-classification": {"max_length": 128},
+    "question-answering": {"max_length": 256, "eval_steps": 200},
+    "multiple-choice": {"max_length": 160, "per_device_train_batch_size": 8, "eval_steps": 200},
+    "chat": {"max_length": 256},
+}  # fmt: skip
+
+
+def sizes_of(task: str, recipe: str | None) -> dict[str, Any]:
+    """Usual fields of a new model for a task, with "recipe": the one asked for, or the task's usual one, if any. What a
+    recipe decides is left to it."""
+    usual = {"recipe": None} | USUAL_SIZES | SIZES.get(task, {})
+    if recipe is None:
+        return usual
+    return {name: value for name, value in usual.items() if name in USUAL_SIZES} | {"recipe": recipe}
+
+
+def usual(name: str) -> str:
+    """For a help text: the value that an unset option has, and which tasks have another one."""
+    others = [f"{words[name]} for {task}" for task, words in SIZES.items() if name in words]
+    return ", ".join([f"unset: {USUAL_SIZES[name]}", *others])

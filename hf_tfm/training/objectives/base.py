@@ -1,0 +1,210 @@
+"""The blanks that a task fills.
+
+An objective says what a row of data holds, which model learns from it, what an example looks like, how results are
+measured, and how a person sees one. It knows no sizes, no optimiser and no schedule. One instance serves one run: it
+learns the labels of its training split.
+
+Legend: B batch, T tokens in a row, V vocabulary."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, Features, Value
+from transformers import EvalPrediction, PreTrainedModel
+
+from ..arguments import TaskArguments
+
+__all__ = ["Measured", "Objective", "check_text", "few_rows", "forward_one", "literal", "map_rows"]
+
+# Characters of an input that is shown, and rows among which such are looked for.
+LONGEST_SHOWN, MOST_LOOKED_AT = 300, 200
+# What `measure` returns: predictions of a split in, named results out.
+Measured = Callable[[EvalPrediction], dict[str, float]]
+
+
+class Objective:
+    """One task. Subclasses fill the class attributes and the methods that raise NotImplementedError."""
+
+    task: str
+    pipeline_tag: str
+    auto_class: str
+    # model type -> class that learns the task; the first is the usual one
+    models: dict[str, type[PreTrainedModel]]
+    # what a row holds: parts that must be there, and parts that may
+    required: tuple[str, ...] = ("text",)
+    optional: tuple[str, ...] = ()
+    python_set = "documentation"
+    split_by = "text"
+    shares = (0.80, 0.10, 0.10)
+    # name of a result after its split's prefix -> how a reader calls it; the first is the run's headline
+    measures: dict[str, str] = {}
+    # results of which less is better
+    falling = frozenset({"loss", "bits_per_byte", "nats_per_token", "perplexity"})
+    # whether the model writes text while it is evaluated
+    generates = False
+    # whether training rows may be read while training: not where labels must be known before
+    streams = True
+    # columns of the examples that only `measure` reads
+    extra_columns: tuple[str, ...] = ()
+    # the option that bounds a row's length
+    length_option = "--max_length"
+
+    def __init__(self, args: TaskArguments, seed: int = 0) -> None:
+        self.args, self.seed = args, seed
+        # columns of the user's data by part, filled where they are read
+        self.source_columns: dict[str, list[str]] = {}
+        # what becomes of texts that are too long, "refuse" or "cut": the source of the data decides where nobody did
+        self.long_texts = args.long_texts or "refuse"
+        # what a card says of how results were measured, by name
+        self.notes: dict[str, str] = {}
+
+    # Data
+    def clean(self, table: Any, where: str) -> Any:
+        """The rows of a table as the task reads them. Raises ValueError that names the row for one that is not."""
+        for part in self.text_parts():
+            check_text(table, part, where)
+
+        def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
+            for part in self.text_parts():
+                for row, text in zip(rows, batch[part], strict=True):
+                    if text is None or not text.strip():
+                        raise ValueError(f"Row {row + 1} of {where} has no {part}; fill it or leave the row out.")
+            return batch
+
+        return map_rows(table, check, with_indices=True, desc="Reading rows")
+
+    def text_parts(self) -> tuple[str, ...]:
+        """Parts that hold text."""
+        return self.required
+
+    def texts(self, row: dict[str, Any]) -> Iterator[str]:
+        """The texts of a row: they are counted, and a tokenizer learns from them."""
+        for part in self.text_parts():
+            yield row[part]
+
+    def learn(self, splits: dict[str, Any]) -> dict[str, Any]:
+        """Learn what is known only from the training split (labels), and return the splits with it applied."""
+        return splits
+
+    # Tokenizer and model
+    def tokenizer_style(self, model_type: str) -> str:
+        """Which special tokens a tokenizer trained for this task has: a word of `tokenizer.STYLES`."""
+        return "pair"
+
+    def prepare_tokenizer(self, tokenizer: Any) -> None:
+        """Check a tokenizer, whether trained here or given, and add what can be added. Raises ValueError for special
+        tokens that the task needs and the tokenizer lacks."""
+
+    def row_length(self) -> int:
+        """Tokens of the longest row."""
+        return self.args.max_length
+
+    def words(self, tokenizer: Any) -> dict[str, Any]:
+        """Fields of the configuration that the task decides."""
+        return {}
+
+    # Examples
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows that the model trains on."""
+        raise NotImplementedError
+
+    def collator(self, tokenizer: Any, model: Any, training: bool) -> Callable[[list[Any]], dict[str, Any]]:
+        """What makes a batch of examples."""
+        raise NotImplementedError
+
+    # Results
+    def reduce_logits(self, logits: Any, labels: Any) -> Any:
+        """What is kept of the logits of a batch, one row per example."""
+        return logits[0] if isinstance(logits, tuple) else logits
+
+    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+        """The function that turns what was kept of a split into results: `split` its rows, `features` its examples,
+        `source_bytes` the UTF-8 bytes of its text."""
+        raise NotImplementedError
+
+    def baselines(self, data: Any) -> dict[str, float]:
+        """What simple methods reach on the test split, by name, in the first of `measures`."""
+        return {}
+
+    # For the eye
+    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
+        """A few inputs whose answers are shown, from the user or from the test split."""
+        raise NotImplementedError
+
+    def shown(self, asked: Any) -> str:
+        """An input as a reader sees it."""
+        raise NotImplementedError
+
+    def answer(self, model: Any, tokenizer: Any, asked: Any) -> str:
+        """What the model makes of an input."""
+        raise NotImplementedError
+
+    def wanted(self, asked: Any) -> str | None:
+        """The right answer, where there is one."""
+        return None
+
+    def usage(self, home: str, asked: Any) -> str:
+        """A few lines of Python that load the checkpoint at `home` and use it, without hf_tfm installed."""
+        raise NotImplementedError
+
+
+def map_rows(table: Any, function: Any, remove: list[str] | None = None, **options: Any) -> Any:
+    """The host's batched map for tables and streams alike; what only a table can do (progress, processes) is left out
+    for a stream."""
+    only_tables = ("desc", "num_proc", "features", "load_from_cache_file")
+    if not isinstance(table, Dataset):
+        options = {key: value for key, value in options.items() if key not in only_tables}
+        return table.map(function, batched=True, remove_columns=remove, **options)
+    run = partial(run_as_written, function=function, code=code_digest())
+    return table.map(run, batched=True, remove_columns=remove, **options)
+
+
+def run_as_written(*args: Any, function: Any, code: str) -> Any:
+    """A function under which the host finds kept results only as long as this package's code is the same: it knows
+    functions by their names."""
+    return function(*args)
+
+
+@cache
+def code_digest() -> str:
+    """A hash of the training room's code."""
+    room = Path(__file__).parents[1]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(room.rglob("*.py")))).hexdigest()
+
+
+def check_text(table: Any, part: str, where: str) -> None:
+    """Raises ValueError if a table's column holds something else than text."""
+    kind = (table.features or Features()).get(part)
+    if kind is not None and not (isinstance(kind, Value) and kind.dtype in ("string", "large_string", "null")):
+        raise ValueError(
+            f"Column {part!r} of {where} holds {kind.dtype if isinstance(kind, Value) else kind}, not text; choose "
+            f"another one: --columns {part}=<column>"
+        )
+
+
+def forward_one(model: Any, inputs: dict[str, Any]) -> Any:
+    """The outputs of a model for one batch, without gradients and in evaluation; its mode is left as it was."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        outputs = model(**{name: value.to(model.device) for name, value in inputs.items()})
+    model.train(training)
+    return outputs
+
+
+def few_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
+    """The first test rows that are short enough to be shown, or the first ones where none is."""
+    table = data.splits["test"]
+    rows = [table[at] for at in range(min(len(table), MOST_LOOKED_AT))]
+    short = [row for row in rows if sum(map(len, data.objective.texts(row))) <= LONGEST_SHOWN]
+    return (short or rows)[:count]
+
+
+def literal(value: Any) -> str:
+    """A value as it is written in Python, texts in double quotes."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,193 @@
+"""Predict every token from those before it."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import EvalPrediction, default_data_collator
+
+from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
+
+from ..baselines import measure_baselines
+from ..metrics import IGNORE_INDEX, Perplexity, sum_next_token_losses
+from .base import Measured, Objective, check_text, literal, map_rows
+from .writing import continue_text, first_words
+
+__all__ = ["CausalLM", "LanguageModel"]
+
+# Openings that are frequent in docstrings.
+DOCUMENTATION_PROMPTS = ["Return a", "This module"]
+
+
+class LanguageModel(Objective):
+    """What the tasks on running text share: rows of T tokens, measured in bits per byte of text."""
+
+    shares = (0.90, 0.05, 0.05)
+    length_option = "--block_size"
+    measures = {
+        "bits_per_byte": "bits per byte of text",
+        "nats_per_token": "nats per token (the loss)",
+        "perplexity": "perplexity per token",
+    }
+
+    def clean(self, table: Any, where: str) -> Any:
+        """As for other tasks, but empty texts are passed over, and line breaks at either end taken off.
+        Raises ValueError if no text is left."""
+        check_text(table, "text", where)
+
+        def strip(batch: dict[str, list[str | None]]) -> dict[str, list[str]]:
+            return {"text": [text.strip("\r\n") for text in batch["text"] if text and not text.isspace()]}
+
+        texts = map_rows(table, strip, remove=["text"], desc="Reading text")
+        if hasattr(texts, "__len__") and not len(texts):
+            raise ValueError(f"Column 'text' of {where} holds no text at all; give a file with text.")
+        return texts
+
+    def row_length(self) -> int:
+        return self.args.block_size
+
+
+class CausalLM(LanguageModel):
+    """Documents follow one another, each ended by the end-of-sequence token, and are cut into rows of T tokens that
+    share one token with the row before, so that every token is predicted exactly once.
+
+    With packing="separate" positions start again at each document, so that no token sees another document."""
+
+    task = "causal-lm"
+    pipeline_tag = "text-generation"
+    auto_class = "AutoModelForCausalLM"
+    models = {"tfm_decoder": TfmDecoderForCausalLM}
+
+    def tokenizer_style(self, model_type: str) -> str:
+        return "plain"
+
+    def prepare_tokenizer(self, tokenizer: Any) -> None:
+        require(tokenizer, "eos_token", "which ends every document")
+
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows of `input_ids` and `labels`, each T tokens long. Raises ValueError if T is below 2."""
+        length = self.args.block_size
+        if length < 2:
+            raise ValueError(f"--block_size {length} leaves nothing to predict; give 2 tokens or more: 128.")
+        pack = partial(PACKINGS[self.args.packing], tokenizer=tokenizer, length=length)
+        words = f"Cutting rows of {length} tokens"
+        return {
+            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
+            for name, table in splits.items()
+        }
+
+    def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
+        return default_data_collator
+
+    def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        return sum_next_token_losses(logits, labels)
+
+    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+        return partial(sum_up, metric=Perplexity(cache_dir), source_bytes=source_bytes, rows=len(features))
+
+    def baselines(self, data: Any) -> dict[str, float]:
+        return {} if data.streaming else measure_baselines(list(data.texts("train")), list(data.texts("test")))
+
+    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
+        return prompts or (DOCUMENTATION_PROMPTS if data.is_default else first_words(data, tokenizer))
+
+    def shown(self, asked: str) -> str:
+        return asked
+
+    def answer(self, model: Any, tokenizer: Any, asked: str) -> str:
+        return continue_text(model, tokenizer, asked, self.seed)
+
+    def usage(self, home: str, asked: str) -> str:
+        return "\n".join(
+            [
+                "from transformers import pipeline",
+                f'generate = pipeline("text-generation", model={literal(home)}, trust_remote_code=True)',
+                f'print(generate({literal(asked)}, max_new_tokens=40)[0]["generated_text"])',
+            ]
+        )
+
+
+def require(tokenizer: Any, token: str, reason: str) -> None:
+    """Raises ValueError if a tokenizer lacks a special token ("eos_token")."""
+    if getattr(tokenizer, token) is None:
+        raise ValueError(
+            f"The tokenizer {tokenizer.name_or_path or 'given'} has no {token}, {reason}; set one and save it: "
+            f'tokenizer.add_special_tokens({{"{token}": "<|{token.removesuffix("_token")}|>"}}).'
+        )
+
+
+def sum_up(
+    prediction: EvalPrediction, metric: Perplexity, source_bytes: int | None, rows: int | None = None
+) -> dict[str, float]:
+    """Results of a language model from the summed losses of its rows. Raises ValueError if these are not all `rows`
+    that the text of `source_bytes` makes."""
+    kept = np.asarray(prediction.predictions, dtype=np.float64)
+    if rows is not None and len(kept) != rows:
+        raise ValueError(f"{len(kept)} of {rows} rows were measured, and bits per byte need all of the text.")
+    losses, tokens = kept[:, 0].tolist(), kept[:, 1].astype(np.int64).tolist()
+    return metric.compute(losses=losses, tokens=tokens, source_bytes=source_bytes) or {}
+
+
+def encode(batch: dict[str, list[str]], tokenizer: Any) -> list[list[int]]:
+    """The tokens of each document and its end."""
+    encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return [[*ids, tokenizer.eos_token_id] for ids in encoded["input_ids"]]
+
+
+def pack_connected(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+    end = tokenizer.eos_token_id
+    tokens = [end, *chain.from_iterable(encode(batch, tokenizer))]
+    rows = list(cut_rows(tokens, length, padding=end))
+    return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
+
+
+def cut_rows(tokens: list[int], length: int, padding: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Rows (input ids, labels) of exactly `length` tokens, in which every token but the first is predicted once.
+
+    A row begins with the last token of the row before. The last row is moved back to stay full, and what it repeats is
+    not scored. Only a text shorter than a row is padded, at the right, where no scored token can see it."""
+    missing = max(0, length - len(tokens))
+    for start in range(0, len(tokens) - 1, length - 1):
+        moved = max(0, min(start, len(tokens) - length))
+        ids = tokens[moved : moved + length]
+        seen = start - moved + 1
+        yield ids + [padding] * missing, [IGNORE_INDEX] * seen + ids[seen:] + [IGNORE_INDEX] * missing
+
+
+def pack_separate(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+    """Rows of whole documents (long ones in pieces that share one token), told apart by position ids.
+
+    Each document begins with the end-of-sequence token, so that its first token is predicted from something, and
+    ends with it. A row is filled by the next piece that fits; its rest is padding, a piece of its own that is not
+    scored."""
+    end = tokenizer.eos_token_id
+    pieces = [piece for ids in encode(batch, tokenizer) for piece in cut_pieces([end, *ids], length)]
+    rows: list[list[list[int]]] = []
+    for piece in pieces:
+        if rows and sum(map(len, rows[-1])) + len(piece) <= length:
+            rows[-1].append(piece)
+        else:
+            rows.append([piece])
+    filled = [fill_row(row, length, end) for row in rows]
+    return {key: [row[key] for row in filled] for key in ("input_ids", "position_ids", "labels")}
+
+
+def cut_pieces(tokens: list[int], length: int) -> list[list[int]]:
+    """Pieces of at most `length` tokens, each beginning with the last token of the one before."""
+    return [tokens[start : start + length] for start in range(0, max(1, len(tokens) - 1), length - 1)]
+
+
+def fill_row(pieces: list[list[int]], length: int, padding: int) -> dict[str, list[int]]:
+    rest = length - sum(map(len, pieces))
+    return {
+        "input_ids": [*chain.from_iterable(pieces), *[padding] * rest],
+        "position_ids": [*chain.from_iterable(range(len(piece)) for piece in pieces), *range(rest)],
+        "labels": [*chain.from_iterable([IGNORE_INDEX, *piece[1:]] for piece in pieces), *[IGNORE_INDEX] * rest],
+    }
+
+
+PACKINGS = {"connected": pack_connected, "separate": pack_separate}

@@ -1,0 +1,104 @@
+"""Restore text from a damaged copy: T5's span corruption (Raffel et al. 2020, arXiv:1910.10683) or BART's infilling
+(Lewis et al. 2020, arXiv:1910.13461)."""
+
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
+
+from ..denoising_noise import BartNoiseCollator, SpanCorruptionCollator, add_sentinels
+from ..metrics import IGNORE_INDEX, Perplexity
+from .base import Measured, map_rows
+from .causal_lm import LanguageModel, require, sum_up
+from .seq2seq import generate_text, usage_of
+
+__all__ = ["Denoising"]
+
+
+class Denoising(LanguageModel):
+    """Documents follow one another in rows of at most T tokens, the end of the sequence included. The damage is drawn
+    anew in every pass over the data, and once and for all for evaluation."""
+
+    task = "denoising"
+    pipeline_tag = "text-generation"
+    auto_class = "AutoModelForSeq2SeqLM"
+    models = {"tfm_seq2seq": TfmSeq2SeqForConditionalGeneration}
+    measures = {
+        "nats_per_token": "nats per token of the answer (the loss)",
+        "perplexity": "perplexity per token of the answer",
+    }
+
+    def tokenizer_style(self, model_type: str) -> str:
+        return {"t5": "source", "bart": "bracketed"}[self.args.noise]
+
+    def prepare_tokenizer(self, tokenizer: Any) -> None:
+        require(tokenizer, "eos_token", "which ends every row")
+        require(tokenizer, "pad_token", "which begins every answer")
+        if self.args.noise == "t5":
+            # One for each hidden token: ends of documents within a row may split every span.
+            self.sentinels = add_sentinels(tokenizer, max(1, round(self.args.block_size * self.args.mask_rate)))
+        else:
+            require(tokenizer, "mask_token", "which stands for hidden spans")
+
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows of `input_ids`: clean text between the tokenizer's special tokens."""
+        if self.args.block_size < 4:
+            raise ValueError(f"--block_size {self.args.block_size} has no room for damage; give 4 tokens or more: 128.")
+        pack = partial(clean_rows, tokenizer=tokenizer, length=self.args.block_size)
+        words = f"Cutting rows of {self.args.block_size} tokens"
+        return {
+            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
+            for name, table in splits.items()
+        }
+
+    def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
+        args, common = self.args, {"seed": self.seed, "fixed": not training}
+        if args.noise == "t5":
+            return SpanCorruptionCollator(tokenizer, self.sentinels, args.mask_rate, args.mean_span, **common)
+        return BartNoiseCollator(tokenizer, args.mask_rate, args.mean_span, **common)
+
+    def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        """Per row: nats summed over the tokens of the answer, and how many there are: (B, 2)."""
+        scores = (logits[0] if isinstance(logits, tuple) else logits).float()
+        losses = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORE_INDEX, reduction="none")
+        return torch.stack([losses.sum(-1), labels.ne(IGNORE_INDEX).sum(-1)], dim=-1)
+
+    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+        return partial(sum_up, metric=Perplexity(cache_dir), source_bytes=None)
+
+    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
+        if prompts:
+            return prompts
+        hidden = tokenizer.decode(self.sentinels[:1]) if self.args.noise == "t5" else tokenizer.mask_token
+        rows = data.splits["test"].select(range(min(2, len(data.splits["test"]))))
+        return [hide_middle(row["text"], hidden) for row in rows]
+
+    def shown(self, asked: str) -> str:
+        return asked
+
+    def answer(self, model: Any, tokenizer: Any, asked: str) -> str:
+        return generate_text(model, tokenizer, asked, self.args.block_size, skip_special_tokens=False)
+
+    def usage(self, home: str, asked: str) -> str:
+        return usage_of(home, asked, skip_special_tokens=False)
+
+
+def hide_middle(text: str, hidden: str) -> str:
+    """The first twelve words of a text, with two of them hidden."""
+    words = text.split()[:12]
+    middle = len(words) // 2
+    return " ".join([*words[:middle], hidden, *words[middle + 2 :]])
+
+
+def clean_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+    encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    end = tokenizer.eos_token_id
+    ids = list(chain.from_iterable([*document, end] for document in encoded["input_ids"]))[:-1]
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    room = length - 1 - len(begin)
+    return {"input_ids": [[*begin, *ids[start : start + room], end] for start in range(0, len(ids), room)]}

@@ -1,0 +1,133 @@
+"""Guess hidden tokens from both sides (Devlin et al. 2019, arXiv:1810.04805)."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import EvalPrediction
+
+from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
+
+from ..metrics import IGNORE_INDEX
+from ..noise import MaskedLMCollator, word_ids_of
+from .base import Measured, forward_one, literal, map_rows
+from .causal_lm import LanguageModel, require
+from .writing import first_words
+
+__all__ = ["MaskedLM", "token_rows"]
+
+
+class MaskedLM(LanguageModel):
+    """Documents follow one another, ended by the separator, in rows of T tokens; which tokens are hidden is drawn anew
+    in every pass over the data, and once and for all for evaluation."""
+
+    task = "masked-lm"
+    pipeline_tag = "fill-mask"
+    auto_class = "AutoModelForMaskedLM"
+    models = {"tfm_encoder": TfmEncoderForMaskedLM}
+    measures = {
+        "nats_per_token": "nats per hidden token (the loss)",
+        "perplexity": "perplexity per hidden token",
+        "accuracy": "share of hidden tokens guessed",
+    }
+
+    def prepare_tokenizer(self, tokenizer: Any) -> None:
+        for token, reason in (
+            ("mask_token", "which hides a word"),
+            ("sep_token", "which ends every row"),
+            ("cls_token", "which begins every row"),
+        ):
+            require(tokenizer, token, reason)
+
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows of `input_ids` and `word_ids` (the number of each token's word, -1 for special tokens)."""
+        length = self.args.block_size
+        if length < 3:
+            raise ValueError(f"--block_size {length} has no room between two special tokens; give 3 or more: 128.")
+        pack = partial(token_rows, tokenizer=tokenizer, length=length)
+        words = f"Cutting rows of {length} tokens"
+        return {
+            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
+            for name, table in splits.items()
+        }
+
+    def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
+        args = self.args
+        return MaskedLMCollator(
+            tokenizer, args.mask_rate, args.mask_unit, args.mean_span, seed=self.seed, fixed=not training
+        )
+
+    def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        """Per row: nats summed over hidden tokens, how many there are, how many are guessed: (B, 3)."""
+        scores = (logits[0] if isinstance(logits, tuple) else logits).float()
+        hidden = labels.ne(IGNORE_INDEX)
+        losses = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORE_INDEX, reduction="none")
+        guessed = (scores.argmax(-1) == labels) & hidden
+        return torch.stack([losses.sum(-1), hidden.sum(-1), guessed.sum(-1)], dim=-1)
+
+    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+        return sum_up
+
+    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
+        mask = tokenizer.mask_token
+        return prompts or [f"{text}{mask}" for text in first_words(data, tokenizer, tokens=8)]
+
+    def shown(self, asked: str) -> str:
+        return asked
+
+    def answer(self, model: Any, tokenizer: Any, asked: str) -> str:
+        """The input with the likeliest token at each mask."""
+        inputs = tokenizer(asked, return_tensors="pt", truncation=True, max_length=self.args.block_size)
+        guesses = forward_one(model, dict(inputs)).logits.argmax(-1).cpu()
+        ids = torch.where(inputs["input_ids"] == tokenizer.mask_token_id, guesses, inputs["input_ids"])
+        return tokenizer.decode(ids[0], skip_special_tokens=True)
+
+    def usage(self, home: str, asked: str) -> str:
+        return "\n".join(
+            [
+                "from transformers import pipeline",
+                f'fill = pipeline("fill-mask", model={literal(home)}, trust_remote_code=True)',
+                f'print([guess["token_str"] for guess in fill({literal(asked)})])',
+            ]
+        )
+
+
+def sum_up(prediction: EvalPrediction) -> dict[str, float]:
+    losses, hidden, guessed = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
+    nats = losses / hidden
+    return {
+        "nats_per_token": nats,
+        "perplexity": float(np.exp(nats)),
+        "accuracy": guessed / hidden,
+        "scored_tokens": int(hidden),
+    }
+
+
+def token_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+    """Documents one after another, separators between them, cut into rows of at most `length` tokens between the
+    tokenizer's first and last special token."""
+    encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    ids: list[int] = []
+    words: list[int] = []
+    for number, document in enumerate(encoded["input_ids"]):
+        first = words_before(words)
+        ids += [*document, tokenizer.sep_token_id]
+        words += [*(first + word for word in word_ids_of(encoded, number)), -1]
+    rows = list(wrapped(ids[:-1], words[:-1], tokenizer, length))
+    return {"input_ids": [row for row, _ in rows], "word_ids": [numbers for _, numbers in rows]}
+
+
+def words_before(words: list[int]) -> int:
+    """One more than the number of the last word."""
+    return next((word + 1 for word in reversed(words) if word >= 0), 0)
+
+
+def wrapped(ids: list[int], words: list[int], tokenizer: Any, length: int) -> Iterator[tuple[list[int], list[int]]]:
+    room = length - 2
+    for start in range(0, len(ids), room):
+        piece = slice(start, start + room)
+        yield [tokenizer.cls_token_id, *ids[piece], tokenizer.sep_token_id], [-1, *words[piece], -1]

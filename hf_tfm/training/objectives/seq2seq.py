@@ -1,0 +1,146 @@
+"""Write a target text for a source text: translation, summaries, any text to text."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import DataCollatorForSeq2Seq, EvalPrediction
+
+from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
+
+from ..lengths import encode_within, report_cut
+from ..metric_table import load_metric
+from .base import Measured, Objective, few_rows, literal, map_rows
+from .causal_lm import require
+
+__all__ = ["Seq2Seq", "generate_text", "usage_of"]
+
+SHORTEST_FOR_BLEU = 4
+
+
+class Seq2Seq(Objective):
+    """Source and target texts, each ended by the end-of-sequence token. With --predict_with_generate the model writes
+    every target while it is evaluated, and what it wrote is compared with the right one."""
+
+    task = "seq2seq"
+    pipeline_tag = "text-generation"
+    auto_class = "AutoModelForSeq2SeqLM"
+    models = {"tfm_seq2seq": TfmSeq2SeqForConditionalGeneration}
+    required = ("source", "target")
+    python_set = "date_pairs"
+    split_by = "source"
+    measures = {
+        "exact_match": "share of outputs that equal the target",
+        "bleu": "BLEU (sacrebleu)",
+        "chrf": "chrF (sacrebleu)",
+        "loss": "nats per target token (the loss)",
+    }
+    generates = True
+    extra_columns = ("length",)
+
+    def tokenizer_style(self, model_type: str) -> str:
+        return "source"
+
+    def prepare_tokenizer(self, tokenizer: Any) -> None:
+        require(tokenizer, "eos_token", "which ends every text")
+        require(tokenizer, "pad_token", "which fills short rows")
+
+    def row_length(self) -> int:
+        return max(self.args.max_length, self.args.max_target_length)
+
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
+        encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, policy=self.long_texts)
+        return {
+            name: report_cut(
+                map_rows(
+                    table, encode, remove=["source", "target"], num_proc=num_proc, desc="Tokenising", with_indices=True
+                ),
+                name,
+                "--max_length or --max_target_length",
+            )
+            for name, table in splits.items()
+        }
+
+    def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
+        return DataCollatorForSeq2Seq(tokenizer, model=model)
+
+    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+        targets = [text.strip() for text in split["target"]]
+        # BLEU counts runs of four words: it says nothing of shorter targets.
+        words = sum(len(text.split()) for text in targets) / len(targets)
+        names = ["exact_match", "chrf", *(["sacrebleu"] if words >= SHORTEST_FOR_BLEU else [])]
+        metrics = {name: load_metric(name, cache_dir) for name in names}
+
+        def compute(prediction: EvalPrediction) -> dict[str, float]:
+            ids = np.asarray(prediction.predictions)
+            ids = np.where(ids < 0, tokenizer.pad_token_id, ids)
+            written = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            found: Any = {
+                name: metric.compute(predictions=written, references=targets) for name, metric in metrics.items()
+            }
+            results = {"exact_match": float(found["exact_match"]["exact_match"]), "chrf": found["chrf"]["score"]}
+            if "sacrebleu" in found:
+                results["bleu"] = found["sacrebleu"]["score"]
+                self.notes["BLEU"] = f"sacrebleu {found['sacrebleu']['signature']}"
+            return results
+
+        return compute
+
+    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
+        if prompts:
+            return [{"source": prompt} for prompt in prompts]
+        return few_rows(data, 3)
+
+    def shown(self, asked: dict[str, str]) -> str:
+        return asked["source"]
+
+    def wanted(self, asked: dict[str, str]) -> str | None:
+        return asked.get("target")
+
+    def answer(self, model: Any, tokenizer: Any, asked: dict[str, str]) -> str:
+        return generate_text(model, tokenizer, asked["source"], self.args.max_target_length)
+
+    def usage(self, home: str, asked: dict[str, str]) -> str:
+        return usage_of(home, asked["source"], skip_special_tokens=True)
+
+
+def encode_pairs(
+    batch: dict[str, list[str]], rows: list[int], tokenizer: Any, args: Any, policy: str
+) -> dict[str, Any]:
+    sources, targets = list(batch["source"]), list(batch["target"])
+    read = encode_within(tokenizer, sources, None, args.max_length, policy, "--max_length", rows)
+    written = encode_within(tokenizer, targets, None, args.max_target_length, policy, "--max_target_length", rows)
+    return {
+        "input_ids": read["input_ids"],
+        "attention_mask": read["attention_mask"],
+        "labels": written["input_ids"],
+        "length": [sum(map(len, pair)) for pair in zip(read["input_ids"], written["input_ids"], strict=True)],
+        "cut": [any(pair) for pair in zip(read["cut"], written["cut"], strict=True)],
+    }
+
+
+def generate_text(model: Any, tokenizer: Any, source: str, limit: int, skip_special_tokens: bool = True) -> str:
+    """What an encoder-decoder writes for a source by its own generation settings, at most `limit` tokens."""
+    longest = model.config.max_position_embeddings
+    inputs = tokenizer(source, return_tensors="pt", truncation=True, max_length=longest).to(model.device)
+    inputs.pop("token_type_ids", None)
+    training = model.training
+    model.eval()
+    written = model.generate(**inputs, max_length=min(limit, longest))
+    model.train(training)
+    return tokenizer.decode(written[0], skip_special_tokens=skip_special_tokens).strip()
+
+
+def usage_of(home: str, source: str, skip_special_tokens: bool) -> str:
+    """transformers 5 has no pipeline for text to text, so the two objects are used directly."""
+    return "\n".join(
+        [
+            "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+            f"tokenizer = AutoTokenizer.from_pretrained({literal(home)})",
+            f"model = AutoModelForSeq2SeqLM.from_pretrained({literal(home)}, trust_remote_code=True)",
+            f'written = model.generate(**tokenizer({literal(source)}, return_tensors="pt"))',
+            f"print(tokenizer.decode(written[0], skip_special_tokens={skip_special_tokens}))",
+        ]
+    )

@@ -1,0 +1,129 @@
+"""Bad input ends in one line that says what to do, with status 2, and leaves the output folder as it was."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hf_tfm.training.tokenizer import train_tokenizer
+
+from .test_train import ROOT, words
+from .tiny import ROWS, SIZES, make_tiny
+
+pytestmark = pytest.mark.xdist_group("train")
+
+SMALL = words(**SIZES, vocab_size=300, block_size=16, max_steps=2, disable_tqdm=True)
+PAIRS = "--task sequence-classification --train_file labelled.jsonl --test_file labelled.jsonl".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data, a tokenizer without special tokens for masks, and a checkpoint with a small vocabulary."""
+    place = tmp_path_factory.mktemp("bad")
+    for task, name in {"causal-lm": "own", "sequence-classification": "labelled"}.items():
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(ROWS[task](row)) + "\n" for row in range(60)))
+    (place / "unseen.jsonl").write_text(json.dumps({"text": "What is it?", "label": "purple"}) + "\n")
+    (place / "long.jsonl").write_text(json.dumps({"text": "so " * 600, "label": "blue"}) + "\n")
+    (place / "empty.txt").touch()
+    (place / "latin.txt").write_bytes(b"one line\nd\xe9j\xe0 vu\n")
+    (place / "file").touch()
+    tiny = make_tiny("causal-lm")
+    tiny.tokenizer.save_pretrained(place / "no_mask")
+    tiny.model().save_pretrained(place / "checkpoint")
+    tiny.tokenizer.save_pretrained(place / "checkpoint")
+    many = [f"{number} words more {number * 7}" for number in range(900)]
+    train_tokenizer(many, 600, 16).save_pretrained(place / "many_tokens")
+    return place
+
+
+@pytest.fixture
+def refusal(folder, monkeypatch, capsys):
+    """Runs `python train.py` with arguments, in this process; the line with which it ends."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(ROOT))
+    before = {path for path in folder.rglob("*") if path.is_file()}
+
+    def run(*arguments):
+        import train
+
+        monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, "--output_dir", "out", *arguments])
+        state = torch.get_rng_state()
+        try:
+            with pytest.raises(SystemExit) as ended:
+                train.main()
+        finally:
+            torch.set_rng_state(state)
+        assert ended.value.code == 2
+        errors = capsys.readouterr().err
+        assert "Traceback" not in errors
+        assert {path for path in folder.rglob("*") if path.is_file()} == before
+        *_, last = errors.strip().splitlines()
+        assert last.startswith("train.py: error: ")
+        assert last.count("error:") == 1
+        return last
+
+    return run
+
+
+# what is wrong -> arguments, and what the line must hold
+BAD = {
+    "missing column": (
+        ["--train_file", "own.jsonl", "--columns", "text=body"],
+        ["'body'", "own.jsonl", "its columns are: text", "--columns text=<column>"],
+    ),
+    "no column of the task": (["--task", "seq2seq", "--train_file", "own.jsonl"], ["'source'", "--columns source="]),
+    "bad --columns": (["--train_file", "own.jsonl", "--columns", "body"], ["--columns body", "--columns text=my_text"]),
+    "empty file": (["--train_file", "empty.txt"], ["--train_file empty.txt", "empty"]),
+    "no file": (["--train_file", "nowhere.txt"], ["--train_file nowhere.txt", "no such file"]),
+    "Latin-1": (["--train_file", "latin.txt"], ["latin.txt is not UTF-8: byte 0xE9 in line 2", "iconv"]),
+    "unseen label": ([*PAIRS, "--validation_file", "unseen.jsonl"], ["purple", "blue, green, yellow"]),
+    "long text": (
+        [*PAIRS, "--validation_file", "long.jsonl", "--max_length", "64"],
+        ["Row 1 ", "--max_length 64", "--long_texts cut"],
+    ),
+    "no mask token": (
+        ["--task", "masked-lm", "--train_file", "own.jsonl", "--tokenizer_name", "no_mask"],
+        ["no_mask", "mask_token", "add_special_tokens"],
+    ),
+    "unfit recipe": (["--task", "causal-lm", "--recipe", "bert"], ["--recipe bert", "--task causal-lm", "decoder"]),
+    "unknown recipe": (["--recipe", "bret"], ["--recipe bret", "bert"]),
+    "unfit architecture": (["--task", "masked-lm", "--architecture", "decoder"], ["--architecture decoder", "encoder"]),
+    "below a file": (["--train_file", "own.jsonl", "--output_dir", "file/out"], ["--output_dir file/out", "another"]),
+    "unknown task": (["--task", "masked"], ["--task masked", "masked-lm"]),
+    "unknown Python set": (["--python_set", "snakes"], ["--python_set snakes", "documentation"]),
+    "unfit Python set": (["--python_set", "date_pairs"], ["--python_set date_pairs", "--task causal-lm", "text"]),
+    "generation": (["--train_file", "own.jsonl", "--predict_with_generate"], ["--predict_with_generate", "causal-lm"]),
+    "unknown option": (["--hiden_size", "4"], ["--hiden_size"]),
+    "impossible size": (["--train_file", "own.jsonl", "--num_attention_heads", "3"], ["hidden_size (16)", "heads (3)"]),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_it_is_named_with_the_way_out(refusal, wrong):
+    arguments, told = BAD[wrong]
+    line = refusal(*arguments)
+    assert not [words for words in told if words not in line], line
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_of_the_checkpoint(refusal, monkeypatch):
+    for size in words(**SIZES, vocab_size=300)[::2]:
+        assert size in SMALL
+    monkeypatch.setattr(sys.modules[__name__], "SMALL", words(block_size=16, max_steps=2, disable_tqdm=True))
+    line = refusal("--train_file", "own.jsonl", "--init_from", "checkpoint", "--tokenizer_name", "many_tokens")
+    assert "The tokenizer has 600 tokens, the model only 300" in line
+    assert "--tokenizer_name" in line
+
+
+def test_no_disk_space(refusal, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    line = refusal("--train_file", "own.jsonl")
+    assert "0.00 GB free" in line
+    assert "--save_total_limit" in line
+
+
+def test_a_corrected_command_finds_the_folder_free(refusal, folder):
+    refusal(*PAIRS, "--validation_file", "long.jsonl", "--max_length", "64")
+    assert not Path("out").exists() or not any(Path("out").iterdir())

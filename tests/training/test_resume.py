@@ -1,0 +1,229 @@
+"""The same command again goes on where a killed run stopped, and ends with the bits of a run that nobody killed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+from transformers import TrainerCallback
+
+from hf_tfm.training import trainer as trainers
+from hf_tfm.training.checkpoint import INCOMPLETE
+
+from .test_train import ROOT, SMALL_MODEL, die, train, words
+
+pytestmark = pytest.mark.xdist_group("train")
+
+COMMON = {
+    **SMALL_MODEL, "hidden_dropout": 0.1, "vocab_size": 300, "block_size": 16, "per_device_train_batch_size": 4,
+    "logging_steps": 1, "eval_steps": 5, "save_steps": 3, "warmup_steps": 1, "max_steps": 10, "prompt": "The 7",
+    "disable_tqdm": True, "save_total_limit": 2,
+}  # fmt: skip
+SPLITS = {"train_file": "few.jsonl", "validation_file": "few.jsonl", "test_file": "few.jsonl"}
+STREAMED = {**SPLITS, "train_file": "train.jsonl", "streaming": True}
+OWN = {**COMMON, "train_file": "own.txt"}
+# name -> choices, the step at which the process is killed, the checkpoint that it left, whole passes until then
+RUNS = {
+    "masked-lm": (
+        {
+            **COMMON, **SPLITS, "task": "masked-lm", "mask_unit": "whole_word", "optimizer": "adamw",
+            "label_smoothing_factor": 0.1, "train_sampling_strategy": "group_by_length", "dataloader_num_workers": 1,
+            "max_steps": -1, "num_train_epochs": 3,
+        },
+        8, 6, 1,
+    ),
+    "seq2seq": ({**COMMON, "task": "seq2seq", "train_file": "pairs.jsonl", "max_length": 32}, 5, 3, 0),
+    "stream": ({**COMMON, **STREAMED}, 8, 6, 0),
+    "shuffled stream, second pass": (
+        {**COMMON, **STREAMED, "task": "masked-lm", "train_file": "few.jsonl", "shuffle_buffer": 50}, 8, 6, 1,
+    ),
+    "last step": ({**OWN, "max_steps": 5}, None, 5, 0),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    texts = [f"The {i}th line of a little text, which says {'no' * (i % 7)}thing." for i in range(120)]
+    (folder / "own.txt").write_text("\n\n".join(texts))
+    for name, rows in {"train.jsonl": texts, "few.jsonl": texts[:8]}.items():
+        (folder / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
+    pairs = [{"source": f"{i} and {i + 1}", "target": f"{i + 1} and {i}"} for i in range(120)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return folder
+
+
+class Killer(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            die()
+
+
+def kill_at(step):
+    """To be called in a process that trains: the process ends itself, without a word, after a step."""
+
+    class Killed(trainers.TfmTrainer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.add_callback(Killer(step))
+
+    trainers.TfmTrainer = Killed
+
+
+def kill_in_results():
+    trainers.TfmTrainer.measure_all = lambda self: die()
+
+
+def kill_in_checkpoint(step):
+    """The process ends itself when the weights of a checkpoint are written and the optimiser's state is not."""
+    write = trainers.TfmTrainer._save_optimizer_and_scheduler
+
+    def cut_short(self, folder):
+        if self.state.global_step == step:
+            die()
+        write(self, folder)
+
+    trainers.TfmTrainer._save_optimizer_and_scheduler = cut_short
+
+
+def finished(folder):
+    """All bits of the weights that a run left, and what it logged of losses, by step."""
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    losses = [(row["step"], name, row[name]) for row in history for name in ("loss", "eval_loss") if name in row]
+    return (folder / "model.safetensors").read_bytes(), losses
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
+    choices, step, left, passes = RUNS[name]
+    command, place = words(**choices), name.split()[0] if step else "last"
+    whole = train(data, *command, "--output_dir", f"whole_{place}")
+    assert whole.code == 0, whole.stderr
+    killed = train(data, *command, "--output_dir", place, job=partial(kill_at, step) if step else kill_in_results)
+    assert killed.code == -9, killed.stderr
+    state = json.loads((data / place / f"checkpoint-{left}" / "trainer_state.json").read_text())
+    assert state["stateful_callbacks"]["Passes"]["attributes"]["number"] == passes
+    resumed = train(data, *command, "--output_dir", place)
+    assert resumed.code == 0, resumed.stderr
+    assert f"Going on from {place}/checkpoint-{left}\n" in resumed.stdout
+    weights, losses = finished(data / f"whole_{place}")
+    resumed_weights, resumed_losses = finished(data / place)
+    assert resumed_losses == losses
+    assert resumed_weights == weights
+    samples = [(data / folder / "samples.jsonl").read_text() for folder in (place, f"whole_{place}")]
+    assert samples[0] == samples[1]
+
+
+def test_a_run_killed_from_outside_goes_on_by_the_same_command(data):
+    command = words(
+        **OWN | {"packing": "separate", "gradient_accumulation_steps": 2, "ema_decay": 0.9, "optimizer": "muon",
+                 "per_device_train_batch_size": 2, "max_steps": 60, "save_steps": 7, "eval_steps": 25}
+    )  # fmt: skip
+    assert train(data, *command, "--output_dir", "whole").code == 0
+    line = [sys.executable, ROOT / "train.py", *command, "--output_dir", "out"]
+    with (data / "log").open("w") as log, (data / "errors").open("w") as errors:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(line, cwd=data, stdout=log, stderr=errors, env=environment)
+        while process.poll() is None and (data / "log").read_text().count("'loss'") < 10:
+            time.sleep(0.005)
+        process.kill()
+        assert process.wait() == -9, (data / "errors").read_text()
+    resumed = train(data, *command, "--output_dir", "out")
+    assert resumed.code == 0, resumed.stderr
+    assert "Going on from out/checkpoint-" in resumed.stdout
+    assert finished(data / "out") == finished(data / "whole")
+
+
+@pytest.fixture(scope="module")
+def unbroken(data):
+    """The words of a command, and what it leaves when nobody kills it."""
+    command = words(**OWN)
+    assert train(data, *command, "--output_dir", "unbroken").code == 0
+    return command, finished(data / "unbroken")
+
+
+@pytest.fixture(scope="module")
+def killed(data, unbroken):
+    """A folder with the checkpoints 3 and 6 of a run that was killed at its eighth step."""
+    done = train(data, *unbroken[0], "--output_dir", "killed", job=partial(kill_at, 8))
+    assert done.code == -9
+    return data / "killed"
+
+
+DAMAGE = {
+    "it was being written": lambda folder: (folder / INCOMPLETE).touch(),
+    "trainer_state.json is missing": lambda folder: (folder / "trainer_state.json").unlink(),
+    "trainer_state.json is cut off": lambda folder: os.truncate(folder / "trainer_state.json", 99),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGE)
+def test_a_checkpoint_cut_short_is_named_and_passed_over(data, unbroken, killed, tmp_path, reason):
+    command, expected = unbroken
+    place = tmp_path / "out"
+    shutil.copytree(killed, place)
+    DAMAGE[reason](place / "checkpoint-6")
+    resumed = train(data, *command, "--output_dir", place)
+    assert resumed.code == 0, resumed.stderr
+    assert f"Passing over {place}/checkpoint-6: {reason}" in resumed.stdout
+    assert f"Going on from {place}/checkpoint-3\n" in resumed.stdout
+    assert finished(place) == expected
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_older_one(data, unbroken):
+    command, expected = unbroken
+    command = [*command, "--save_total_limit", "1", "--output_dir", "cut"]
+    killed = train(data, *command, job=partial(kill_in_checkpoint, 6))
+    assert killed.code == -9
+    assert (data / "cut/checkpoint-6/model.safetensors").exists()
+    assert sorted(path.name for path in (data / "cut").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    resumed = train(data, *command)
+    assert resumed.code == 0, resumed.stderr
+    assert "Passing over cut/checkpoint-6" in resumed.stdout
+    assert "Going on from cut/checkpoint-3\n" in resumed.stdout
+    assert finished(data / "cut") == expected
+    assert [path.name for path in (data / "cut").glob("checkpoint-*")] == ["checkpoint-10"]
+
+
+def test_other_choices_are_refused_and_named(data, unbroken, killed):
+    done = train(data, *unbroken[0], "--learning_rate", "0.5", "--output_dir", "killed")
+    assert done.code == 2
+    assert "learning_rate (0.01 there, 0.5 now)" in done.stderr
+    assert "--overwrite_output_dir" in done.stderr
+
+
+def test_choices_that_only_show_or_write_are_free(data, unbroken, killed, tmp_path):
+    shutil.copytree(killed, tmp_path / "out")
+    others = ["--save_total_limit", "5", "--prompt", "Another", "--output_dir", tmp_path / "out"]
+    done = train(data, *unbroken[0], *others)
+    assert done.code == 0, done.stderr
+    assert finished(tmp_path / "out") == unbroken[1]
+
+
+def test_changed_data_are_refused(data, unbroken, killed, tmp_path):
+    shutil.copytree(killed, tmp_path / "killed")
+    (tmp_path / "own.txt").write_text((data / "own.txt").read_text() + "\n\nOne line more.")
+    done = train(tmp_path, *unbroken[0], "--output_dir", "killed")
+    assert done.code == 2
+    assert "The data have changed" in done.stderr
+    assert (tmp_path / "killed/checkpoint-6/trainer_state.json").exists()
+
+
+def test_overwriting_starts_afresh_once_the_new_data_are_read(data, unbroken, killed, tmp_path):
+    command, expected = unbroken
+    shutil.copytree(killed, tmp_path / "out")
+    asked = [*command, "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
+    mistyped = train(data, *asked, "--train_file", "nowhere.txt")
+    assert mistyped.code == 2
+    assert (tmp_path / "out/checkpoint-6").exists()
+    done = train(data, *asked)
+    assert done.code == 0, done.stderr
+    assert "Going on" not in done.stdout
+    assert finished(tmp_path / "out") == expected

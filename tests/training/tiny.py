@@ -1,0 +1,108 @@
+"""What the tests of the training tasks share: a handful of rows for each, and the smallest models that read them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import EvalPrediction
+from transformers.trainer_pt_utils import EvalLoopContainer
+
+from hf_tfm.training.arguments import ModelArguments, TaskArguments
+from hf_tfm.training.models import make_model
+from hf_tfm.training.objectives import OBJECTIVES, Objective
+from hf_tfm.training.sources import Data
+from hf_tfm.training.splits import SPLITS
+from hf_tfm.training.tokenizer import train_tokenizer
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+LENGTHS = {"block_size": 16, "max_length": 48, "max_target_length": 16, "doc_stride": 4}
+WORDS = "blue green yellow red black white grey brown".split()
+
+
+def sentence(number: int) -> str:
+    return f"The sky number {number} is {WORDS[number % 8]}." * (1 + number % 2)
+
+
+def question(number: int) -> dict[str, Any]:
+    context, word = sentence(number), WORDS[number % 8]
+    found = number % 3 > 0
+    answers = {"text": [word] * found, "answer_start": [context.index(word)] * found}
+    return {"id": f"q{number}", "context": context, "question": "Which colour?", "answers": answers}
+
+
+# task -> its row of a number
+ROWS = {
+    "causal-lm": lambda i: {"text": sentence(i)},
+    "masked-lm": lambda i: {"text": sentence(i)},
+    "denoising": lambda i: {"text": sentence(i)},
+    "seq2seq": lambda i: {"source": sentence(i), "target": f"It is {WORDS[i % 8]} today"},
+    "sequence-classification": lambda i: {"text": sentence(i), "label": WORDS[i % 3]},
+    "token-classification": lambda i: {"tokens": ["Sky", WORDS[i % 8], str(i)], "tags": ["O", "B-colour", "I-colour"]},
+    "question-answering": question,
+    "multiple-choice": lambda i: {"stem": sentence(i), "choices": WORDS[:3], "label": i % 3},
+    "chat": lambda i: {
+        "messages": [
+            {"role": "user", "content": f"Sky {i}?"},
+            {"role": "assistant", "content": WORDS[i % 8]},
+        ]
+    },
+}
+
+
+@dataclass
+class Tiny:
+    """A task with data, tokenizer and examples, all without files."""
+
+    objective: Objective
+    data: Data
+    tokenizer: Any
+    examples: dict[str, Any]
+
+    def model(self, kind: str | None = None, **choices: Any) -> Any:
+        torch.manual_seed(0)
+        words = SIZES | ({"architecture": kind.removeprefix("tfm_")} if kind else {}) | choices
+        return make_model(ModelArguments(**words), self.objective, self.tokenizer).eval()
+
+    def batch(self, model: Any, training: bool = False, rows: slice = slice(0, 4)) -> dict[str, Any]:
+        """A batch as Trainer makes it, of the examples of the training split."""
+        return collate(self, model, self.examples["train"], range(*rows.indices(len(self.examples["train"]))), training)
+
+    def kept(self, model: Any, split: str = "test", size: int = 3) -> EvalPrediction:
+        """What Trainer keeps of a split: reduced logits and labels of batches, filled up to one length."""
+        predictions, labels = EvalLoopContainer(padding_index=-100), EvalLoopContainer(padding_index=-100)
+        table = self.examples[split]
+        names = ("start_positions", "end_positions") if "start_positions" in table.column_names else ("labels",)
+        for start in range(0, len(table), size):
+            batch = collate(self, model, table, range(start, min(start + size, len(table))), False)
+            with torch.no_grad():
+                outputs = model(**batch)
+            ignored = [*model.config.keys_to_ignore_at_inference, "loss"]
+            logits = tuple(value for key, value in outputs.items() if key not in ignored)
+            right = tuple(batch[name] for name in names)
+            one = right[0] if len(right) == 1 else right
+            labels.add(one)
+            predictions.add(self.objective.reduce_logits(logits[0] if len(logits) == 1 else logits, one))
+        return EvalPrediction(predictions.get_arrays(), labels.get_arrays())
+
+    def measure(self, prediction: EvalPrediction, folder: Any, split: str = "test") -> dict[str, float]:
+        rows, size = self.data.splits[split], self.data.source_bytes[split]
+        return self.objective.measure(rows, self.examples[split], self.tokenizer, folder, size)(prediction)
+
+
+def collate(tiny: Tiny, model: Any, table: Any, rows: range, training: bool) -> dict[str, Any]:
+    extra = [name for name in tiny.objective.extra_columns if name in table.column_names]
+    table = table.remove_columns(extra)
+    return dict(tiny.objective.collator(tiny.tokenizer, model, training)([table[row] for row in rows]))
+
+
+def make_tiny(task: str, rows: list[dict[str, Any]] | None = None, kind: str = "", **choices: Any) -> Tiny:
+    """A task on rows that are the same in every split."""
+    objective = OBJECTIVES[task](TaskArguments(**LENGTHS | choices))
+    table = Dataset.from_list(rows or [ROWS[task](number) for number in range(8)])
+    splits = objective.learn({name: objective.clean(table, name) for name in SPLITS})
+    data = Data(splits, "made rows", is_default=False, objective=objective)
+    style = objective.tokenizer_style(kind or next(iter(objective.models)))
+    tokenizer = train_tokenizer(data.texts("train"), 300, objective.row_length(), style)
+    objective.prepare_tokenizer(tokenizer)
+    return Tiny(objective, data, tokenizer, objective.examples(splits, tokenizer, None))
