@@ -177,6 +177,9 @@ class DataArguments:
         default=0,
         metadata={"help": "Rows of a stream among which the next one is drawn; 0: in the order of the files."},
     )
+    data_note: str | None = field(
+        default=None, metadata={"help": "Where your data come from and their licence, for the card; a sentence or two."}
+    )
     preprocessing_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that tokenise; unset: this one."}
     )

@@ -24,13 +24,13 @@ RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
 INCOMPLETE = "checkpoint-is-incomplete.txt"
 # Choices that change what is written or shown and not what is learnt.
 HARMLESS = frozenset(
-    """output_dir overwrite_output_dir resume_from_checkpoint prompt max_eval_samples metrics disable_tqdm report_to
-    run_name project logging_dir logging_strategy logging_first_step logging_steps log_level log_level_replica
-    eval_strategy eval_steps eval_delay eval_on_start save_strategy save_steps save_total_limit save_only_model
-    enable_jit_checkpoint per_device_eval_batch_size push_to_hub preprocessing_num_workers dataloader_num_workers
-    dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor local_rank merge_adapter
-    predict_with_generate generation_max_length generation_num_beams generation_config skip_memory_metrics
-    ddp_timeout""".split()
+    """data_note output_dir overwrite_output_dir resume_from_checkpoint prompt max_eval_samples metrics disable_tqdm
+    report_to run_name project logging_dir logging_strategy logging_first_step logging_steps log_level
+    log_level_replica eval_strategy eval_steps eval_delay eval_on_start save_strategy save_steps save_total_limit
+    save_only_model enable_jit_checkpoint per_device_eval_batch_size push_to_hub preprocessing_num_workers
+    dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor local_rank
+    merge_adapter predict_with_generate generation_max_length generation_num_beams generation_config
+    skip_memory_metrics ddp_timeout""".split()
 )
 CONFIGURATION_PARTS = ("model", "data", "task", "train")
 

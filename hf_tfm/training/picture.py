@@ -54,11 +54,12 @@ def draw_training(
     )  # fmt: skip
     loss, *others = axes[:, 0]
     draw_losses(loss, history)
-    for words, height in (baselines or {}).items():
+    # The highest has its words above it and the others below, so that lines near one another stay readable.
+    for rank, (words, height) in enumerate(sorted((baselines or {}).items(), key=lambda item: -item[1])):
         loss.axhline(height, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
         loss.annotate(
-            words, (0, height), xycoords=("axes fraction", "data"), xytext=(5, 3), textcoords="offset points",
-            fontsize=8, color=QUIET,
+            words, (0, height), xycoords=("axes fraction", "data"), xytext=(5, -11 if rank else 3),
+            textcoords="offset points", fontsize=8, color=QUIET,
         )  # fmt: skip
     loss.set_title(title, fontsize=10, loc="left", pad=10)
     for panel, (key, (words, color)) in zip(others, panels.items(), strict=True):

@@ -45,7 +45,8 @@ class Report:
         self.folder = Path(str(self.trainer.settings.output_dir))
         self.model: Any = self.trainer.accelerator.unwrap_model(self.trainer.model)
         self.objective = self.trainer.objective
-        self.data = data_facts(self.trainer.data, self.objective.baselines(self.trainer.data))
+        note = self.options.data.data_note or ""
+        self.data = data_facts(self.trainer.data, self.objective.baselines(self.trainer.data), note)
 
     def write(self) -> None:
         """Write training.png and README.md."""
@@ -107,7 +108,7 @@ def show(sample: Sample) -> str:
     return "\n".join(f"{name + ':':<18}{text}" for name, text in told.items())
 
 
-def data_facts(data: Data, baselines: dict[str, float]) -> DataFacts:
+def data_facts(data: Data, baselines: dict[str, float], note: str) -> DataFacts:
     """What the card says of the data."""
     sizes = {name: (len(data.splits[name]), data.source_bytes[name]) for name in SPLITS if name in data.source_bytes}
     return DataFacts(
@@ -117,7 +118,7 @@ def data_facts(data: Data, baselines: dict[str, float]) -> DataFacts:
         language="en" if data.is_default else None,
         hub_name=data.hub_name,
         baselines=baselines,
-        notes=ORIGIN if data.is_default else "",
+        notes=ORIGIN if data.is_default else note,
     )
 
 

@@ -214,9 +214,10 @@ def pick_columns(table: Table, objective: Objective, args: DataArguments, paths:
     objective.source_columns = chosen
     several = {part: names for part, names in chosen.items() if len(names) > 1}
     if several:
-
+        # yes and no beside 1 and 0 would be two types in one list
         def gather(row: dict[str, Any]) -> dict[str, Any]:
-            return {f"_{part}": [row[name] for name in names] for part, names in several.items()}
+            plain = {name: int(value) if isinstance(value, bool) else value for name, value in row.items()}
+            return {f"_{part}": [plain[name] for name in names] for part, names in several.items()}
 
         table = table.map(gather)
     sources = {part: f"_{part}" if part in several else names[0] for part, names in chosen.items()}
