@@ -18,6 +18,7 @@ def main() -> None:
     from hf_tfm.training.errors import one_line_errors
     from hf_tfm.training.models import make_model, model_type_of, prepare_model
     from hf_tfm.training.objectives import OBJECTIVES
+    from hf_tfm.training.progress import say
     from hf_tfm.training.report import Report
     from hf_tfm.training.showing import Showing
     from hf_tfm.training.sources import load_data
@@ -31,7 +32,7 @@ def main() -> None:
         model_type = model_type_of(options.model, objective)
         folder = open_folder(options)
         data = load_data(objective, options.data, settings.seed, settings.max_eval_samples)
-        print(f"Data: {data.summary()}")
+        say(f"Data: {data.summary()}")
         folder.claim(data.fingerprint)
         tokenizer = make_tokenizer(options, objective, data, model_type, folder)
         examples = objective.examples(data.splits, tokenizer, options.data.preprocessing_num_workers)
@@ -40,7 +41,7 @@ def main() -> None:
         set_seed(settings.seed)
         model = make_model(options.model, objective, tokenizer)
         check_space(folder.path, model.num_parameters(), settings.save_total_limit)
-        print(f"Model: {model_type}, {model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}")
+        say(f"Model: {model_type}, {model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}")
         model = prepare_model(model, options, folder.path)
 
         # Trainer

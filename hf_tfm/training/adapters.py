@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import ModelArguments
+from .progress import say
 
 __all__ = ["add_adapter", "enter_model_types", "merge"]
 
@@ -43,7 +44,7 @@ def add_adapter(model: Any, args: ModelArguments, task: str) -> Any:
     )
     adapted = get_peft_model(model, config)
     trainable, all_of_them = adapted.get_nb_trainable_parameters()
-    print(f"Adapter: {trainable:,} of {all_of_them:,} parameters are trained")
+    say(f"Adapter: {trainable:,} of {all_of_them:,} parameters are trained")
     return adapted
 
 

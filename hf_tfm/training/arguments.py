@@ -247,6 +247,11 @@ class TaskArguments:
     problem_type: Literal["single_label", "multi_label", "regression"] | None = field(
         default=None, metadata={"help": "sequence-classification: what a label is; unset: told by the column."}
     )
+    metrics: list[str] | None = field(
+        default=None,
+        metadata={"help": "Further measures of predictions against labels: names of this package, or hub:NAME, which "
+                  "fetches a script."},
+    )  # fmt: skip
     doc_stride: int = field(
         default=64, metadata={"help": "question-answering: tokens that neighbouring windows share."}
     )

@@ -16,6 +16,7 @@ from typing import Any
 from accelerate import PartialState
 
 from .arguments import Options
+from .progress import say
 
 __all__ = ["INCOMPLETE", "RUN_FILE", "Folder", "check_space", "left_empty_if_refused", "open_folder"]
 
@@ -32,7 +33,6 @@ HARMLESS = frozenset(
     merge_adapter predict_with_generate generation_max_length generation_num_beams generation_config
     skip_memory_metrics ddp_timeout""".split()
 )
-CONFIGURATION_PARTS = ("model", "data", "task", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ def last_whole_checkpoint(path: Path) -> str | None:
         problem = what_is_missing(folder)
         if problem is None:
             return str(folder)
-        print(f"Passing over {folder}: {problem}")
+        say(f"Passing over {folder}: {problem}")
     return None
 
 

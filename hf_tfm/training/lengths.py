@@ -4,6 +4,8 @@ from typing import Any
 
 from datasets import Dataset
 
+from .progress import say
+
 __all__ = ["encode_within", "report_cut"]
 
 CUT = "cut"
@@ -39,5 +41,5 @@ def report_cut(table: Any, split: str, option: str) -> Any:
     if isinstance(table, Dataset):
         count = sum(table[CUT])
         if count:
-            print(f"{count:,} of {len(table):,} {split} rows are longer than {option} and were cut.")
+            say(f"{count:,} of {len(table):,} {split} rows are longer than {option} and were cut.")
     return table.remove_columns(CUT)

@@ -11,6 +11,7 @@ from hf_tfm.modeling.recipes import RECIPES
 from .adapters import add_adapter
 from .arguments import ModelArguments, Options
 from .objectives.base import Objective
+from .progress import say
 from .spreading import spread
 
 __all__ = ["make_model", "model_type_of", "prepare_model"]
@@ -86,7 +87,7 @@ def load(model_class: Any, args: ModelArguments, words: dict[str, Any]) -> Any:
         ) from error
     new = sorted(report["missing_keys"])
     if new:
-        print(f"New weights, not in {args.init_from}: {', '.join(new)}")
+        say(f"New weights, not in {args.init_from}: {', '.join(new)}")
     return model
 
 

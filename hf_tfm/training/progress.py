@@ -4,10 +4,17 @@ evaluation."""
 import time
 from typing import Any
 
+from accelerate import PartialState
 from tqdm.auto import tqdm
 from transformers import ProgressCallback
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "say"]
+
+
+def say(text: str) -> None:
+    """A line on the screen, from the main process alone."""
+    if PartialState().is_main_process:
+        print(text)
 
 
 class ProgressBar(ProgressCallback):

@@ -53,10 +53,6 @@ class TrainSettings(Seq2SeqTrainingArguments):
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Validation rows measured during training; unset: all. The end takes all."}
     )
-    metrics: list[str] | None = field(
-        default=None,
-        metadata={"help": "Further measures of predictions: names of this package, or hub:NAME to fetch a script."},
-    )
     optimizer: Literal["muon", "adamw", "trainer"] = field(
         default="muon",
         metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (all) or trainer (as --optim says)."},

@@ -279,3 +279,15 @@ def test_simple_methods_are_measured_where_there_are_any():
 
 def test_tiny_models_are_tiny():
     assert make_tiny("causal-lm").model().num_parameters() < 10_000 * SIZES["num_hidden_layers"]
+
+
+def test_further_measures_stand_beside_the_task_s_own(tmp_path):
+    tiny = make_tiny("sequence-classification", PAIRS, metrics=["precision"])
+    assert {"accuracy", "precision"} <= set(tiny.measure(tiny.kept(tiny.model()), tmp_path))
+    assert "precision" in tiny.objective.measures
+    assert "precision" not in type(tiny.objective).measures
+
+
+def test_further_measures_need_predictions():
+    with pytest.raises(ValueError, match="--metrics"):
+        make_tiny("causal-lm", metrics=["accuracy"])

@@ -13,11 +13,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset, Features, Value
 from transformers import EvalPrediction, PreTrainedModel
 
 from ..arguments import TaskArguments
+from ..metric_table import load_metric
 
 __all__ = ["Measured", "Objective", "check_text", "few_rows", "forward_one", "literal", "map_rows"]
 
@@ -45,6 +47,8 @@ class Objective:
     measures: dict[str, str] = {}
     # results of which less is better
     falling = frozenset({"loss", "bits_per_byte", "nats_per_token", "perplexity"})
+    # whether predictions and labels can be compared by further measures (--metrics)
+    comparable = False
     # whether the model writes text while it is evaluated
     generates = False
     # whether training rows may be read while training: not where labels must be known before
@@ -55,6 +59,8 @@ class Objective:
     length_option = "--max_length"
 
     def __init__(self, args: TaskArguments, seed: int = 0) -> None:
+        if args.metrics and not self.comparable:
+            raise ValueError(f"--metrics compares predictions with labels, which --task {self.task} does not keep.")
         self.args, self.seed = args, seed
         # columns of the user's data by part, filled where they are read
         self.source_columns: dict[str, list[str]] = {}
@@ -130,6 +136,17 @@ class Objective:
     def baselines(self, data: Any) -> dict[str, float]:
         """What simple methods reach on the test split, by name, in the first of `measures`."""
         return {}
+
+    def further(self, predictions: Any, references: Any, cache_dir: Path) -> dict[str, float]:
+        """Results of the measures that --metrics asks for, the numbers among them."""
+        found: dict[str, Any] = {}
+        for name in self.args.metrics or ():
+            found |= load_metric(name, cache_dir).compute(predictions=predictions, references=references) or {}
+        results = {
+            name: float(value) for name, value in found.items() if np.ndim(value) == 0 and not isinstance(value, str)
+        }
+        self.measures = self.measures | {name: name for name in results if name not in self.measures}
+        return results
 
     # For the eye
     def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:

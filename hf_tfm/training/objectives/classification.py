@@ -14,6 +14,7 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassifica
 from ..labels import Labels, known_names, learn_labels, named
 from ..lengths import encode_within, report_cut
 from ..metric_table import load_metric
+from ..progress import say
 from .base import Measured, Objective, few_rows, forward_one, literal, map_rows
 from .causal_lm import require
 
@@ -51,6 +52,7 @@ class SequenceClassification(Objective):
     labels: Labels
     paired = False
     streams = False
+    comparable = True
 
     def text_parts(self) -> tuple[str, ...]:
         return ("text", "text_pair") if self.paired else ("text",)
@@ -68,7 +70,7 @@ class SequenceClassification(Objective):
     def learn(self, splits: dict[str, Any]) -> dict[str, Any]:
         columns = self.source_columns.get("label", ["label"])
         self.labels = learn_labels(splits["train"], "label", self.args.problem_type, columns)
-        print(f"Labels: {self.labels.summary()}")
+        say(f"Labels: {self.labels.summary()}")
         encoded = {}
         for name, table in splits.items():
             # each split's own: the same class may have another number there
@@ -101,7 +103,12 @@ class SequenceClassification(Objective):
         return DataCollatorWithPadding(tokenizer)
 
     def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        return partial(MEASURERS[self.labels.kind], cache_dir=cache_dir)
+        def compute(prediction: EvalPrediction) -> dict[str, float]:
+            predictions = DECISIONS[self.labels.kind](np.asarray(prediction.predictions))
+            results = MEASURERS[self.labels.kind](prediction, cache_dir)
+            return results | self.further(predictions, prediction.label_ids, cache_dir)
+
+        return compute
 
     def baselines(self, data: Any) -> dict[str, float]:
         """Always the class that is most frequent in training; always the mean of the training labels is not a

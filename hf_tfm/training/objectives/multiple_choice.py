@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
@@ -29,6 +28,7 @@ class MultipleChoice(Objective):
     required = ("stem", "choices", "label")
     python_set = "summary_choices"
     split_by = "stem"
+    comparable = True
     measures = {"accuracy": "share of right choices", "loss": "nats per choice (the loss)"}
 
     def text_parts(self) -> tuple[str, ...]:
@@ -74,7 +74,11 @@ class MultipleChoice(Objective):
         return DataCollatorForMultipleChoice(tokenizer)
 
     def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        return share_right
+        def compute(prediction: EvalPrediction) -> dict[str, float]:
+            chosen, right = np.asarray(prediction.predictions).argmax(-1), np.asarray(prediction.label_ids)
+            return {"accuracy": float((chosen == right).mean())} | self.further(chosen, right, cache_dir)
+
+        return compute
 
     def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         rows = few_rows(data, 3)
@@ -107,11 +111,6 @@ class MultipleChoice(Objective):
                 "print(choices[model(**{name: value[None] for name, value in inputs.items()}).logits.argmax()])",
             ]
         )
-
-
-def share_right(prediction: EvalPrediction) -> dict[str, float]:
-    chosen = torch.as_tensor(prediction.predictions).argmax(-1).numpy()
-    return {"accuracy": float((chosen == np.asarray(prediction.label_ids)).mean())}
 
 
 def encode_choices(

@@ -37,6 +37,7 @@ class Seq2Seq(Objective):
         "loss": "nats per target token (the loss)",
     }
     generates = True
+    comparable = True
     extra_columns = ("length",)
 
     def tokenizer_style(self, model_type: str) -> str:
@@ -84,7 +85,7 @@ class Seq2Seq(Objective):
             if "sacrebleu" in found:
                 results["bleu"] = found["sacrebleu"]["score"]
                 self.notes["BLEU"] = f"sacrebleu {found['sacrebleu']['signature']}"
-            return results
+            return results | self.further(written, targets, cache_dir)
 
         return compute
 

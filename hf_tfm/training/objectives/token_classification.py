@@ -15,6 +15,7 @@ from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassificatio
 
 from ..labels import Labels, class_names, known_names, named
 from ..metric_table import load_metric
+from ..progress import say
 from ..word_labels import align_word_labels, words_of_predictions
 from .base import Measured, Objective, few_rows, forward_one, literal, map_rows
 from .causal_lm import require
@@ -44,6 +45,7 @@ class TokenClassification(Objective):
         "loss": "nats per word (the loss)",
     }
     streams = False
+    comparable = True
     extra_columns = ("row", "first_word", "first_pieces")
     labels: Labels
 
@@ -73,7 +75,7 @@ class TokenClassification(Objective):
             raise ValueError(f"All training words have one tag ({', '.join(names)}); to tell apart there must be two.")
         self.labels = Labels("single_label", names)
         self.spans = all(name == "O" or name.startswith(SPAN_PREFIXES) for name in names)
-        print(f"Tags: {self.labels.summary()}")
+        say(f"Tags: {self.labels.summary()}")
         encode = partial(encode_tags, labels=self.labels)
         plain = {name: table.cast_column("tags", PLAIN) if known[name] else table for name, table in splits.items()}
         return {
@@ -110,7 +112,7 @@ class TokenClassification(Objective):
         def compute(prediction: EvalPrediction) -> dict[str, float]:
             pairs = words_of_predictions(prediction.predictions, prediction.label_ids, columns)
             right, guessed = ([[names[tag] for tag in pair[side]] for pair in pairs] for side in (0, 1))
-            return MEASURERS[self.spans](right, guessed, cache_dir)
+            return MEASURERS[self.spans](right, guessed, cache_dir) | self.further(guessed, right, cache_dir)
 
         return compute
 
