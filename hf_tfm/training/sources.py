@@ -105,7 +105,7 @@ def from_python(objective: Objective, name: str) -> tuple[dict[str, Any], str, s
         raise ValueError(f"--python_set {name} is unknown; known sets: {', '.join(SETS)}.")
     chosen = SETS[name]
     rows = chosen.read()
-    description = f"{chosen.description} of Python {platform.python_version()}"
+    description = f"{chosen.description}, Python {platform.python_version()}"
     missing = [part for part in objective.required if part not in rows[0]]
     if missing:
         raise ValueError(

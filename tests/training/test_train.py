@@ -141,7 +141,7 @@ def test_results_are_measured_and_consistent(run):
 
 def test_data_are_named_with_python_and_fingerprint(run):
     [line] = [line for line in run[1].stdout.splitlines() if line.startswith("Data: ")]
-    assert "of Python 3." in line
+    assert ", Python 3." in line
     fingerprint = line.split("fingerprint ")[1]
     assert fingerprint in (run[0] / "runs/tiny/README.md").read_text()
 
