@@ -86,7 +86,9 @@ def nats(bits_per_byte: float, bytes_per_token: float) -> float:
 def draw_losses(axes: Any, history: list[dict[str, Any]]) -> None:
     """Training loss as a line, validation loss as a line with points and the last value in figures."""
     axes.plot(*series(history, "loss"), color=TRAIN, linewidth=1.5, label="training")
-    steps, losses = series([entry for entry in history if "loss" not in entry], "eval_loss")
+    # The last step is measured again at the end, on all rows: the curve keeps to those it was measured on before.
+    measured = {entry["step"]: entry for entry in reversed(history) if "eval_loss" in entry}
+    steps, losses = series([measured[step] for step in sorted(measured)], "eval_loss")
     axes.plot(steps, losses, color=EVALUATION, linewidth=1.8, marker="o", markersize=4, label="validation")
     axes.set_ylabel("loss")
     axes.legend(frameon=False, loc="upper right")

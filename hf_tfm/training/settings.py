@@ -102,6 +102,10 @@ class TrainSettings(Seq2SeqTrainingArguments):
     save_steps: float = field(default=200, metadata=HELP["save_steps"])
     save_total_limit: int | None = field(default=1, metadata=HELP["save_total_limit"])
     include_num_input_tokens_seen: str = field(default="non_padding", metadata=HELP["include_num_input_tokens_seen"])
+    bf16: bool = field(
+        default=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        metadata={"help": "Compute in bfloat16 over float32 weights; the default where a GPU has it."},
+    )
     dataloader_pin_memory: bool = field(default=torch.cuda.is_available(), metadata=HELP["dataloader_pin_memory"])
     # examples hold what their collator reads, which is more than the model does
     remove_unused_columns: bool = field(default=False, metadata=HELP["remove_unused_columns"])

@@ -11,6 +11,8 @@ from hf_tfm.cards import Sample
 
 __all__ = ["Showing"]
 
+# Characters: an untrained model repeats itself as long as it may.
+LONGEST_ANSWER = 400
 SAMPLES_FILE = "samples.jsonl"
 
 
@@ -26,7 +28,8 @@ class Showing(TrainerCallback):
         # Under tensor parallelism every process must take part in every forward pass.
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         with self.trainer.averaged():
-            return [self.objective.answer(model, self.trainer.processing_class, item) for item in self.asked]
+            answers = [self.objective.answer(model, self.trainer.processing_class, item) for item in self.asked]
+        return [answer if len(answer) <= LONGEST_ANSWER else f"{answer[:LONGEST_ANSWER]} ..." for answer in answers]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget what an interrupted run wrote of steps that now come again."""
