@@ -50,6 +50,14 @@ class LanguageModel(Objective):
     def row_length(self) -> int:
         return self.args.block_size
 
+    def pack_rows(self, splits: dict[str, Any], pack: Any, num_proc: int | None) -> dict[str, Any]:
+        """Every split with its texts packed into rows."""
+        words = f"Cutting rows of {self.args.block_size} tokens"
+        return {
+            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
+            for name, table in splits.items()
+        }
+
 
 class CausalLM(LanguageModel):
     """Documents follow one another, each ended by the end-of-sequence token, and are cut into rows of T tokens that
@@ -74,11 +82,7 @@ class CausalLM(LanguageModel):
         if length < 2:
             raise ValueError(f"--block_size {length} leaves nothing to predict; give 2 tokens or more: 128.")
         pack = partial(PACKINGS[self.args.packing], tokenizer=tokenizer, length=length)
-        words = f"Cutting rows of {length} tokens"
-        return {
-            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
-            for name, table in splits.items()
-        }
+        return self.pack_rows(splits, pack, num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         return default_data_collator

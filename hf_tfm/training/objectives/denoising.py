@@ -13,7 +13,7 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGenerat
 
 from ..denoising_noise import BartNoiseCollator, SpanCorruptionCollator, add_sentinels
 from ..metrics import IGNORE_INDEX, Perplexity
-from .base import Measured, map_rows
+from .base import Measured
 from .causal_lm import LanguageModel, require, sum_up
 from .seq2seq import generate_text, usage_of
 
@@ -50,11 +50,7 @@ class Denoising(LanguageModel):
         if self.args.block_size < 4:
             raise ValueError(f"--block_size {self.args.block_size} has no room for damage; give 4 tokens or more: 128.")
         pack = partial(clean_rows, tokenizer=tokenizer, length=self.args.block_size)
-        words = f"Cutting rows of {self.args.block_size} tokens"
-        return {
-            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
-            for name, table in splits.items()
-        }
+        return self.pack_rows(splits, pack, num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         args, common = self.args, {"seed": self.seed, "fixed": not training}

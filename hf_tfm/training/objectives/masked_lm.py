@@ -14,7 +14,7 @@ from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 
 from ..metrics import IGNORE_INDEX
 from ..noise import MaskedLMCollator, word_ids_of
-from .base import Measured, forward_one, literal, map_rows
+from .base import Measured, forward_one, literal
 from .causal_lm import LanguageModel, require
 from .writing import first_words
 
@@ -49,11 +49,7 @@ class MaskedLM(LanguageModel):
         if length < 3:
             raise ValueError(f"--block_size {length} has no room between two special tokens; give 3 or more: 128.")
         pack = partial(token_rows, tokenizer=tokenizer, length=length)
-        words = f"Cutting rows of {length} tokens"
-        return {
-            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
-            for name, table in splits.items()
-        }
+        return self.pack_rows(splits, pack, num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         args = self.args
