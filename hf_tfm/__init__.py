@@ -1,8 +1,12 @@
 """hf_tfm: one Transformer block, every Transformer, at home in Hugging Face.
 
 Importing the package enters the three architectures into transformers' Auto classes. Public names are the
-configurations and the models; tools (training, cards) are imported from their own modules when used.
+configurations, the models, and the two functions of conversion, which are imported when used; so are all other tools,
+from their own modules.
 """
+
+import importlib
+from typing import Any
 
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
@@ -53,7 +57,16 @@ __all__ = [
     "TfmSeq2SeqForSequenceClassification",
     "TfmSeq2SeqModel",
     "__version__",
+    "from_native",
+    "to_native",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of conversion."""
+    if name in ("from_native", "to_native"):
+        return getattr(importlib.import_module(".conversion", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _register() -> None:

@@ -16,6 +16,8 @@ class Tool(NamedTuple):
 
 
 TOOLS: dict[tuple[str, ...], Tool] = {
+    ("convert",): Tool("hf_tfm.conversion.command", "a native checkpoint to ours, or ours to a native one"),
+    ("families",): Tool("hf_tfm.conversion.table", "the native families that are converted, and how equal they are"),
     ("bench", "depth"): Tool(
         "hf_tfm.benchmark.depth", "train 200 blocks, wiring by wiring; loss and gradients by depth"
     ),

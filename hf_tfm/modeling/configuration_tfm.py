@@ -138,7 +138,7 @@ class TfmConfig(PreTrainedConfig):
     lm_head_bias: bool = False
     logit_scale: float | int = 1.0  # multiplies the logits
     final_logit_softcapping: float | int | None = None
-    pooling: Literal["first", "mean", "last_token", "last_eos"] = "first"  # which token(s) speak for the sequence
+    pooling: Literal["first", "mean", "last_token", "last_eos", "late"] = "first"  # which token(s) speak for all
     # dense layer + activation before the classifier: nowhere, on the pooled vector, or on every token too (ModernBERT)
     classifier_dense: Literal["none", "pooled", "all"] = "none"
     classifier_act: str = activation_fn_key(default="tanh")
@@ -265,7 +265,7 @@ class TfmDecoderConfig(PipelinePlans, TfmConfig):
     model_type = "tfm_decoder"
 
     use_cache: bool = True
-    pooling: Literal["first", "mean", "last_token", "last_eos"] = "last_token"
+    pooling: Literal["first", "mean", "last_token", "last_eos", "late"] = "last_token"
 
 
 @strict
@@ -277,7 +277,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
 
     is_encoder_decoder: bool = True
     use_cache: bool = True
-    pooling: Literal["first", "mean", "last_token", "last_eos"] = "last_token"  # of the decoder, by its input ids
+    pooling: Literal["first", "mean", "last_token", "last_eos", "late"] = "last_token"  # the decoder's, by input ids
     decoder_vocab_size: int | None = None
     decoder_hidden_size: int | None = None
     decoder_layers: int | None = None
@@ -286,6 +286,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
     decoder_head_dim: int | None = None
     decoder_intermediate_size: int | None = None
     decoder_layer_types: list[str] | None = None
+    decoder_embedding_scale: float | int | None = None
     decoder_start_token_id: int | None = None  # None: bos_token_id, else pad_token_id
     # how labels become decoder inputs: the start token in front, or the last real token moved to the front (mBART)
     decoder_shift: Literal["start_token", "wrap_last_non_pad"] = "start_token"
@@ -307,6 +308,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
             "decoder_num_key_value_heads": heads if multi_head else self.num_key_value_heads,
             "decoder_head_dim": head_dim,
             "decoder_intermediate_size": self.intermediate_size,
+            "decoder_embedding_scale": self.embedding_scale,
             "decoder_layer_types": self.decoder_layer_types or repeated(self.layer_types or [], layers),
             "decoder_start_token_id": self.pad_token_id if self.bos_token_id is None else self.bos_token_id,
         }

@@ -139,6 +139,7 @@ POOLINGS: dict[str, type[nn.Module]] = {
     "mean": MeanOfTokens,
     "last_token": LastToken,
     "last_eos": LastEos,
+    "late": MeanOfTokens,
 }
 
 # word of `classifier_dense` -> whether the pooled vector, and whether every token, goes through the dense layer
@@ -156,15 +157,18 @@ def make_classifier_dense(config: Any, for_tokens: bool) -> nn.Module:
 
 
 class Pooler(nn.Module):
-    """One vector (B, C) for the sequence: pool, then the dense layer if there is one."""
+    """One vector (B, C) for the sequence: pool, then the dense layer if there is one; or that layer on every token
+    before it (late pooling, EuroBERT: Boizard et al. 2025, arXiv:2503.05500)."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
+        dense = make_classifier_dense(config, for_tokens=False)
+        late = config.pooling == "late"
+        self.before, self.transform = (dense, nn.Identity()) if late else (nn.Identity(), dense)
         self.pool = POOLINGS[config.pooling](config)
-        self.transform = make_classifier_dense(config, for_tokens=False)
 
     def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        return self.transform(self.pool(hidden_states, input_ids, attention_mask))
+        return self.transform(self.pool(self.before(hidden_states), input_ids, attention_mask))
 
 
 class NoPooler(nn.Module):

@@ -12,9 +12,12 @@ DECODER_NAMES = {
     "embedding_size": "decoder_embedding_size",
     **{
         name: f"decoder_{name}"
-        for name in ("vocab_size", "hidden_size", "num_key_value_heads", "head_dim", "intermediate_size", "layer_types")
+        for name in (
+            "vocab_size", "hidden_size", "num_key_value_heads", "head_dim", "intermediate_size", "layer_types",
+            "embedding_scale",
+        )
     },
-}
+}  # fmt: skip
 
 
 class DecoderView:

@@ -11,7 +11,7 @@ from transformers import HfArgumentParser
 
 from hf_tfm.modeling.recipes import RECIPES
 
-from .defaults import SETTINGS, sizes_of, usual
+from .defaults import SETTINGS, further, sizes_of, usual
 from .settings import TrainSettings
 
 __all__ = ["DataArguments", "ModelArguments", "Options", "TaskArguments", "parse_options"]
@@ -282,15 +282,21 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         description="Train one Transformer and leave a checkpoint that Hugging Face loads.",
         allow_abbrev=False,
     )
-    parser.set_defaults(**SETTINGS.get(task_of(arguments), {}))
+    parser.set_defaults(**SETTINGS.get(value_of("task", arguments) or TrainSettings.task, {}))
+    source = value_of("init_from", arguments)
+    if source:
+        parser.set_defaults(**further(source, adapter=value_of("peft", arguments) is not None))
     try:
         return Options(*parser.parse_args_into_dataclasses(args=arguments))
     except ValueError as error:
         parser.error(str(error))
 
 
-def task_of(arguments: list[str]) -> str:
-    """The task word among command-line arguments: it decides the defaults of the others."""
-    pairs = pairwise([*arguments, ""])
-    found = [following if word == "--task" else word[7:] for word, following in pairs if word.split("=")[0] == "--task"]
-    return found[-1] if found else TrainSettings.task
+def value_of(option: str, arguments: list[str]) -> str | None:
+    """What an option is given among command-line arguments, before they are parsed: it decides defaults of others."""
+    found = None
+    for word, following in pairwise([*arguments, ""]):
+        name, equals, value = word.partition("=")
+        if name.replace("-", "_") == f"__{option}":
+            found = value if equals else following
+    return found

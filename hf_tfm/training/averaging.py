@@ -22,7 +22,7 @@ class RunningMean(TrainerCallback):
     The decay begins lower, at (1 + step) / (10 + step), so that the random start is soon forgotten."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+        self.decay, self.is_in_place = decay, False
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.means = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
@@ -35,7 +35,10 @@ class RunningMean(TrainerCallback):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model has the mean for its weights inside this context."""
+        """The model has the mean for its weights inside this context, which may stand within another one."""
+        if self.is_in_place:
+            yield
+            return
         self.swap()
         try:
             yield
@@ -44,6 +47,7 @@ class RunningMean(TrainerCallback):
 
     @torch.no_grad()
     def swap(self) -> None:
+        self.is_in_place = not self.is_in_place
         for name, mean in self.means.items():
             kept = self.weights[name].detach().clone()
             self.weights[name].copy_(mean)

@@ -31,7 +31,7 @@ HARMLESS = frozenset(
     save_only_model enable_jit_checkpoint per_device_eval_batch_size push_to_hub preprocessing_num_workers
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor local_rank
     merge_adapter predict_with_generate generation_max_length generation_num_beams generation_config
-    skip_memory_metrics ddp_timeout""".split()
+    skip_memory_metrics ddp_timeout ddp_find_unused_parameters""".split()
 )
 
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-__all__ = ["SETTINGS", "SIZES", "sizes_of", "usual"]
+from transformers import PreTrainedConfig
+
+__all__ = ["FURTHER", "SETTINGS", "SIZES", "further", "sizes_of", "usual"]
 
 # Fields of the configuration, and the recipe, of a model for which nothing was asked.
 USUAL_SIZES: dict[str, Any] = {
@@ -31,6 +33,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "multiple-choice": {"max_length": 160, "per_device_train_batch_size": 8, "eval_steps": 200},
     "chat": {"max_length": 256},
 }  # fmt: skip
+
+
+# Options of a run that goes on from a checkpoint. Of ours: rates measured at width 128 (cards of small sets). Of a
+# native family: what published models are tuned with (Devlin et al. 2019, arXiv:1810.04805, appendix A.3; adapters:
+# Dettmers et al. 2023, arXiv:2305.14314, table 9).
+FURTHER: dict[str, dict[str, Any]] = {
+    "ours": {"optimizer": "adamw", "learning_rate": 2e-3, "muon_learning_rate": 0.005},
+    "our adapter": {"optimizer": "adamw", "learning_rate": 5e-3},
+    "native": {"optimizer": "adamw", "learning_rate": 5e-5, "muon_learning_rate": 0.005},
+    "native adapter": {"optimizer": "adamw", "learning_rate": 2e-4},
+}
+
+
+def further(source: str, adapter: bool) -> dict[str, Any]:
+    """Options that a run from the checkpoint `source` has of its own; none where it cannot be read, as is said later."""
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(source)
+    except (OSError, ValueError):
+        return {}
+    ours = str(config.get("model_type")).startswith("tfm_") and not config.get("origin")
+    return FURTHER[("our adapter" if ours else "native adapter") if adapter else ("ours" if ours else "native")]
 
 
 def sizes_of(task: str, recipe: str | None) -> dict[str, Any]:

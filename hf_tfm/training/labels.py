@@ -1,12 +1,12 @@
 """What labels are: one class of several, several yes-or-no at once, or a number; learnt from the training split."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datasets import ClassLabel, Dataset, List, Sequence, Value
 
-__all__ = ["Labels", "class_names", "known_names", "learn_labels", "named"]
+__all__ = ["Labels", "class_names", "in_order_of", "known_names", "learn_labels", "named"]
 
 PROBLEM_TYPES = {
     "single_label": "single_label_classification",
@@ -64,6 +64,11 @@ class Labels:
                 f"{', '.join(self.names[:20])}. Correct it, leave the row out, or add training rows with it."
             )
         return self.names.index(name)
+
+
+def in_order_of(labels: Labels, names: tuple[str, ...]) -> Labels:
+    """The same labels with the ids that an earlier run gave them, if it had these and no others."""
+    return replace(labels, names=names) if sorted(names) == sorted(labels.names) else labels
 
 
 def name_of(label: Any) -> str:

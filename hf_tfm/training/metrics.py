@@ -24,6 +24,7 @@ __all__ = [
     "Recall",
     "Spearmanr",
     "divide",
+    "sum_losses",
     "sum_next_token_losses",
     "texts_of",
 ]
@@ -33,15 +34,17 @@ Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
 AVERAGES = ("binary", "macro", "micro", "weighted", None)
 
 
-def sum_next_token_losses(logits: Any, labels: torch.Tensor) -> torch.Tensor:
+def sum_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Per row, the negative log likelihood in nats summed over its scored tokens, and their number: (B, 2).
 
-    `logits` (B, T, V), possibly first of a tuple; `labels` (B, T), -100 where nothing is scored. Token t is predicted
-    at t - 1, so the first of a row never counts. Trainer keeps these two numbers per row instead of the logits."""
-    logits = logits[0] if isinstance(logits, tuple) else logits
-    scores, targets = logits[:, :-1].transpose(1, 2).float(), labels[:, 1:]
-    losses = F.cross_entropy(scores, targets, ignore_index=IGNORE_INDEX, reduction="none")
-    return torch.stack([losses.sum(-1), targets.ne(IGNORE_INDEX).sum(-1).to(losses.dtype)], dim=-1)
+    `logits` (B, T, V); `labels` (B, T), -100 where nothing is scored. Trainer keeps these numbers instead of logits."""
+    losses = F.cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=IGNORE_INDEX, reduction="none")
+    return torch.stack([losses.sum(-1), labels.ne(IGNORE_INDEX).sum(-1).to(losses.dtype)], dim=-1)
+
+
+def sum_next_token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`sum_losses` where token t is predicted at t - 1, so that the first of a row never counts."""
+    return sum_losses(logits[:, :-1], labels[:, 1:])
 
 
 class InMemoryMetric(evaluate.Metric):

@@ -10,23 +10,27 @@ from hf_tfm.modeling.recipes import RECIPES
 
 from .adapters import add_adapter
 from .arguments import ModelArguments, Options
+from .defaults import SIZES
+from .native import as_ours, our_config
 from .objectives.base import Objective
 from .progress import say
 from .spreading import spread
 
-__all__ = ["make_model", "model_type_of", "prepare_model"]
+__all__ = ["make_model", "model_type_of", "prepare_model", "token_types"]
 
 SPECIAL = ("pad_token_id", "eos_token_id", "bos_token_id")
 KINDS = {"encoder": "tfm_encoder", "decoder": "tfm_decoder", "seq2seq": "tfm_seq2seq"}
 
 
 def model_type_of(args: ModelArguments, objective: Objective) -> str:
-    """Which of the three architectures the run trains. Raises ValueError if the task has no head for it."""
+    """Which of the three architectures the run trains. The objective is told the labels of a checkpoint that is gone on
+    from. Raises ValueError if the task has no head for the architecture."""
     fitting = list(objective.models)
     if args.init_from or args.config_file:
         source = args.init_from or args.config_file
-        found = read_config(str(source)).model_type
-        asked = f"{source} ({found})"
+        config = read_config(str(source))
+        found, asked = config.model_type, f"{source} ({config.model_type})"
+        objective.earlier_labels = label_names(config) if args.init_from else ()
     elif args.architecture:
         found, asked = KINDS[args.architecture], f"--architecture {args.architecture}"
     else:
@@ -48,14 +52,27 @@ def recipe_type(args: ModelArguments, objective: Objective) -> tuple[str, str]:
     return next((kind for kind in objective.models if kind in kinds), kinds[0]), f"--recipe {name}"
 
 
+def token_types(args: ModelArguments, task: str, kind: str) -> int | None:
+    """Token types that the model tells apart; None where no option says it, and the tokenizer decides."""
+    if kind != "tfm_encoder":
+        return 0
+    source, words = args.init_from or args.config_file, args.words(task)
+    family = read_config(source).to_dict() if source else RECIPES[words["recipe"]][1] if words["recipe"] else {}
+    return (family | words).get("type_vocab_size")
+
+
 def read_config(source: str) -> Any:
-    """The configuration in a folder, file or Hub checkpoint. Raises ValueError if it is none of ours."""
+    """The configuration in a folder, file or Hub checkpoint, ours or a native family's in our words. Raises ValueError
+    if it is neither."""
     try:
-        config: Any = AutoConfig.from_pretrained(source)
+        config: Any = our_config(AutoConfig.from_pretrained(source))
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise ValueError(f"No configuration could be read from {source}: {str(error).splitlines()[0]}") from error
     if config.model_type not in KINDS.values():
-        raise ValueError(f"{source} is a {config.model_type}, and this script trains {', '.join(KINDS.values())} only.")
+        raise ValueError(
+            f"{source} is a {config.model_type}, and this script trains {', '.join(KINDS.values())}, and the native "
+            "families that `hf-tfm families` lists."
+        )
     return config
 
 
@@ -66,7 +83,7 @@ def make_model(args: ModelArguments, objective: Objective, tokenizer: Any) -> Pr
     model_class: Any = objective.models[kind]
     words = special_tokens(tokenizer) | objective.words(tokenizer)
     if args.init_from:
-        model = load(model_class, args, words)
+        model = load(model_class, args, words, objective)
     else:
         model = model_class(new_config(args, objective, model_class.config_class, tokenizer, words))
     check_fit(model.config, objective, tokenizer)
@@ -75,12 +92,28 @@ def make_model(args: ModelArguments, objective: Objective, tokenizer: Any) -> Pr
     return model
 
 
-def load(model_class: Any, args: ModelArguments, words: dict[str, Any]) -> Any:
-    """A checkpoint's weights; what it lacks for this task (a new head) starts at random, and is named."""
+def label_names(config: Any) -> tuple[str, ...]:
+    """Names of a configuration's labels in the order of their ids; none where they are the host's LABEL_0, LABEL_1."""
+    names = tuple(config.id2label[number] for number in range(config.num_labels))
+    return () if names == tuple(f"LABEL_{number}" for number in range(len(names))) else names
+
+
+def load(model_class: Any, args: ModelArguments, words: dict[str, Any], objective: Objective) -> Any:
+    """A checkpoint's weights; what it lacks for this task (a new head) starts at random, and is named. So does a head
+    for labels of other names: its rows would mean something else. A new head pools as is usual for the task, unless a
+    native family has a way of its own."""
+    config = read_config(str(args.init_from))
+    earlier = label_names(config)
+    if config.origin is None and model_class.__name__ not in (config.architectures or ()):
+        words = {name: value for name, value in SIZES.get(objective.task, {}).items() if name == "pooling"} | words
+    labels = {name: words[name] for name in ("id2label", "label2id") if name in words}
+    others = bool(earlier and labels) and earlier != tuple(labels["id2label"].values())
+    kept = {name: value for name, value in words.items() if not (others and name in labels)}
     try:
-        model, report = model_class.from_pretrained(args.init_from, output_loading_info=True, **words | args.overrides)
+        with as_ours(str(args.init_from), objective.auto_class, labels) as folder:
+            model, report = model_class.from_pretrained(folder, output_loading_info=True, **kept | args.overrides)
     except RuntimeError as error:
-        heads = [len(labels) for labels in (read_config(str(args.init_from)).id2label, words.get("id2label", ()))]
+        heads = [len(names) for names in (config.id2label, words.get("id2label", ()))]
         raise ValueError(
             f"Some weights in {args.init_from} have other shapes than this run's model. A head for other labels is one "
             f"reason (it has {heads[0]}, the data {heads[1]}): go on from a checkpoint without that head."
@@ -88,6 +121,10 @@ def load(model_class: Any, args: ModelArguments, words: dict[str, Any]) -> Any:
     new = sorted(report["missing_keys"])
     if new:
         say(f"New weights, not in {args.init_from}: {', '.join(new)}")
+    if others:
+        say(f"A new head: {args.init_from} has other labels than the data ({', '.join(earlier[:20])}).")
+        model.config.update(labels)
+        model.classifier = model_class(model.config).classifier.to(model.dtype)
     return model
 
 
@@ -98,7 +135,7 @@ def new_config(args: ModelArguments, objective: Objective, config_class: Any, to
         words = {"type_vocab_size": 2} | words
     if args.config_file:
         given = read_config(args.config_file).to_dict()
-        kept = {name: value for name, value in given.items() if name not in ("architectures", "auto_map", "dtype")}
+        kept = {name: value for name, value in given.items() if name not in ("architectures", "auto_map", "dtype", "origin")}
         own = words_of_task(words) | first_token(given, words)
         return config_class.from_dict(kept | {"vocab_size": len(tokenizer)} | own | args.overrides)
     chosen = words | args.words(objective.task)

@@ -1,9 +1,11 @@
 """Files as tables: which files a pattern means, how each format is read, and what is said of one that cannot be."""
 
+import codecs
 import csv
 import glob
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,8 @@ def read_files(option: str, paths: list[str], sample_by: str, streaming: bool = 
     reader = {"tsv": "csv"}.get(kind, kind)
     options = {"text": {"sample_by": sample_by}, "csv": CSV_OPTIONS, "tsv": TSV_OPTIONS}.get(kind, {})
     try:
-        return load_dataset(reader, data_files=paths, split="train", streaming=streaming, **options)  # pyright: ignore
+        table: Any = load_dataset(reader, data_files=paths, split="train", streaming=streaming, **options)
+        return table if kind != "json" or not holds_dates(table) else dates_as_written(paths, streaming)
     except (DatasetGenerationError, ValueError) as error:
         raise ValueError(f"Cannot read {', '.join(paths)} as {kind}: {first_cause(error)}") from error
 
@@ -122,6 +125,34 @@ def refuse_encoding(path: str) -> None:
 def rows_of_conll(paths: list[str]) -> Dataset:
     tables = [read_conll(path) for path in paths]
     return Dataset.from_dict({key: [row for table in tables for row in table[key]] for key in ("tokens", "tags")})
+
+
+def holds_dates(table: Table) -> bool:
+    # a stream of a list of rows does not say what it holds
+    features = table.features or Dataset.from_list(list(table.take(1))).features
+    return any("timestamp[" in str(field.type) for field in features.arrow_schema)
+
+
+def dates_as_written(paths: list[str], streaming: bool) -> Table:
+    """JSON files read without the library's reader, which takes columns of texts such as "2020-05-03" for times and
+    forgets how they were written. Raises ValueError for a layout that is not one of rows."""
+    if streaming:
+        return IterableDataset.from_generator(rows_of_json, gen_kwargs={"paths": paths})
+    return Dataset.from_list(list(rows_of_json(paths)))
+
+
+def rows_of_json(paths: list[str]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        with open_bytes(path) as file:
+            is_list = file.read(4096).lstrip(codecs.BOM_UTF8).lstrip().startswith(b"[")
+            file.seek(0)
+            try:
+                yield from json.load(file) if is_list else (json.loads(line) for line in file if line.strip())
+            except json.JSONDecodeError:
+                raise ValueError(
+                    f"{path} holds dates, which stay texts only in a list of rows or with one row in each line; write "
+                    "it as .jsonl."
+                ) from None
 
 
 def is_squad(path: str) -> bool:

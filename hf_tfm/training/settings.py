@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -22,6 +23,12 @@ TASKS = (
 STEPS = 400
 DEFAULT_STEPS = {"seq2seq": 1200}
 OTHER_STEPS = ", ".join(f"{task} {steps}" for task, steps in DEFAULT_STEPS.items())
+
+# Words of --report_to that are names of packages, too.
+REPORTERS = (
+    "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "neptune", "clearml", "codecarbon", "dagshub", "dvclive",
+    "swanlab",
+)  # fmt: skip
 
 HOST = {item.name: item for item in dataclasses.fields(Seq2SeqTrainingArguments)}
 # The host's own descriptions, for fields of which only the default is ours.
@@ -109,6 +116,8 @@ class TrainSettings(Seq2SeqTrainingArguments):
     dataloader_pin_memory: bool = field(default=torch.cuda.is_available(), metadata=HELP["dataloader_pin_memory"])
     # examples hold what their collator reads, which is more than the model does
     remove_unused_columns: bool = field(default=False, metadata=HELP["remove_unused_columns"])
+    # every task uses all of its model's weights, and looking for others costs a walk over the graph in each step
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata=HELP["ddp_find_unused_parameters"])
     tp_size: int = field(default=1, metadata={"help": "Processes that share each layer's heads and units (torchrun)."})
     fsdp_size: int = field(
         default=1, metadata={"help": "Processes that share the weights, gathered block by block (torchrun; FSDP2)."}
@@ -126,6 +135,14 @@ class TrainSettings(Seq2SeqTrainingArguments):
         self.check_shares()
         self.check_optimizer()
         self.check_spreading()
+        self.check_reporters()
+
+    def check_reporters(self) -> None:
+        """Raises ValueError for a place to report to whose package is missing: the host would say so once the data are
+        read and the model is built."""
+        missing = [name for name in REPORTERS if name in (self.report_to or ()) and find_spec(name) is None]
+        if missing:
+            raise ValueError(f"--report_to {' '.join(missing)} needs a package: pip install {' '.join(missing)}")
 
     def check_shares(self) -> None:
         """Raises ValueError for a share outside [0, 1], and for running means of weights that never move."""

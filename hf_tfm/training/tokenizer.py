@@ -8,10 +8,13 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, TokenizersBackend
 
+from .models import token_types
+
 __all__ = ["END_OF_TEXT", "PADDING", "STYLES", "Style", "load_tokenizer", "make_tokenizer", "train_tokenizer"]
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
+TYPES = "token_type_ids"
 # 256 bytes and the special tokens: without merges, but every text can be written.
 BYTES = 256
 # ChatML, with what the assistant says marked for the loss.
@@ -68,9 +71,10 @@ def train_tokenizer(
     model_max_length: int,
     style: str = "plain",
     kind: str = "bpe",
+    tells_apart: bool = False,
 ) -> TokenizersBackend:
     """A tokenizer of `kind` "bpe" (byte-level: every text comes back unchanged) or "characters", with the special
-    tokens of a style.
+    tokens of a style; with `tells_apart` it gives token types, 1 for the second text of a pair.
 
     `vocab_size` counts tokens, the special tokens included; short texts give fewer. Raises ValueError if there is no
     room for 256 bytes beside them, or if there are more characters than that."""
@@ -87,6 +91,7 @@ def train_tokenizer(
         **chosen.tokens,
         model_max_length=model_max_length,
         clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", *([TYPES] if tells_apart else []), "attention_mask"],
     )
     if chosen.chat_template:
         built.chat_template = chosen.chat_template
@@ -145,9 +150,11 @@ def load_tokenizer(name: str, model_max_length: int | None = None) -> Any:
 def make_tokenizer(options: Any, objective: Any, data: Any, model_type: str, folder: Any) -> Any:
     """The tokenizer of a run: the named one, the one of the checkpoint gone on from, or one trained on the training
     texts (the first 100,000 of a stream). It is saved in the run's folder, where a run that goes on, and the other
-    processes, find it. Raises ValueError for one that lacks what the task needs."""
+    processes, find it. It gives token types to a model that has a table for them, and to no other. Raises ValueError
+    for one that lacks what the task needs."""
     settings, name = options.train, options.task.tokenizer_name or options.model.init_from
     longest = options.model.max_position_embeddings or objective.row_length()
+    types = token_types(options.model, objective.task, model_type)
     with settings.main_process_first(local=False, desc="tokenizer"):
         saved = (folder.path / "tokenizer.json").exists()
         if name:
@@ -157,7 +164,11 @@ def make_tokenizer(options: Any, objective: Any, data: Any, model_type: str, fol
         else:
             style = objective.tokenizer_style(model_type)
             texts = islice(data.texts("train"), MOST_TEXTS if data.streaming else None)
-            tokenizer = train_tokenizer(texts, options.task.vocab_size, longest, style, options.task.tokenizer_type)
+            tokenizer = train_tokenizer(
+                texts, options.task.vocab_size, longest, style, options.task.tokenizer_type, bool(types)
+            )
+        if types == 0:
+            tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != TYPES]
         objective.prepare_tokenizer(tokenizer)
         if settings.should_save:
             tokenizer.save_pretrained(folder.path)

@@ -128,10 +128,12 @@ class TfmTrainer(Seq2SeqTrainer):
         self.outcome = super().train(resume_from_checkpoint, **kwargs)
         return self.outcome
 
-    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """As the host's: on resuming, whole passes over the data and micro-batches of the last one that are passed
-        over. The host takes a stream for one pass without end; the checkpoint knows in which one it was."""
-        number, batches = super()._init_training_state(*args, **kwargs)
+        over. The host takes a stream for one pass without end; the checkpoint knows in which one it was. How often is
+        logged, evaluated and saved follows the options, where the host keeps to the checkpoint's."""
+        number, batches = super()._init_training_state(max_steps, *args, **kwargs)
+        self.state.compute_steps(self.args, max_steps)
         states: Any = self.state.stateful_callbacks
         told = states.get(Passes.__name__, {}).get("attributes")
         if told and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
@@ -182,10 +184,12 @@ class TfmTrainer(Seq2SeqTrainer):
     # Checkpoints
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As the host's, but generation keeps its cache: training does without one, and checkpoints would say so. The
-        result has the running mean for its weights; a checkpoint has the last ones, and the mean beside them."""
+        result, also as it is pushed, has the running mean for its weights; a checkpoint has the last ones, and the mean
+        beside them."""
+        is_checkpoint = _internal_call and output_dir is not None
         config: Any = self.model.config  # pyright: ignore[reportOptionalMemberAccess]
         config.update(self.of_generation)
-        with nullcontext() if _internal_call else self.averaged():
+        with nullcontext() if is_checkpoint else self.averaged():
             super().save_model(output_dir, _internal_call)
         config.update(self.of_training)
 
@@ -222,7 +226,10 @@ class TfmTrainer(Seq2SeqTrainer):
         return self.mean.in_place() if self.mean else nullcontext()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with self.averaged():
+        """As the host's, with the running mean of weights; training draws the same numbers however often is evaluated,
+        though loaders draw one each time."""
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with self.averaged(), torch.random.fork_rng(devices=devices):
             return super().evaluate(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:

@@ -36,9 +36,9 @@ OWN_FIELDS = {
     "tfm_encoder": ["add_pooling_layer", "type_vocab_size"],
     "tfm_decoder": ["use_cache"],
     "tfm_seq2seq": """
-        decoder_attention_heads decoder_head_dim decoder_hidden_size decoder_intermediate_size decoder_layer_types
-        decoder_layers decoder_num_key_value_heads decoder_shift decoder_start_token_id decoder_vocab_size
-        tie_encoder_decoder_embeddings use_cache
+        decoder_attention_heads decoder_embedding_scale decoder_head_dim decoder_hidden_size decoder_intermediate_size
+        decoder_layer_types decoder_layers decoder_num_key_value_heads decoder_shift decoder_start_token_id
+        decoder_vocab_size tie_encoder_decoder_embeddings use_cache
     """.split(),
 }
 

@@ -124,6 +124,13 @@ def test_given_vectors_count_as_scaled():
         assert torch.equal(model(inputs_embeds=embeds).logits, model(tokens).logits)
 
 
+def test_each_stack_has_its_own_scale():
+    for given, scale in ((None, 3.0), (2.0, 2.0), (1.0, 1.0)):
+        model, tokens = make("seq2seq", embedding_scale=3.0, decoder_embedding_scale=given).model, ids(1, 5)
+        for stack, factor in ((model.encoder, 3.0), (model.decoder, scale)):
+            assert_same(stack.embed_tokens(tokens), factor * stack.embed_tokens.weight[tokens], 1e-6)
+
+
 @pytest.mark.parametrize("architecture", TRUNKS)
 def test_exactly_one_kind_of_input_is_taken(architecture):
     model = make(architecture)

@@ -93,13 +93,13 @@ def test_pooling_refuses_rows_it_cannot_pool():
         make("decoder", hf_tfm.TfmDecoderForSequenceClassification, **words, eos_token_id=None)
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean", "last_token"])
+@pytest.mark.parametrize("pooling", ["first", "mean", "last_token", "late"])
 @pytest.mark.parametrize("architecture", ["encoder", "decoder"])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("pad", [0, None])
 def test_pooling_sees_real_tokens_only(pooling, architecture, side, pad):
     head = getattr(hf_tfm, f"Tfm{architecture.title()}ForSequenceClassification")
-    model = make(architecture, head, pooling=pooling, pad_token_id=pad)
+    model = make(architecture, head, pooling=pooling, classifier_dense="pooled", pad_token_id=pad)
     tokens, filler = ids(2, 6), torch.zeros(2, 3, dtype=torch.long)
     order = slice(None, None, -1 if side == "left" else 1)
     longer = torch.cat([tokens, filler][order], 1)

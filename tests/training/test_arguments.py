@@ -1,9 +1,11 @@
 """Choices of a run: defaults by task, the host's options passing through, and errors before any work is done."""
 
+import json
+
 import pytest
 
 from hf_tfm.training.arguments import DataArguments, ModelArguments, TaskArguments, parse_options
-from hf_tfm.training.defaults import SETTINGS, SIZES, sizes_of
+from hf_tfm.training.defaults import FURTHER, SETTINGS, SIZES, sizes_of
 from hf_tfm.training.settings import LEARNING_RATES, TASKS
 
 
@@ -72,6 +74,23 @@ def test_learning_rate_follows_the_optimizer_unless_given():
     for optimizer, rate in LEARNING_RATES.items():
         assert parse("--optimizer", optimizer).train.learning_rate == rate
     assert parse("--optimizer", "adamw", "--learning_rate", "0.5").train.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"), [({"model_type": "tfm_encoder"}, "our"), ({"model_type": "bert"}, "native"),
+                         ({"model_type": "tfm_encoder", "origin": "bert"}, "native")],
+)  # fmt: skip
+def test_going_on_has_rates_of_its_own_unless_given(config, kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    source = ["--init_from", str(tmp_path)]
+    for given, row in ((source, {"our": "ours"}.get(kind, kind)), ([*source, "--peft", "lora"], f"{kind} adapter")):
+        settings = parse_options(given).train
+        assert {name: getattr(settings, name) for name in FURTHER[row]} == FURTHER[row]
+    assert parse_options([*source, "--learning_rate", "1e-4"]).train.learning_rate == 1e-4
+
+
+def test_going_on_from_nowhere_is_said_where_it_is_opened(tmp_path):
+    assert parse_options(["--init_from", str(tmp_path / "nowhere")]).train.optimizer == "muon"
 
 
 def test_unset_words_are_left_to_the_recipe():

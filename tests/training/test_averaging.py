@@ -63,6 +63,9 @@ def test_putting_it_in_place_and_back_changes_no_bit(tiny):
         value.mul_(0.1).add_(1 / 3)
     before, kept = weights_of(model), {name: value.clone() for name, value in mean.means.items()}
     with mean.in_place():
+        # what is saved or shown while it is in place asks for it once more
+        with mean.in_place():
+            assert same(weights_of(model), kept)
         assert same(weights_of(model), kept)
         assert same(mean.means, before)
     assert same(weights_of(model), before)

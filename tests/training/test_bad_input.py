@@ -96,14 +96,19 @@ BAD = {
     "unknown Python set": (["--python_set", "snakes"], ["--python_set snakes", "documentation"]),
     "unfit Python set": (["--python_set", "date_pairs"], ["--python_set date_pairs", "--task causal-lm", "text"]),
     "generation": (["--train_file", "own.jsonl", "--predict_with_generate"], ["--predict_with_generate", "causal-lm"]),
+    "missing reporter": (
+        ["--train_file", "own.jsonl", "--report_to", "trackio"],
+        ["--report_to trackio", "pip install trackio"],
+    ),
     "unknown option": (["--hiden_size", "4"], ["--hiden_size"]),
     "impossible size": (["--train_file", "own.jsonl", "--num_attention_heads", "3"], ["hidden_size (16)", "heads (3)"]),
 }
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_it_is_named_with_the_way_out(refusal, wrong):
+def test_it_is_named_with_the_way_out(refusal, wrong, monkeypatch):
     arguments, told = BAD[wrong]
+    monkeypatch.setattr("hf_tfm.training.settings.find_spec", lambda name: None)
     line = refusal(*arguments)
     assert not [words for words in told if words not in line], line
 

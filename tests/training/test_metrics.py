@@ -16,6 +16,7 @@ from hf_tfm.training.metrics import (
     Precision,
     Recall,
     Spearmanr,
+    sum_losses,
     sum_next_token_losses,
 )
 
@@ -42,7 +43,9 @@ def test_sums_equal_a_loop_over_tokens():
     for row, targets in zip(logits.log_softmax(-1), labels, strict=True):
         scored = [t for t in range(1, 5) if targets[t] != -100]
         expected.append([-sum(row[t - 1, targets[t]].item() for t in scored), len(scored)])
-    torch.testing.assert_close(sum_next_token_losses((logits,), labels), torch.tensor(expected))
+    torch.testing.assert_close(sum_next_token_losses(logits, labels), torch.tensor(expected))
+    shifted = torch.cat([torch.full((3, 1), -100), labels[:, 1:]], dim=1)
+    torch.testing.assert_close(sum_losses(logits.roll(1, dims=1), shifted), torch.tensor(expected))
 
 
 def test_results_equal_a_hand_computation(tmp_path):

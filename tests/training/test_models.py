@@ -79,11 +79,72 @@ def test_rows_longer_than_the_model_reads_are_refused(masked):
     assert "--max_length 8" in refused(make_tiny("sequence-classification"), max_position_embeddings=8, **SIZES)
 
 
-def test_a_head_for_other_labels_is_refused(tmp_path):
-    tiny = make_tiny("sequence-classification")
-    tiny.model().save_pretrained(tmp_path)
-    other = make_tiny("sequence-classification", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
-    assert "it has 3, the data 2" in refused(other, tiny.tokenizer, init_from=str(tmp_path))
+def labelled(task, names):
+    """Rows of a task with these labels, in this order."""
+    if task == "token-classification":
+        return [{"tokens": [f"word {name}"], "tags": [name]} for name in names]
+    return [{"text": f"text {name}", "label": name} for name in names]
+
+
+def classifier(task, folder, names, id2label=None):
+    """A checkpoint with a head for labels, whose ids are in the order of `id2label`."""
+    tiny = make_tiny(task, labelled(task, names))
+    model = tiny.model()
+    order = dict(enumerate(id2label or names))
+    model.config.update({"id2label": order, "label2id": {name: number for number, name in order.items()}})
+    model.save_pretrained(folder)
+    return tiny, model
+
+
+def gone_on(task, folder, names, before):
+    tiny = make_tiny(task, labelled(task, names), init_from=str(folder))
+    torch.manual_seed(1)
+    return tiny, make_model(ModelArguments(init_from=str(folder)), tiny.objective, before.tokenizer)
+
+
+CLASSIFIERS = ("sequence-classification", "token-classification")
+
+
+@pytest.mark.parametrize("task", CLASSIFIERS)
+def test_labels_of_the_same_names_keep_the_ids_of_the_checkpoint(task, tmp_path, capsys):
+    """Its head was kept, and the names in another order: what had been blue was called green."""
+    before, old = classifier(task, tmp_path, ["a", "b", "c"], id2label=["c", "a", "b"])
+    tiny, model = gone_on(task, tmp_path, ["b", "c", "a"], before)
+    assert model.config.id2label == {0: "c", 1: "a", 2: "b"}
+    assert torch.equal(model.classifier.weight, old.classifier.weight)
+    labels = tiny.examples["train"]["labels"][:]
+    found = [max(row) for row in labels] if task == "token-classification" else labels
+    assert found == [2, 0, 1]
+    assert "A new head" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [["x", "y", "z"], ["a", "b"]])
+@pytest.mark.parametrize("task", CLASSIFIERS)
+def test_labels_of_other_names_get_a_new_head_and_are_named(task, names, tmp_path, capsys):
+    before, old = classifier(task, tmp_path, ["a", "b", "c"])
+    _, model = gone_on(task, tmp_path, names, before)
+    assert model.config.id2label == dict(enumerate(names))
+    assert model.classifier.out_features == len(names)
+    assert not torch.equal(model.classifier.weight[:2], old.classifier.weight[:2])
+    assert model.classifier.weight.std() < 0.1
+    trunk = old.model.state_dict()
+    assert all(torch.equal(weight, trunk[name]) for name, weight in model.model.state_dict().items())
+    assert f"A new head: {tmp_path} has other labels than the data (a, b, c)." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", CLASSIFIERS)
+def test_labels_without_names_take_those_of_the_data(task, tmp_path, capsys):
+    before, old = classifier(task, tmp_path, ["a", "b", "c"], id2label=["LABEL_0", "LABEL_1", "LABEL_2"])
+    _, model = gone_on(task, tmp_path, ["x", "y", "z"], before)
+    assert model.config.id2label == {0: "x", 1: "y", 2: "z"}
+    assert torch.equal(model.classifier.weight, old.classifier.weight)
+    assert "A new head" not in capsys.readouterr().out
+
+
+def test_more_labels_without_names_than_the_data_has_are_refused(tmp_path):
+    before, _ = classifier(CLASSIFIERS[0], tmp_path, ["a", "b", "c"], id2label=["LABEL_0", "LABEL_1", "LABEL_2"])
+    other = make_tiny(CLASSIFIERS[0], labelled(CLASSIFIERS[0], ["x", "y"]))
+    assert "it has 3, the data 2" in refused(other, before.tokenizer, init_from=str(tmp_path))
 
 
 def test_other_architectures_and_recipes_than_the_task_has_heads_for_are_refused(masked):
@@ -128,8 +189,8 @@ def test_a_configuration_file_takes_the_labels_of_the_data(masked):
 def test_what_is_no_configuration_of_ours_is_refused(masked, tmp_path):
     tiny = masked[1]
     assert "No configuration could be read" in refused(tiny, init_from=str(tmp_path / "nowhere"))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    assert "is a bert" in refused(tiny, config_file=str(tmp_path / "config.json"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    assert "is a vit" in refused(tiny, config_file=str(tmp_path / "config.json"))
 
 
 @pytest.mark.parametrize("recipe", [None, *(name for name, (kinds, _) in RECIPES.items() if "tfm_seq2seq" in kinds)])

@@ -51,6 +51,24 @@ def test_the_last_texts_of_a_long_csv_stay_texts(tmp_path):
     assert read(tmp_path / "long.csv")[-1] == {"text": "007"}
 
 
+ISO = ["2020-05-03", "2020-05-03T10:00:00Z", "2021-01-01 00:00:00"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json"])
+def test_dates_stay_as_they_are_written(tmp_path, name, streaming):
+    """The library's reader of JSON made times of a column of dates."""
+    rows = [{"source": f"day {i}", "target": date, "tokens": [date, date], "n": i} for i, date in enumerate(ISO)]
+    lines = json.dumps(rows) if name == "a.json" else "\n".join(map(json.dumps, rows)) + "\n"
+    (tmp_path / name).write_bytes(gzip.compress(lines.encode()) if name.endswith("gz") else lines.encode())
+    assert read(tmp_path / name, streaming) == rows
+
+
+def test_dates_in_another_layout_are_named(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"text": ISO[0]}, indent=1))
+    assert "a.json holds dates" in error_of(read, tmp_path / "a.json")
+
+
 def squad(answers):
     questions = [{"id": f"q{i}", "question": "What?", **fields} for i, fields in enumerate(answers)]
     return {"version": "x", "data": [{"title": "T", "paragraphs": [{"context": "Blue sky.", "qas": questions}]}]}

@@ -201,10 +201,14 @@ def test_other_choices_are_refused_and_named(data, unbroken, killed):
 
 def test_choices_that_only_show_or_write_are_free(data, unbroken, killed, tmp_path):
     shutil.copytree(killed, tmp_path / "out")
-    others = ["--save_total_limit", "5", "--prompt", "Another", "--output_dir", tmp_path / "out"]
+    # evaluation drew from the dice of dropout, so that losses after another --eval_steps were others
+    others = ["--save_total_limit", "5", "--prompt", "Another", "--eval_steps", "7", "--output_dir", tmp_path / "out"]
     done = train(data, *unbroken[0], *others)
     assert done.code == 0, done.stderr
-    assert finished(tmp_path / "out") == unbroken[1]
+    (weights, losses), (expected, expected_losses) = finished(tmp_path / "out"), unbroken[1]
+    assert [row for row in losses if row[1] == "loss"] == [row for row in expected_losses if row[1] == "loss"]
+    assert weights == expected
+    assert {row[0] for row in losses if row[1] == "eval_loss"} >= {5, 7}
 
 
 def test_changed_data_are_refused(data, unbroken, killed, tmp_path):

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoTokenizer
 
+from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.training.arguments import parse_options
+from hf_tfm.training.models import model_type_of
 from hf_tfm.training.objectives import OBJECTIVES
 from hf_tfm.training.tokenizer import END_OF_TEXT, KINDS, STYLES, load_tokenizer, make_tokenizer, train_tokenizer
 
@@ -143,7 +145,7 @@ def make(tmp_path, *arguments, texts=TEXTS, resume_from=None):
     objective = OBJECTIVES[options.train.task](options.task)
     data = SimpleNamespace(texts=lambda split: iter(texts), streaming=False)
     folder = SimpleNamespace(path=tmp_path, resume_from=resume_from)
-    return make_tokenizer(options, objective, data, next(iter(objective.models)), folder)
+    return make_tokenizer(options, objective, data, model_type_of(options.model, objective), folder)
 
 
 def test_a_ready_tokenizer_is_reused_and_saved(tokenizer, tmp_path):
@@ -160,6 +162,49 @@ def test_a_run_that_goes_on_finds_its_tokenizer(tmp_path):
     assert again.get_vocab() == first.get_vocab()
     afresh = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9)
     assert afresh.get_vocab() != first.get_vocab()
+
+
+TWO_TEXTS = ["--task", "sequence-classification", "--vocab_size", "300"]
+TABLE = {
+    "a recipe's": ["--recipe", "bert"],
+    "asked for": ["--config_overrides", '{"type_vocab_size": 2}'],
+    "a configuration's": ["--config_file", "config.json"],
+}
+NO_TABLE = {
+    "none": [],
+    "asked for": ["--recipe", "bert", "--config_overrides", '{"type_vocab_size": 0}'],
+    "another recipe's": ["--recipe", "original", "--architecture", "encoder"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("words", TABLE.values(), ids=TABLE)
+def test_a_model_with_a_table_of_token_types_is_told_the_second_text(words, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    TfmEncoderConfig(type_vocab_size=2, vocab_size=300).save_pretrained(tmp_path)
+    made = make(tmp_path, *TWO_TEXTS, *words, "--tokenizer_type", kind)
+    for tokenizer in (made, load_tokenizer(str(tmp_path))):
+        assert tokenizer("R", "a").token_type_ids == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize("words", NO_TABLE.values(), ids=NO_TABLE)
+def test_a_model_without_such_a_table_is_not(words, ready, tmp_path):
+    train_tokenizer(TEXTS, 300, 64, "pair", tells_apart=True).save_pretrained(tmp_path / "ready")
+    named = ["--tokenizer_name", str(tmp_path / "ready")] if ready else []
+    made = make(tmp_path / "out", *TWO_TEXTS, *words, *named)
+    # where nothing says how many there are, a new model takes up what a ready tokenizer tells
+    told = ready and "--config_overrides" not in words
+    for tokenizer in (made, load_tokenizer(str(tmp_path / "out"))):
+        assert ("token_type_ids" in tokenizer("R", "a")) is told
+
+
+@pytest.mark.parametrize("task", ["sequence-classification", "seq2seq"])
+def test_architectures_that_know_no_token_types_are_not_told_them(task, tmp_path):
+    train_tokenizer(TEXTS, 300, 64, "bracketed", tells_apart=True).save_pretrained(tmp_path / "ready")
+    kind = {"sequence-classification": ["--architecture", "decoder"]}.get(task, [])
+    made = make(tmp_path / "out", "--task", task, *kind, "--tokenizer_name", str(tmp_path / "ready"))
+    assert "token_type_ids" not in made("R", "a")
 
 
 def test_a_tokenizer_of_characters_can_be_asked_for(tmp_path):

@@ -9,7 +9,7 @@ from transformers import EvalPrediction
 from transformers.trainer_pt_utils import EvalLoopContainer
 
 from hf_tfm.training.arguments import ModelArguments, TaskArguments
-from hf_tfm.training.models import make_model
+from hf_tfm.training.models import make_model, model_type_of
 from hf_tfm.training.objectives import OBJECTIVES, Objective
 from hf_tfm.training.sources import Data
 from hf_tfm.training.splits import SPLITS
@@ -96,9 +96,13 @@ def collate(tiny: Tiny, model: Any, table: Any, rows: range, training: bool) -> 
     return dict(tiny.objective.collator(tiny.tokenizer, model, training)([table[row] for row in rows]))
 
 
-def make_tiny(task: str, rows: list[dict[str, Any]] | None = None, kind: str = "", **choices: Any) -> Tiny:
+def make_tiny(
+    task: str, rows: list[dict[str, Any]] | None = None, kind: str = "", init_from: str | None = None, **choices: Any
+) -> Tiny:
     """A task on rows that are the same in every split."""
     objective = OBJECTIVES[task](TaskArguments(**LENGTHS | choices))
+    if init_from:
+        model_type_of(ModelArguments(init_from=init_from), objective)
     table = Dataset.from_list(rows or [ROWS[task](number) for number in range(8)])
     splits = objective.learn({name: objective.clean(table, name) for name in SPLITS})
     data = Data(splits, "made rows", is_default=False, objective=objective)

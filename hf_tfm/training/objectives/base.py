@@ -20,8 +20,19 @@ from transformers import EvalPrediction, PreTrainedModel
 
 from ..arguments import TaskArguments
 from ..metric_table import load_metric
+from ..metrics import Perplexity
 
-__all__ = ["Measured", "Objective", "check_text", "few_rows", "forward_one", "literal", "map_rows"]
+__all__ = [
+    "Measured",
+    "Objective",
+    "check_text",
+    "few_rows",
+    "forward_one",
+    "literal",
+    "map_rows",
+    "require",
+    "sum_up",
+]
 
 # Characters of an input that is shown, and rows among which such are looked for.
 LONGEST_SHOWN, MOST_LOOKED_AT = 300, 200
@@ -62,6 +73,8 @@ class Objective:
         if args.metrics and not self.comparable:
             raise ValueError(f"--metrics compares predictions with labels, which --task {self.task} does not keep.")
         self.args, self.seed = args, seed
+        # labels of the checkpoint that is gone on from, in the order of their ids
+        self.earlier_labels: tuple[str, ...] = ()
         # columns of the user's data by part, filled where they are read
         self.source_columns: dict[str, list[str]] = {}
         # what becomes of texts that are too long, "refuse" or "cut": the source of the data decides where nobody did
@@ -225,3 +238,24 @@ def few_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
 def literal(value: Any) -> str:
     """A value as it is written in Python, texts in double quotes."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def require(tokenizer: Any, token: str, reason: str) -> None:
+    """Raises ValueError if a tokenizer lacks a special token ("eos_token")."""
+    if getattr(tokenizer, token) is None:
+        raise ValueError(
+            f"The tokenizer {tokenizer.name_or_path or 'given'} has no {token}, {reason}; set one and save it: "
+            f'tokenizer.add_special_tokens({{"{token}": "<|{token.removesuffix("_token")}|>"}}).'
+        )
+
+
+def sum_up(
+    prediction: EvalPrediction, metric: Perplexity, source_bytes: int | None, rows: int | None = None
+) -> dict[str, float]:
+    """Results of a language model from the summed losses of its rows. Raises ValueError if these are not all `rows`
+    that the text of `source_bytes` makes."""
+    kept = np.asarray(prediction.predictions, dtype=np.float64)
+    if rows is not None and len(kept) != rows:
+        raise ValueError(f"{len(kept)} of {rows} rows were measured, and bits per byte need all of the text.")
+    losses, tokens = kept[:, 0].tolist(), kept[:, 1].astype(np.int64).tolist()
+    return metric.compute(losses=losses, tokens=tokens, source_bytes=source_bytes) or {}

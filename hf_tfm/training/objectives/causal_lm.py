@@ -6,15 +6,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import EvalPrediction, default_data_collator
+from transformers import default_data_collator
 
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
 
 from ..baselines import measure_baselines
 from ..metrics import IGNORE_INDEX, Perplexity, sum_next_token_losses
-from .base import Measured, Objective, check_text, literal, map_rows
+from .base import Measured, Objective, check_text, literal, map_rows, require, sum_up
 from .writing import continue_text, first_words
 
 __all__ = ["CausalLM", "LanguageModel"]
@@ -88,7 +87,7 @@ class CausalLM(LanguageModel):
         return default_data_collator
 
     def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
-        return sum_next_token_losses(logits, labels)
+        return sum_next_token_losses(super().reduce_logits(logits, labels), labels)
 
     def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
         return partial(sum_up, metric=Perplexity(cache_dir), source_bytes=source_bytes, rows=len(features))
@@ -113,27 +112,6 @@ class CausalLM(LanguageModel):
                 f'print(generate({literal(asked)}, max_new_tokens=40)[0]["generated_text"])',
             ]
         )
-
-
-def require(tokenizer: Any, token: str, reason: str) -> None:
-    """Raises ValueError if a tokenizer lacks a special token ("eos_token")."""
-    if getattr(tokenizer, token) is None:
-        raise ValueError(
-            f"The tokenizer {tokenizer.name_or_path or 'given'} has no {token}, {reason}; set one and save it: "
-            f'tokenizer.add_special_tokens({{"{token}": "<|{token.removesuffix("_token")}|>"}}).'
-        )
-
-
-def sum_up(
-    prediction: EvalPrediction, metric: Perplexity, source_bytes: int | None, rows: int | None = None
-) -> dict[str, float]:
-    """Results of a language model from the summed losses of its rows. Raises ValueError if these are not all `rows`
-    that the text of `source_bytes` makes."""
-    kept = np.asarray(prediction.predictions, dtype=np.float64)
-    if rows is not None and len(kept) != rows:
-        raise ValueError(f"{len(kept)} of {rows} rows were measured, and bits per byte need all of the text.")
-    losses, tokens = kept[:, 0].tolist(), kept[:, 1].astype(np.int64).tolist()
-    return metric.compute(losses=losses, tokens=tokens, source_bytes=source_bytes) or {}
 
 
 def encode(batch: dict[str, list[str]], tokenizer: Any) -> list[list[int]]:

@@ -9,8 +9,8 @@ from transformers import DataCollatorForTokenClassification
 
 from ..lengths import report_cut
 from ..metrics import IGNORE_INDEX, Perplexity
-from .base import Measured, Objective, literal, map_rows
-from .causal_lm import CausalLM, sum_up
+from .base import Measured, Objective, literal, map_rows, sum_up
+from .causal_lm import CausalLM
 from .writing import continue_text
 
 __all__ = ["Chat"]

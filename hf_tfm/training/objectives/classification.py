@@ -11,12 +11,11 @@ from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForSequenceClassifica
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassification
 
-from ..labels import Labels, known_names, learn_labels, named
+from ..labels import Labels, in_order_of, known_names, learn_labels, named
 from ..lengths import encode_within, report_cut
 from ..metric_table import load_metric
 from ..progress import say
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows
-from .causal_lm import require
+from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
 
 __all__ = ["SequenceClassification"]
 
@@ -69,7 +68,8 @@ class SequenceClassification(Objective):
 
     def learn(self, splits: dict[str, Any]) -> dict[str, Any]:
         columns = self.source_columns.get("label", ["label"])
-        self.labels = learn_labels(splits["train"], "label", self.args.problem_type, columns)
+        learnt = learn_labels(splits["train"], "label", self.args.problem_type, columns)
+        self.labels = in_order_of(learnt, self.earlier_labels)
         say(f"Labels: {self.labels.summary()}")
         encoded = {}
         for name, table in splits.items():

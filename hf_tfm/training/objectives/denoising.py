@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
 from ..denoising_noise import BartNoiseCollator, SpanCorruptionCollator, add_sentinels
-from ..metrics import IGNORE_INDEX, Perplexity
-from .base import Measured
-from .causal_lm import LanguageModel, require, sum_up
+from ..metrics import Perplexity, sum_losses
+from .base import Measured, require, sum_up
+from .causal_lm import LanguageModel
 from .seq2seq import generate_text, usage_of
 
 __all__ = ["Denoising"]
@@ -60,9 +59,7 @@ class Denoising(LanguageModel):
 
     def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
         """Per row: nats summed over the tokens of the answer, and how many there are: (B, 2)."""
-        scores = (logits[0] if isinstance(logits, tuple) else logits).float()
-        losses = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORE_INDEX, reduction="none")
-        return torch.stack([losses.sum(-1), labels.ne(IGNORE_INDEX).sum(-1)], dim=-1)
+        return sum_losses(super().reduce_logits(logits, labels), labels)
 
     def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
         return partial(sum_up, metric=Perplexity(cache_dir), source_bytes=None)

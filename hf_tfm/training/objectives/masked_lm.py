@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 
-from ..metrics import IGNORE_INDEX
+from ..metrics import IGNORE_INDEX, sum_losses
 from ..noise import MaskedLMCollator, word_ids_of
-from .base import Measured, forward_one, literal
-from .causal_lm import LanguageModel, require
+from .base import Measured, forward_one, literal, require
+from .causal_lm import LanguageModel
 from .writing import first_words
 
 __all__ = ["MaskedLM", "token_rows"]
@@ -59,14 +58,12 @@ class MaskedLM(LanguageModel):
 
     def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
         """Per row: nats summed over hidden tokens, how many there are, how many are guessed: (B, 3)."""
-        scores = (logits[0] if isinstance(logits, tuple) else logits).float()
-        hidden = labels.ne(IGNORE_INDEX)
-        losses = F.cross_entropy(scores.transpose(1, 2), labels, ignore_index=IGNORE_INDEX, reduction="none")
-        guessed = (scores.argmax(-1) == labels) & hidden
-        return torch.stack([losses.sum(-1), hidden.sum(-1), guessed.sum(-1)], dim=-1)
+        scores = super().reduce_logits(logits, labels)
+        guessed = (scores.argmax(-1) == labels) & labels.ne(IGNORE_INDEX)
+        return torch.cat([sum_losses(scores, labels), guessed.sum(-1, keepdim=True)], dim=-1)
 
     def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        return sum_up
+        return sum_up_hidden
 
     def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
         mask = tokenizer.mask_token
@@ -92,7 +89,7 @@ class MaskedLM(LanguageModel):
         )
 
 
-def sum_up(prediction: EvalPrediction) -> dict[str, float]:
+def sum_up_hidden(prediction: EvalPrediction) -> dict[str, float]:
     losses, hidden, guessed = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
     nats = losses / hidden
     return {

@@ -12,8 +12,7 @@ from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
 
 from ..lengths import encode_within, report_cut
 from ..splits import rows_of
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows
-from .causal_lm import require
+from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
 
 __all__ = ["MultipleChoice"]
 

@@ -15,8 +15,7 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
 
 from ..answers import best_answers, check_answers, question_windows
 from ..metric_table import load_metric
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows
-from .causal_lm import require
+from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
 
 __all__ = ["QuestionAnswering"]
 

@@ -11,8 +11,7 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGenerat
 
 from ..lengths import encode_within, report_cut
 from ..metric_table import load_metric
-from .base import Measured, Objective, few_rows, literal, map_rows
-from .causal_lm import require
+from .base import Measured, Objective, few_rows, literal, map_rows, require
 
 __all__ = ["Seq2Seq", "generate_text", "usage_of"]
 
@@ -126,7 +125,6 @@ def generate_text(model: Any, tokenizer: Any, source: str, limit: int, skip_spec
     """What an encoder-decoder writes for a source by its own generation settings, at most `limit` tokens."""
     longest = model.config.max_position_embeddings
     inputs = tokenizer(source, return_tensors="pt", truncation=True, max_length=longest).to(model.device)
-    inputs.pop("token_type_ids", None)
     training = model.training
     model.eval()
     written = model.generate(**inputs, max_length=min(limit, longest))

@@ -13,12 +13,11 @@ from transformers import DataCollatorForTokenClassification, EvalPrediction
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTokenClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassification
 
-from ..labels import Labels, class_names, known_names, named
+from ..labels import Labels, class_names, in_order_of, known_names, named
 from ..metric_table import load_metric
 from ..progress import say
 from ..word_labels import align_word_labels, words_of_predictions
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows
-from .causal_lm import require
+from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
 
 __all__ = ["TokenClassification"]
 
@@ -73,7 +72,7 @@ class TokenClassification(Objective):
         names = known["train"] or class_names(tag for tags in splits["train"]["tags"] for tag in tags)
         if len(names) < 2:
             raise ValueError(f"All training words have one tag ({', '.join(names)}); to tell apart there must be two.")
-        self.labels = Labels("single_label", names)
+        self.labels = in_order_of(Labels("single_label", names), self.earlier_labels)
         self.spans = all(name == "O" or name.startswith(SPAN_PREFIXES) for name in names)
         say(f"Tags: {self.labels.summary()}")
         encode = partial(encode_tags, labels=self.labels)
