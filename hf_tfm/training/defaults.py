@@ -47,7 +47,7 @@ FURTHER: dict[str, dict[str, Any]] = {
 
 
 def further(source: str, adapter: bool) -> dict[str, Any]:
-    """Options that a run from the checkpoint `source` has of its own; none where it cannot be read, as is said later."""
+    """Options that a run from the checkpoint `source` has of its own; none where it cannot be read (said later)."""
     try:
         config, _ = PreTrainedConfig.get_config_dict(source)
     except (OSError, ValueError):

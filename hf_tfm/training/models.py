@@ -135,7 +135,8 @@ def new_config(args: ModelArguments, objective: Objective, config_class: Any, to
         words = {"type_vocab_size": 2} | words
     if args.config_file:
         given = read_config(args.config_file).to_dict()
-        kept = {name: value for name, value in given.items() if name not in ("architectures", "auto_map", "dtype", "origin")}
+        not_new = ("architectures", "auto_map", "dtype", "origin")
+        kept = {name: value for name, value in given.items() if name not in not_new}
         own = words_of_task(words) | first_token(given, words)
         return config_class.from_dict(kept | {"vocab_size": len(tokenizer)} | own | args.overrides)
     chosen = words | args.words(objective.task)
