@@ -56,7 +56,9 @@ def token_types(args: ModelArguments, task: str, kind: str) -> int | None:
     """Token types that the model tells apart; None where no option says it, and the tokenizer decides."""
     if kind != "tfm_encoder":
         return 0
-    source, words = args.init_from or args.config_file, args.words(task)
+    source = args.init_from or args.config_file
+    # what is usual for a task is for new configurations: a given one says by itself whether it has a table
+    words = {"recipe": None} | args.sizes() | args.overrides if source else args.words(task)
     family = read_config(source).to_dict() if source else RECIPES[words["recipe"]][1] if words["recipe"] else {}
     return (family | words).get("type_vocab_size")
 
@@ -101,10 +103,10 @@ def label_names(config: Any) -> tuple[str, ...]:
 def load(model_class: Any, args: ModelArguments, words: dict[str, Any], objective: Objective) -> Any:
     """A checkpoint's weights; what it lacks for this task (a new head) starts at random, and is named. So does a head
     for labels of other names: its rows would mean something else. A new head pools as is usual for the task, unless a
-    native family has a way of its own."""
+    native family has a way of its own, or an adapter is trained, which is later laid on the checkpoint as it is."""
     config = read_config(str(args.init_from))
     earlier = label_names(config)
-    if config.origin is None and model_class.__name__ not in (config.architectures or ()):
+    if config.origin is None and not args.peft and model_class.__name__ not in (config.architectures or ()):
         words = {name: value for name, value in SIZES.get(objective.task, {}).items() if name == "pooling"} | words
     labels = {name: words[name] for name in ("id2label", "label2id") if name in words}
     others = bool(earlier and labels) and earlier != tuple(labels["id2label"].values())

@@ -3,6 +3,7 @@
 Rows come from the running interpreter's own sources, so they differ a little between Python patch releases: report a
 fingerprint beside every result. Splits are for the caller to cut, by a hash of each row's `split_column`."""
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -159,32 +160,29 @@ def unmentioned(function: Function, names: list[str], count: int) -> list[str]:
 
 
 def summary_choices(library: Path | None = None) -> list[dict[str, Any]]:
-    """3,900 rows {"stem": function without its docstring, "choices": four summaries, "label": 0 to 3}. Split by "stem".
+    """3,800 rows {"stem": the first two lines of a function, "choices": four summaries, "label": 0 to 3}. Split by
+    "stem".
 
-    The wrong ones are those of other functions of the same module, where it has three, or else of the same package or
-    any. Each label is that of a quarter of the rows. Stems are cut after 600 characters; no two stems and no two right
-    choices are alike. Raises ValueError without sources."""
-    found = summarised_functions(library)
-    near: dict[str, list[str]] = defaultdict(list)
-    for function, _, text in found:
-        for place in places(function.module):
-            near[place].append(text)
-    label_of = {stem: rank % 4 for rank, stem in enumerate(sorted((code for _, code, _ in found), key=content_digest))}
-    rows = []
-    for function, stem, text in found:
-        choices: list[str] = []
-        for place in places(function.module):
-            if len(choices) < 3:
-                pool = [other for other in near[place] if other != text and other not in choices]
-                choices += draw(pool, 3 - len(choices), stem)
+    The docstring and decorators are left out, and the wrong summaries are those of any other functions. Each label is
+    that of a quarter of the rows. No two right choices are alike; a stem that begins two functions is left out.
+    Raises ValueError without sources."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for _, code, text in summarised_functions(library):
+        found[head(code)].append(text)
+    own = {stem: texts[0] for stem, texts in found.items() if len(texts) == 1}
+    label_of = {stem: rank % 4 for rank, stem in enumerate(sorted(own, key=content_digest))}
+    every, rows = list(own.values()), []
+    for stem, text in own.items():
+        choices = [other for other in draw(every, 4, stem) if other != text][:3]
         choices.insert(label_of[stem], text)
         rows.append({"stem": stem, "choices": choices, "label": label_of[stem]})
     return rows
 
 
-def places(module: str) -> tuple[str, str, str]:
-    """Where to look for neighbours of a function: its module, its package, everywhere."""
-    return module, f"{module.partition('.')[0]}.", ""
+def head(code: str) -> str:
+    """The line of `def` and the next one, without the decorators before."""
+    lines = itertools.dropwhile(lambda line: not line.startswith(("def ", "async def ")), code.split("\n"))
+    return "\n".join(itertools.islice(lines, 2)).rstrip()
 
 
 SYSTEM_MESSAGES = (

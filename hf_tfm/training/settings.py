@@ -21,7 +21,7 @@ TASKS = (
 
 # Optimiser steps that show a task's learning in about three minutes on two cores.
 STEPS = 400
-DEFAULT_STEPS = {"seq2seq": 1200}
+DEFAULT_STEPS = {"seq2seq": 1200, "multiple-choice": 1200}
 OTHER_STEPS = ", ".join(f"{task} {steps}" for task, steps in DEFAULT_STEPS.items())
 
 # Words of --report_to that are names of packages, too.

@@ -1,4 +1,4 @@
-"""Many blocks train together: 48 here, 200 with `pytest -m depth` (an hour on one core)."""
+"""Many blocks train together: 24 here, 200 with `pytest -m depth` (an hour on one core)."""
 
 import functools
 import math
@@ -15,15 +15,15 @@ from hf_tfm.benchmark.pictures import draw_depth
 pytestmark = pytest.mark.xdist_group("depth")
 
 WHOLE = DepthSettings()
-SMALL = replace(WHOLE, blocks=48, steps=60, warmup_steps=10)
+SMALL = replace(WHOLE, blocks=24, steps=60, warmup_steps=10)
 SOUND = ("pre", "deepnorm")
 
 
 def pytest_generate_tests(metafunc):
-    """A test with the argument `settings` trains 48 blocks, and under -m depth 200."""
+    """A test with the argument `settings` trains 24 blocks, and under -m depth 200."""
     if "settings" in metafunc.fixturenames:
         whole = metafunc.config.option.markexpr == "depth"
-        chosen = pytest.param(WHOLE, id="200", marks=pytest.mark.depth) if whole else pytest.param(SMALL, id="48")
+        chosen = pytest.param(WHOLE, id="200", marks=pytest.mark.depth) if whole else pytest.param(SMALL, id="24")
         metafunc.parametrize("settings", [chosen])
 
 
@@ -105,5 +105,5 @@ def test_a_report_is_continued_with_its_own_settings_only(tmp_path):
     assert begun(path, SMALL) == {"settings": vars(SMALL), "runs": {}}
     write(path, report)
     assert begun(path, SMALL) == report
-    with pytest.raises(ValueError, match=r"other settings.*'blocks': 48"):
+    with pytest.raises(ValueError, match=r"other settings.*'blocks': 24"):
         begun(path, WHOLE)
