@@ -70,7 +70,7 @@ def ours_of(native: PreTrainedModel, keep: bool = False) -> TfmPreTrainedModel:
     dtype = native.dtype
     state = tensors_of(native, keep)
     rows = family.rows(head, prefix_of(state, native), our_prefix(head))
-    moves = match(rows, family.kept(state), set(empty.state_dict()), config)
+    moves = match(rows, set(state), set(empty.state_dict()), config)
     model = built(our_class, config, moved(moves, state, config), dtype, {})
     return with_generation(model, native)
 
@@ -134,7 +134,7 @@ def native_of(model: TfmPreTrainedModel, family: str | None, keep: bool = False)
     keys = set(empty.state_dict())
     rows, dtype = chosen.rows(head, prefix_of(keys, empty), our_prefix(head)), model.dtype
     state = tensors_of(model, keep)
-    moves = match(rows, chosen.kept(keys), set(state), model.config)
+    moves = match(rows, keys, set(state), model.config)
     native = built(native_class, config, moved(moves, state, model.config, backward=True), dtype, options)
     return with_generation(native, model)
 

@@ -2,8 +2,7 @@
 
 import copy
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from transformers import (
@@ -70,8 +69,7 @@ class Family:
     `computed`: the others, tried in order. `required`: native fields that must have one value, since no word of ours
     says another. `ignored`: native fields that change no number, with the reason.
     `trunk`: rows of the base model. `heads`: rows beside the trunk, by word of `HEADS`. `head_words`: our fields that
-    differ for a head. `head_fields`: native fields that do. `dropped`: patterns of native parameters with no
-    counterpart, with the reason."""
+    differ for a head. `head_fields`: native fields that do."""
 
     name: str
     architecture: str
@@ -85,7 +83,6 @@ class Family:
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
     head_words: Mapping[str, Words] = dataclasses.field(default_factory=dict)
     head_fields: Mapping[str, Words] = dataclasses.field(default_factory=dict)
-    dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def rounds(self) -> bool:
@@ -95,10 +92,6 @@ class Family:
     def rows(self, head: str, native: str, ours: str) -> list[Row]:
         """Every row of a model with this head; the trunk's names stand behind the two prefixes."""
         return [entry.behind(native, ours) for entry in self.trunk] + list(self.heads[head])
-
-    def kept(self, names: Iterable[str]) -> set[str]:
-        """Native parameter names without those that have no counterpart."""
-        return {name for name in names if not any(re.search(pattern, name) for pattern in self.dropped)}
 
     def our_config(self, native: PreTrainedConfig, head: str, found: Words) -> TfmConfig:
         """Our configuration of a native one; `found` are words that only its tensors tell. Raises ConversionError

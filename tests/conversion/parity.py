@@ -139,7 +139,7 @@ def carried(native: Any, ours: Any, head: str) -> dict[str, Tensor]:
     config = family.our_config(native.config, head, found_words(native, head))
     moves = match(
         family.rows(head, prefix_of(weights, native), our_prefix(head)),
-        family.kept(weights), set(ours.state_dict()), config,
+        set(weights), set(ours.state_dict()), config,
     )  # fmt: skip
     result = {}
     for move in moves:
