@@ -32,6 +32,11 @@ class Import(NamedTuple):
 
 def imports_of(tree: ast.Module) -> Iterator[Import]:
     top_level = set(map(id, tree.body))
+    # a part of torch that older versions lack may be tried: the host's scan leaves `try` out, and has torch anyway
+    tried = [part for node in tree.body if isinstance(node, ast.Try) for part in node.body]
+    top_level |= {
+        id(part) for part in tried if isinstance(part, ast.ImportFrom) and f"{part.module}".startswith("torch.")
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names)

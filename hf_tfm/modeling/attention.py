@@ -6,6 +6,7 @@ kernel is the host's, named by `attn_implementation`; `eager_attention_forward` 
 Legend: B batch, T queries, S keys, H heads, K key-value heads, D head size, C hidden size.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers.cache_utils import EncoderDecoderCache
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .apart import at_once
 from .normalization import QK_NORMS
 from .position import make_rotation
 
@@ -123,11 +125,12 @@ class Attention(nn.Module):
         attention_mask: Any = None,
         position_embeddings: Any = None,
         past_key_values: Any = None,
+        apart: Callable[[Callable], Callable] = at_once,
         **context: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         query, key, value = self.heads(hidden_states, memory, position_embeddings, past_key_values)
         kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        output, weights = kernel(
+        output, weights = apart(kernel)(
             self,
             query,
             key,
@@ -160,7 +163,7 @@ class SelfAttention(Attention):
         query = self.q_norm(self.split(self.q_proj(hidden_states))).transpose(1, 2)
         key = self.k_norm(self.split(self.k_proj(hidden_states))).transpose(1, 2)
         value = self.split(self.v_proj(hidden_states)).transpose(1, 2)
-        query, key = self.rotate(query, position_embeddings), self.rotate(key, position_embeddings)
+        query, key = self.rotate(query, key, position_embeddings)
         return query, *remember(own_cache(past_key_values), key, value, self.layer_idx)
 
 

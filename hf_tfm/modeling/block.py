@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .absence import make_dropout, unchanged
 from .attention import CrossAttention, SelfAttention
 from .feed_forward import make_feed_forward
 from .normalization import make_norm
@@ -76,8 +77,8 @@ class Residual(nn.Module):
         self.before = make_norm(config, before)
         self.inside = make_norm(config, wiring.inside)
         self.after = make_norm(config, wiring.after)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-        self.scale = nn.Identity() if config.residual_scale == 1.0 else Scale(config.residual_scale)
+        self.dropout = make_dropout(config.hidden_dropout)
+        self.scale = unchanged if config.residual_scale == 1.0 else Scale(config.residual_scale)
         self.skip = skip
 
     def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
@@ -108,13 +109,13 @@ class TfmBlock(GradientCheckpointingLayer):
         hidden_states: torch.Tensor,
         memory: torch.Tensor | None = None,
         position_bias: torch.Tensor | None = None,
-        memory_mask: Any = None,
+        memory_context: Any = None,
         **context: Any,
     ) -> torch.Tensor:
         normed = self.self_attn_residual.before(hidden_states)
         attended, _ = self.self_attn(normed, memory, position_bias, **context)
         current = self.self_attn_residual(hidden_states, attended)
-        current = self.recall(self, hidden_states, normed, current, memory, memory_mask, context)
+        current = self.recall(self, hidden_states, normed, current, memory, memory_context, context)
         read = self.mlp_residual.before(self.source(hidden_states, normed, current))
         return self.mlp_residual(current, self.mlp(read))
 
@@ -130,10 +131,10 @@ def recall(
     normed: torch.Tensor,
     current: torch.Tensor,
     memory: torch.Tensor | None,
-    memory_mask: Any,
+    memory_context: dict[str, Any],
     context: dict[str, Any],
 ) -> torch.Tensor:
-    """The memory's part, added to `current`."""
+    """The memory's part, added to `current`. `memory_context` is what the context differs in there."""
     read = block.cross_attn_residual.before(block.source(original, normed, current))
-    recalled, _ = block.cross_attn(read, memory, **{**context, "attention_mask": memory_mask})
+    recalled, _ = block.cross_attn(read, memory, **{**context, **memory_context})
     return block.cross_attn_residual(current, recalled)

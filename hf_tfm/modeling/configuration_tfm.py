@@ -20,7 +20,7 @@ def refuse_older(found: str) -> None:
         )
 
 
-# Before any other import of the host: an older one would fail on a name that says nothing to the reader.
+# before any other import of the host: an older one would fail on a name that says nothing to the reader
 refuse_older(transformers.__version__)
 
 from dataclasses import fields
@@ -36,7 +36,6 @@ from .recipes import recipe_words
 from .sides import LAYER_TYPES, DecoderView, check_experts, check_rotary, check_stack, repeated, whole_heads
 
 VERSION = "0.1.0"
-
 PositionType = Literal["none", "learned", "sinusoidal", "rotary", "alibi", "relative_bias"]
 ResidualType = Literal["pre", "post", "inner", "sandwich", "parallel", "parallel_two_norms"]
 
@@ -147,6 +146,10 @@ class TfmConfig(PreTrainedConfig):
     classifier_bias: bool = True
     classifier_dropout: float | int | None = None  # None: hidden_dropout
 
+    # Speed, at equal numbers
+    padding_free: bool = True  # where a mask or packed position ids allow it, blocks compute on real tokens only
+    lean_loss: bool = False  # language heads given labels return the loss without logits; see `lean.py`
+
     # Identities
     tie_word_embeddings: bool = True
     pad_token_id: int | None = None
@@ -208,10 +211,7 @@ class TfmConfig(PreTrainedConfig):
             self.embedding_size = self.hidden_size
         if self.classifier_dropout is None:
             self.classifier_dropout = self.hidden_dropout
-        self.layer_types = self.layer_types or self.default_layer_types(self.num_hidden_layers)
-
-    def default_layer_types(self, num_layers: int) -> list[str]:
-        return [LAYER_TYPES[self.sliding_window is not None]] * num_layers
+        self.layer_types = self.layer_types or [LAYER_TYPES[self.sliding_window is not None]] * self.num_hidden_layers
 
     def validate_layer_type(self) -> None:
         check_stack(self, "")

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from transformers.activations import ACT2FN
 from transformers.integrations.moe import use_experts_implementation
 
+from .absence import make_dropout
+
 
 class PlainMLP(nn.Module):
     """down(act(up(x))).   Vaswani et al. 2017, section 3.3, arXiv:1706.03762."""
@@ -20,7 +22,7 @@ class PlainMLP(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, width, bias=config.mlp_bias)
         self.down_proj = nn.Linear(width, config.hidden_size, bias=config.mlp_bias)
         self.act_fn = ACT2FN[config.hidden_act]
-        self.dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = make_dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.down_proj(self.dropout(self.act_fn(self.up_proj(hidden_states))))

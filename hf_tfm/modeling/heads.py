@@ -12,6 +12,8 @@ from transformers.utils.import_utils import torch_compilable_check
 
 from .attention import SoftCap
 from .block import Scale
+from .lean import LABELS, WordHead, lean_obstacle, make_cap, scored_tokens
+from .loss import IGNORE_INDEX, share
 from .normalization import make_norm
 from .packing import is_padding_mask
 
@@ -45,16 +47,84 @@ LM_HEADS = {"linear": plain_way_out, "transform": transformed_way_out}
 class LanguageHead:
     """Mixin of the heads that predict words."""
 
+    config: Any
+    loss_function: Any
+
     def build_language_head(self, config: Any) -> None:
         self.lm_transform = LM_HEADS[config.lm_head_type](config)
-        self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=config.lm_head_bias)
+        self.lm_head = WordHead(config.embedding_size, config.vocab_size, bias=config.lm_head_bias)
         self.scale_logits = nn.Identity() if config.logit_scale == 1.0 else Scale(config.logit_scale)
         cap = config.final_logit_softcapping
         self.cap_logits = nn.Identity() if cap is None else SoftCap(cap)
+        self.lean_cap, self.lean_scale = make_cap(cap), config.logit_scale
+        # a subclass may have another way to logits, which a lean loss would pass over
+        self.own_predict = type(self).predict is not LanguageHead.predict
 
     def predict(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of hidden states (..., C)."""
         return self.cap_logits(self.scale_logits(self.lm_head(self.lm_transform(hidden_states))))
+
+    def is_lean(self, lean_loss: bool | None) -> bool:
+        """What is asked for, by default what is configured."""
+        return self.config.lean_loss if lean_loss is None else lean_loss
+
+    def score(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor | None,
+        lean_loss: bool | None,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Logits (B, T, V) of hidden states (B, T, C), and with labels their loss in nats per scored token; where the
+        loss is to be lean (None: as configured), no logits. Raises ValueError for smoothing without a lean loss.
+
+        Smoothing travels in the heads' keywords: the host's Trainer takes every argument of a forward with "label" in
+        its name for one that evaluation needs."""
+        if self.is_lean(lean_loss) and labels is not None:
+            return None, self.lean_loss(hidden_states, labels, label_smoothing, **kwargs)
+        logits, loss = self.predict(hidden_states), None
+        if labels is not None:
+            refuse_smoothing(label_smoothing)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        return logits, loss
+
+    def lean_loss(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float,
+        num_items_in_batch: Any = None,
+        ignore_index: int = IGNORE_INDEX,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """The loss without logits. Raises ValueError where something would be passed over; see `lean_obstacle`."""
+        obstacle = lean_obstacle(self)
+        if obstacle is not None:
+            raise ValueError(f"lean_loss=True is not possible: {obstacle}. Pass lean_loss=False.")
+        if not 0.0 <= smoothing <= 1.0:
+            raise ValueError(f"label_smoothing must lie between 0 and 1, got {smoothing}.")
+        labels = LABELS[self.loss_function](labels, **kwargs).to(hidden_states.device)
+        labels = labels.masked_fill(labels == ignore_index, IGNORE_INDEX)
+        tokens, scored = scored_tokens(hidden_states, labels)
+        summed = self.lm_head(self.lm_transform(tokens), scored, self.lean_cap, self.lean_scale, smoothing)
+        return share(summed, labels, num_items_in_batch)
+
+    def _get_resized_lm_head(self, *args: Any, **kwargs: Any) -> nn.Module:
+        # a private step of the host, which makes a plain linear map; once hooks stand around its forward it is too late
+        resized = super()._get_resized_lm_head(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        if type(resized) is nn.Linear:
+            resized.__class__ = WordHead
+        return resized
+
+
+def refuse_smoothing(label_smoothing: float) -> None:
+    """Raises ValueError if smoothing is asked of the host's loss, which would drop it."""
+    if label_smoothing:
+        raise ValueError(
+            f"label_smoothing={label_smoothing} is for the lean loss: pass lean_loss=True with it, or smooth the "
+            "logits yourself."
+        )
 
 
 def take(hidden_states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from .heads import LanguageHead, Pooler
 from .loss import make_balance
 from .modeling_tfm import TfmPreTrainedModel, refuse_lossy_batching, tell_host
 from .packing import refuse_packed_under_mask
+from .padding import Rows, find_rows
 from .parallel import refuse_staged_cache
 from .stack import Stack, count_positions
 from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
@@ -70,19 +71,20 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
         embeds = self.look_up(input_ids, inputs_embeds)
         if past_key_values is None:
             refuse_packed_under_mask(position_ids, attention_mask)
+        rows = find_rows(self.config, Rows(embeds, attention_mask, position_ids, past_key_values))
         position_ids = count_positions(embeds, attention_mask, position_ids, past_key_values)
-        masks = self.masks(embeds, attention_mask, past_key_values, position_ids=position_ids)
+        masks = self.masks(rows, position_ids=rows.position_ids)
         # made after the masks: a cache, even an empty one, would make the host overlook packed rows
         cache = DynamicCache(config=self.config) if use_cache and past_key_values is None else past_key_values
         hidden_states = self.run(
-            embeds, position_ids, masks, seen=past_key_values, past_key_values=cache, use_cache=use_cache, **kwargs
+            rows, embeds, position_ids, masks, past_key_values=cache, use_cache=use_cache, **kwargs
         )
         return MoeModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=cache)
 
 
 class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationMixin):
     """Next-token logits (B, T, V). With `labels` (B, T), equal to the input ids and -100 where nothing is scored, the
-    loss in nats per scored token; the shift happens inside."""
+    loss in nats per scored token; the shift happens inside. `lean_loss`: that loss and no logits, with less memory."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -108,6 +110,7 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        lean_loss: bool | None = None,
         **kwargs: Any,
     ) -> MoeCausalLMOutputWithPast:
         outputs = self.model(
@@ -119,11 +122,9 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
             use_cache=use_cache,
             **{**kwargs, **self.balance.request(labels)},
         )
-        logits = self.predict(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
-        loss = scored = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
-            scored = labels[..., 1:]  # the shift leaves the first label out
+        kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        logits, loss = self.score(kept, labels, lean_loss, **kwargs)
+        scored = None if labels is None else labels[..., 1:]  # the shift leaves the first label out
         items = kwargs.get("num_items_in_batch")
         loss, balance = self.balance(loss, outputs.router_logits, attention_mask, scored, items)
         return MoeCausalLMOutputWithPast(

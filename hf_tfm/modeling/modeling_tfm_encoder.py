@@ -18,6 +18,7 @@ from .heads import LanguageHead, NoPooler, Pooler
 from .loss import make_balance, single_label_loss
 from .modeling_tfm import TfmPreTrainedModel, tell_host
 from .packing import document_mask, refuse_packed_under_mask
+from .padding import Rows, find_rows
 from .stack import Stack, count_positions
 from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
 
@@ -104,16 +105,17 @@ class TfmEncoderModel(Stack, TfmEncoderPreTrainedModel):
     ) -> TfmEncoderOutput:
         embeds = self.token_types(self.look_up(input_ids, inputs_embeds), token_type_ids)
         refuse_packed_under_mask(position_ids, attention_mask)
-        apart = document_mask(position_ids, attention_mask)
-        masks = self.masks(embeds, attention_mask, None, and_mask_function=apart)
+        rows = find_rows(self.config, Rows(embeds, attention_mask, position_ids))
+        masks = self.masks(rows, and_mask_function=document_mask(rows.position_ids, rows.attention_mask))
         position_ids = count_positions(embeds, attention_mask, position_ids, None)
-        hidden_states = self.run(embeds, position_ids, masks, **kwargs)
+        hidden_states = self.run(rows, embeds, position_ids, masks, **kwargs)
         pooled = self.pooler(hidden_states, input_ids, attention_mask)
         return TfmEncoderOutput(last_hidden_state=hidden_states, pooler_output=pooled)
 
 
 class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
-    """Logits (B, T, V) of the word at each place. `labels` (B, T): the true word where masked, -100 elsewhere."""
+    """Logits (B, T, V) of the word at each place. `labels` (B, T): the true word where masked, -100 elsewhere.
+    `lean_loss`: their loss and no logits, computed at the labelled places alone."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -136,6 +138,7 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        lean_loss: bool | None = None,
         **kwargs: Any,
     ) -> TfmMaskedLMOutput:
         outputs = self.model(
@@ -146,10 +149,7 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
             inputs_embeds=inputs_embeds,
             **{**kwargs, **self.balance.request(labels)},
         )
-        logits = self.predict(outputs.last_hidden_state)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        logits, loss = self.score(outputs.last_hidden_state, labels, lean_loss, **kwargs)
         items = kwargs.get("num_items_in_batch")
         loss, balance = self.balance(loss, outputs.router_logits, attention_mask, labels, items)
         return TfmMaskedLMOutput(

@@ -25,7 +25,7 @@ from .loss import make_balance
 from .modeling_tfm import refuse_lossy_batching, tell_host
 from .parallel import keep_side
 from .seq2seq_trunks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
-from .shift import make_shift
+from .shift import make_shift, read_all, read_targets
 from .shifted_tasks import ShiftedSourceClassification, ShiftedSourceQuestionAnswering
 
 
@@ -138,7 +138,7 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
 
 class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel, GenerationMixin):
     """Logits (B, T, V) of the next target token. `labels` (B, T) become decoder inputs by the configured shift where
-    none are given; -100 is not scored; the loss is in nats per scored token."""
+    none are given; -100 is not scored; the loss is in nats per scored token. `lean_loss`: the loss and no logits."""
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -148,6 +148,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         self.model = TfmSeq2SeqModel(config)
         self.build_language_head(config.decoder_view)
         self.balance = make_balance(config)
+        self.read_targets = read_all if config.mlp_type == "moe" else read_targets
         self.shift = make_shift(config)
         # labels are shifted into the decoder's inputs: the host's loss for this class name would shift again
         self.loss_type = "ForMaskedLM"
@@ -179,6 +180,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        lean_loss: bool | None = None,
         **kwargs: Any,
     ) -> Seq2SeqMoEOutput:
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
@@ -188,7 +190,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
             attention_mask=attention_mask,
             position_ids=position_ids,
             decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
+            decoder_attention_mask=self.read_targets(decoder_attention_mask, labels, self.is_lean(lean_loss)),
             decoder_position_ids=decoder_position_ids,
             encoder_outputs=encoder_outputs,
             past_key_values=past_key_values,
@@ -197,10 +199,8 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
             use_cache=use_cache,
             **{**kwargs, **self.balance.request(labels)},
         )
-        logits = self.predict(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        logits, loss = self.score(kept, labels, lean_loss, **kwargs)
         items = kwargs.get("num_items_in_batch")
         loss, source = self.balance(loss, outputs.encoder_router_logits, attention_mask, labels, items)
         loss, target = self.balance(loss, outputs.decoder_router_logits, decoder_attention_mask, labels, items)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .absence import unchanged
+
 
 def as_shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
     return (shape,) if isinstance(shape, int) else shape
@@ -43,9 +45,9 @@ class TfmRMSNorm(nn.Module):
 NORMS: dict[str, type[nn.Module]] = {"layer_norm": TfmLayerNorm, "rms_norm": TfmRMSNorm}
 
 
-def make_norm(config: Any, present: bool = True, width: int | None = None) -> nn.Module:
+def make_norm(config: Any, present: bool = True, width: int | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
     """The configured norm over `width` (default: hidden_size), or the identity where the seat is empty."""
-    return NORMS[config.norm_type](width or config.hidden_size, config) if present else nn.Identity()
+    return NORMS[config.norm_type](width or config.hidden_size, config) if present else unchanged
 
 
 class PerHeadNorm(nn.Module):
@@ -61,8 +63,8 @@ class PerHeadNorm(nn.Module):
 
 
 # word of `qk_norm` -> norm of projected heads (B, T, H, D), made from (number of heads, head size, config)
-QK_NORMS: dict[str, Callable[[int, int, Any], nn.Module]] = {
-    "none": lambda num_heads, head_dim, config: nn.Identity(),
+QK_NORMS: dict[str, Callable[[int, int, Any], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "none": lambda num_heads, head_dim, config: unchanged,
     "head": lambda num_heads, head_dim, config: NORMS[config.norm_type](head_dim, config),
     "heads": PerHeadNorm,
     "width": lambda num_heads, head_dim, config: NORMS[config.norm_type]((num_heads, head_dim), config),

@@ -8,6 +8,7 @@ Legend: B batch, T queries, S keys, H heads, D rotated size of a head, C embeddi
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class Position(nn.Module):
         return embeds
 
     def angles(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> dict[str, Any]:
-        """Per layer type, cosines and sines (B or 1, T, D) that turn queries and keys, or None."""
+        """Per layer type, cosines and sines (B or 1, 1, T, D) that turn queries and keys, or None."""
         return self.silence
 
     def bias(self, embeds: torch.Tensor, cache: Any) -> dict[str, Any]:
@@ -145,8 +146,15 @@ class RotaryPosition(Position):
         )
 
     def angles(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> dict[str, Any]:
-        turned = {scope: rotary(embeds, position_ids) for scope, rotary in self.rotary.items()}
+        turned = {scope: signed(*rotary(embeds, position_ids)) for scope, rotary in self.rotary.items()}
         return {kind: turned[scope] for kind, scope in self.scope.items()}
+
+
+def signed(cos: torch.Tensor, sin: torch.Tensor) -> Angles:
+    """Angles (B or 1, T, D) for all heads (B or 1, 1, T, D), the first half of the sines negative: so a turn of heads
+    needs neither a sign nor a place for them in every block."""
+    first, second = sin.chunk(2, dim=-1)
+    return cos.unsqueeze(1), torch.cat((-first, second), dim=-1).unsqueeze(1)
 
 
 def rope_scope(config: Any, layer_type: str) -> str:
@@ -255,37 +263,37 @@ POSITIONS: dict[str, type[Position]] = {
 }
 
 
-class NoRotation(nn.Module):
+def no_rotation(query: torch.Tensor, key: torch.Tensor, angles: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Heads that are not turned: another scheme, or a layer that `rope_layers` leaves out."""
-
-    def forward(self, heads: torch.Tensor, angles: Any) -> torch.Tensor:
-        return heads
+    return query, key
 
 
-class FullRotation(nn.Module):
-    """x cos + rotate_half(x) sin on whole heads (B, H, T, D)."""
-
-    def forward(self, heads: torch.Tensor, angles: Angles) -> torch.Tensor:
-        cos, sin = angles
-        first, second = heads.chunk(2, dim=-1)
-        return heads * cos.unsqueeze(1) + torch.cat((-second, first), dim=-1) * sin.unsqueeze(1)
+def full_rotation(query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries (B, H, T, D) and keys (B, K, T, D), turned whole."""
+    return turn(query, *angles), turn(key, *angles)
 
 
-class PartialRotation(FullRotation):
+def turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """x cos + (second half, first half) of x times signed sin."""
+    return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), sin)
+
+
+class PartialRotation:
     """The same on the first `size` entries of each head; the rest stays."""
 
     def __init__(self, size: int) -> None:
-        super().__init__()
         self.size = size
 
-    def forward(self, heads: torch.Tensor, angles: Angles) -> torch.Tensor:
-        turned = super().forward(heads[..., : self.size], angles)
-        return torch.cat((turned, heads[..., self.size :]), dim=-1)
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.turn_first(query, angles), self.turn_first(key, angles)
+
+    def turn_first(self, heads: torch.Tensor, angles: Angles) -> torch.Tensor:
+        return torch.cat((turn(heads[..., : self.size], *angles), heads[..., self.size :]), dim=-1)
 
 
-def make_rotation(config: Any, layer_idx: int) -> nn.Module:
+def make_rotation(config: Any, layer_idx: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """How this layer turns its queries and keys."""
     if config.position_type != "rotary" or (config.rope_layers is not None and not config.rope_layers[layer_idx]):
-        return NoRotation()
+        return no_rotation
     size = rotated_size(config.head_dim, rope_parameters(config, config.layer_types[layer_idx]))
-    return FullRotation() if size == config.head_dim else PartialRotation(size)
+    return full_rotation if size == config.head_dim else PartialRotation(size)

@@ -19,6 +19,7 @@ from .configuration_tfm import TfmSeq2SeqConfig
 from .depth import decoder_of_pair, encoder_of_pair
 from .modeling_tfm import RECORDED, TfmPreTrainedModel
 from .packing import document_mask, refuse_packed_under_mask
+from .padding import Rows, find_rows
 from .parallel import keep_side
 from .stack import MASKS, Stack, count_positions
 
@@ -80,10 +81,10 @@ class TfmSeq2SeqEncoder(Stack, TfmSeq2SeqPreTrainedModel):
     ) -> MoEModelOutput:
         embeds = self.look_up(input_ids, inputs_embeds)
         refuse_packed_under_mask(position_ids, attention_mask)
-        apart = document_mask(position_ids, attention_mask)
-        masks = self.masks(embeds, attention_mask, None, and_mask_function=apart)
+        rows = find_rows(self.config, Rows(embeds, attention_mask, position_ids))
+        masks = self.masks(rows, and_mask_function=document_mask(rows.position_ids, rows.attention_mask))
         position_ids = count_positions(embeds, attention_mask, position_ids, None)
-        return MoEModelOutput(last_hidden_state=self.run(embeds, position_ids, masks, **kwargs))
+        return MoEModelOutput(last_hidden_state=self.run(rows, embeds, position_ids, masks, **kwargs))
 
 
 class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
@@ -123,25 +124,29 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
         own = own_cache(past_key_values)
         if past_key_values is None:
             refuse_packed_under_mask(position_ids, attention_mask)
+        rows = find_rows(
+            self.config,
+            Rows(embeds, attention_mask, position_ids, past_key_values, encoder_hidden_states, encoder_attention_mask),
+        )
         position_ids = count_positions(embeds, attention_mask, position_ids, own)
-        masks = self.masks(embeds, attention_mask, own, position_ids=position_ids)
+        masks = self.masks(rows, position_ids=rows.position_ids)
         memory_mask = MASKS[False]["full_attention"](
             config=self.config,
-            inputs_embeds=embeds,
-            attention_mask=encoder_attention_mask,
-            encoder_hidden_states=encoder_hidden_states,
+            inputs_embeds=rows.frame,
+            attention_mask=rows.memory_mask,
+            encoder_hidden_states=rows.memory_frame,
         )
         cache = past_key_values
         if use_cache and past_key_values is None:
             cache = EncoderDecoderCache(DynamicCache(config=self.config.decoder_view), DynamicCache())
         hidden_states = self.run(
+            rows,
             embeds,
             position_ids,
             masks,
-            seen=past_key_values,
-            memory=encoder_hidden_states,
-            memory_mask=memory_mask,
             past_key_values=cache,
+            memory=encoder_hidden_states,
+            memory_context={"attention_mask": memory_mask, **rows.memory_context},
             use_cache=use_cache,
             **kwargs,
         )

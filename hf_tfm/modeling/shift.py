@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from transformers.utils.import_utils import is_tracing
 
 from .heads import last_true
 from .loss import IGNORE_INDEX
@@ -27,6 +28,20 @@ def refuse(ids: torch.Tensor, missing: str) -> torch.Tensor:
         f"{missing} is not set in the configuration, so labels or source cannot be shifted into decoder inputs; "
         "set it, or give decoder_input_ids."
     )
+
+
+def read_targets(mask: Any, labels: torch.Tensor | None, lean: bool) -> Any:
+    """The given mask of target tokens (B, T); where only a lean loss is asked for and there is none, one that leaves
+    out what comes after a row's last label: nothing reads it. A row keeps its first token."""
+    if mask is not None or labels is None or not lean or is_tracing(labels):
+        return mask
+    following = labels.ne(IGNORE_INDEX).long().flip(-1).cumsum(-1).flip(-1)
+    return following.gt(0).index_fill(-1, following.new_zeros(1), True).long()
+
+
+def read_all(mask: Any, labels: torch.Tensor | None, lean: bool) -> Any:
+    """The given mask: where there are experts, their balance counts every token."""
+    return mask
 
 
 SHIFTS = {

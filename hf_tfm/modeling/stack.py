@@ -15,11 +15,13 @@ from transformers.masking_utils import (
     create_sliding_window_causal_mask,
 )
 
+from .absence import make_dropout, unchanged
 from .attention import own_cache
 from .block import WIRINGS, TfmBlock
 from .depth import DEPTH_SCALINGS, DeepNorm
 from .normalization import make_norm
 from .packing import is_padding_mask
+from .padding import Rows
 from .position import POSITIONS
 
 # whether the stack is causal -> mask maker of the host per layer type
@@ -61,8 +63,8 @@ class Stack:
         self.embed_tokens_norm = make_norm(config, config.embedding_norm == "before_positions", width)
         self.position = POSITIONS[config.position_type](config, is_causal)
         self.embed_norm = make_norm(config, config.embedding_norm == "after_positions", width)
-        self.embed_dropout = nn.Dropout(config.embedding_dropout)
-        self.embed_projection = nn.Identity() if width == config.hidden_size else nn.Linear(width, config.hidden_size)
+        self.embed_dropout = make_dropout(config.embedding_dropout)
+        self.embed_projection = unchanged if width == config.hidden_size else nn.Linear(width, config.hidden_size)
 
         weighted_skip, set_init = DEPTH_SCALINGS[config.depth_scaling]
         skip = deepnorm.alpha if weighted_skip else 1.0
@@ -70,7 +72,8 @@ class Stack:
             TfmBlock(config, i, is_causal, memory_size, skip) for i in range(config.num_hidden_layers)
         )
         set_init(self.layers, config, deepnorm)
-        self.norm = make_norm(config, wiring.final_norm)
+        # the plans of the host name it, so it is a module even where it does nothing
+        self.norm = make_norm(config) if wiring.final_norm else nn.Identity()
         self.layer_types = config.layer_types
         self.mask_makers = {kind: MASKS[is_causal][kind] for kind in dict.fromkeys(config.layer_types)}
         self.gradient_checkpointing = False
@@ -81,16 +84,16 @@ class Stack:
             raise ValueError("Give exactly one of (decoder_)input_ids and (decoder_)inputs_embeds.")
         return self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
 
-    def masks(self, embeds: torch.Tensor, attention_mask: Any, cache: Any, **more: Any) -> dict[str, Any]:
+    def masks(self, rows: Rows, **more: Any) -> dict[str, Any]:
         """The host's mask for each layer type; a ready dictionary is taken as it is."""
-        if isinstance(attention_mask, dict):
-            return attention_mask
+        if isinstance(rows.attention_mask, dict):
+            return rows.attention_mask
         return {
             kind: make(
                 config=self.config,
-                inputs_embeds=embeds,
-                attention_mask=attention_mask,
-                past_key_values=cache,
+                inputs_embeds=rows.frame,
+                attention_mask=rows.attention_mask,
+                past_key_values=own_cache(rows.seen),
                 **more,
             )
             for kind, make in self.mask_makers.items()
@@ -98,16 +101,18 @@ class Stack:
 
     def run(
         self,
+        rows: Rows,
         embeds: torch.Tensor,
         position_ids: torch.Tensor,
         masks: dict[str, Any],
-        seen: Any = None,
+        past_key_values: Any = None,
         memory: torch.Tensor | None = None,
         **context: Any,
     ) -> torch.Tensor:
-        """norm(block_N(... block_1(words + positions))), (B, T, C). `seen` is the cache the caller came with: where
-        this call's own fresh cache takes its place, nothing has been seen yet."""
-        biases = self.position.bias(embeds, own_cache(seen))
+        """norm(block_N(... block_1(words + positions))), (B, T, C)."""
+        biases = self.position.bias(rows.frame, own_cache(rows.seen))
+        embeds, position_ids, memory = rows.enter(embeds), rows.enter(position_ids), rows.enter_memory(memory)
+        cache = rows.fill(past_key_values)
         angles = self.position.angles(embeds, position_ids)
         embeds = self.position.embed(self.embed_tokens_norm(embeds), position_ids)
         hidden_states = self.embed_projection(self.embed_dropout(self.embed_norm(embeds)))
@@ -119,9 +124,10 @@ class Stack:
                 attention_mask=masks[kind],
                 position_embeddings=angles[kind],
                 position_ids=position_ids,
-                **context,
+                past_key_values=cache,
+                **{**context, **rows.context},
             )
-        return self.norm(hidden_states)
+        return rows.leave(self.norm(hidden_states))
 
 
 def count_positions(

@@ -13,6 +13,9 @@ from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer, Trainer
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
 
+from hf_tfm.modeling.heads import LanguageHead
+from hf_tfm.modeling.lean import lean_obstacle
+
 from .averaging import RunningMean
 from .checkpoint import INCOMPLETE
 from .optimizers import OPTIMIZERS
@@ -55,6 +58,9 @@ class TfmTrainer(Seq2SeqTrainer):
         self.compute_metrics = self.measure_of(self.watched)
         self.smoothing, self.label_smoother = settings.label_smoothing_factor, None
         self.smoothing_kind = smoothing_kind(self.objective) if self.smoothing else ""
+        head: Any = getattr(model, "get_base_model", lambda: model)()
+        self.has_words = isinstance(head, LanguageHead)
+        self.lean = self.has_words and lean_obstacle(head) is None
         self.mean = self.running_mean()
         self.passes = Passes(self)
         self.add_callback(self.passes)
@@ -153,9 +159,13 @@ class TfmTrainer(Seq2SeqTrainer):
     def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """As the host's; label smoothing is added to the model's own loss, which so keeps its shift, its count of items
-        and the balance of experts."""
-        if not (self.smoothing and model.training):
+        """As the host's. Steps of training that need no logits make none; evaluation always has them. Elsewhere label
+        smoothing is added to the model's own loss, which so keeps its shift, its count of items and the balance of
+        experts."""
+        lean = self.lean and model.training
+        if self.has_words:
+            inputs = {**inputs, "lean_loss": lean} | ({"label_smoothing": self.smoothing} if lean else {})
+        if lean or not (self.smoothing and model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         scores: Any = outputs

@@ -12,7 +12,14 @@ from transformers.models.marian.modeling_marian import MarianSinusoidalPositiona
 from transformers.models.t5.modeling_t5 import T5Attention
 
 import hf_tfm
-from hf_tfm.modeling.position import POSITIONS, alibi_slopes, one_sided_bucket, two_sided_bucket
+from hf_tfm.modeling.position import (
+    POSITIONS,
+    alibi_slopes,
+    full_rotation,
+    no_rotation,
+    one_sided_bucket,
+    two_sided_bucket,
+)
 from tests.grid import SIZES, assert_same, ids, logits_of, make
 
 EMBEDS = torch.zeros(1, 40, 32)
@@ -111,21 +118,23 @@ def test_rotary_angles_and_rotation_are_those_of_llama(kind, length):
     positions = torch.arange(length)[None]
     wanted = native(EMBEDS, positions)
     found = model.model.position.angles(EMBEDS, positions)["full_attention"]
-    for name, ours, theirs in zip(("cos", "sin"), found, wanted, strict=True):
-        assert_same(ours, theirs, 1e-6, name)
-    heads = torch.randn(1, 4, length, 8)
-    turned = model.model.layers[0].self_attn.rotate(heads, found)
-    assert_same(turned, apply_rotary_pos_emb(heads, heads, *wanted)[0], 1e-6, "rotated heads")
+    sign = torch.tensor([-1.0] * 4 + [1.0] * 4)
+    for name, ours, theirs in zip(("cos", "sin"), found, (wanted[0], wanted[1] * sign), strict=True):
+        assert_same(ours.squeeze(1), theirs, 1e-6, name)
+    query, key = torch.randn(1, 4, length, 8), torch.randn(1, 2, length, 8)
+    turned = model.model.layers[0].self_attn.rotate(query, key, found)
+    for name, ours, theirs in zip(("queries", "keys"), turned, apply_rotary_pos_emb(query, key, *wanted), strict=True):
+        assert_same(ours, theirs, 1e-6, f"rotated {name}")
 
 
 def test_partial_rotation_leaves_the_rest_of_the_head():
     rope = {"rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.5}
     attention = make("decoder", rope_parameters=rope).model.layers[0].self_attn
-    angles = (torch.full((1, 3, 4), 0.5), torch.full((1, 3, 4), 0.5))
+    angles = (torch.full((1, 1, 3, 4), 0.5), torch.full((1, 1, 3, 4), 0.5))
     heads = torch.randn(1, 4, 3, 8)
-    turned = attention.rotate(heads, angles)
-    assert torch.equal(turned[..., 4:], heads[..., 4:])
-    assert not torch.equal(turned[..., :4], heads[..., :4])
+    for turned in attention.rotate(heads, heads, angles):
+        assert torch.equal(turned[..., 4:], heads[..., 4:])
+        assert not torch.equal(turned[..., :4], heads[..., :4])
 
 
 def test_layer_types_have_their_own_frequencies_and_layers_may_have_none():
@@ -141,8 +150,8 @@ def test_layer_types_have_their_own_frequencies_and_layers_may_have_none():
     )
     angles = model.model.position.angles(EMBEDS, torch.arange(40)[None])
     assert not torch.equal(angles["sliding_attention"][0], angles["full_attention"][0])
-    kinds = [type(layer.self_attn.rotate).__name__ for layer in model.model.layers]
-    assert kinds == ["FullRotation", "FullRotation", "NoRotation"]
+    kinds = [layer.self_attn.rotate for layer in model.model.layers]
+    assert kinds == [full_rotation, full_rotation, no_rotation]
 
 
 def test_a_learned_table_has_a_row_for_every_position_and_the_offset():

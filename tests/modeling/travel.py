@@ -119,8 +119,10 @@ def write_heads(place):
     written = {}
     for name in HEADS:
         model = make_head(name)
-        model.save_pretrained(place / "written" / name)
-        written[name] = place / "written" / name, note_outputs(model, place / f"{name}.pt")
+        folder = place / "written" / name
+        model.save_pretrained(folder)
+        # the writer too reads them from the file: kernels round by the alignment of weights in memory
+        written[name] = folder, note_outputs(type(model).from_pretrained(folder), place / f"{name}.pt")
     return written
 
 

@@ -52,11 +52,12 @@ def split_equals_whole(folder: Path, names: list[str]) -> None:
 
 
 def train(model: Any, inputs: dict[str, torch.Tensor]) -> list[float]:
-    """The losses of a few steps of Adam. The optimiser is made before the first forward, as FSDP2 wants it."""
+    """The losses of a few steps of Adam, every second one lean. The optimiser is made before the first forward, as
+    FSDP2 wants it."""
     optimizer = torch.optim.Adam(model.train().parameters(), lr=1e-2)
     losses = []
-    for _ in range(STEPS):
-        loss = model(**inputs).loss
+    for step in range(STEPS):
+        loss = model(**inputs, lean_loss=step % 2 == 1).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -111,3 +112,5 @@ def refusals(folder: Path) -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(word)):
             load(name, folder, **distributed)
+    with pytest.raises(ValueError, match="tp_size=2 splits the vocabulary"):
+        load("plain", folder, tp_size=SIZE)(**batch("plain"), lean_loss=True)

@@ -13,13 +13,13 @@ from hf_tfm.training.trainer import GroupedByLength, TfmTrainer
 from .tiny import make_tiny
 
 
-def trainer_of(tiny, folder, **choices):
+def trainer_of(tiny, folder, model=None, **choices):
     words = {"max_steps": 2, "per_device_train_batch_size": 4, "warmup_steps": 0, "eval_strategy": "no"} | choices
     settings = TrainSettings(
         task=tiny.objective.task, output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True,
         save_strategy="no", **words,
     )  # fmt: skip
-    return TfmTrainer(tiny.model(), settings, tiny.data, tiny.examples, tiny.tokenizer)
+    return TfmTrainer(model or tiny.model(), settings, tiny.data, tiny.examples, tiny.tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,24 @@ def test_the_smoothed_loss_is_the_host_formula_and_evaluation_has_none(masked, t
     torch.testing.assert_close(plain, F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten()))
     without = trainer_of(masked, tmp_path)
     assert trainer.evaluate()["eval_loss"] == without.evaluate()["eval_loss"]
+
+
+def test_training_makes_logits_only_where_it_must(masked, tmp_path):
+    model = masked.model()
+    # as an adapter would stand there
+    model.lm_head = nn.Linear(model.config.hidden_size, model.config.vocab_size, bias=False)
+    model.tie_weights()
+    wrapped = trainer_of(masked, tmp_path, model, label_smoothing_factor=0.2)
+    plain = trainer_of(masked, tmp_path, label_smoothing_factor=0.2)
+    batch = masked.batch(plain.model)
+    (wanted, full), (found, lean) = (
+        trainer.compute_loss(trainer.model.train(), dict(batch), return_outputs=True) for trainer in (wrapped, plain)
+    )
+    assert "logits" in full
+    assert "logits" not in lean
+    torch.testing.assert_close(found, wanted, atol=0, rtol=1e-6)
+    plain.model.config.lean_loss = True
+    assert "logits" in plain.compute_loss(plain.model.eval(), dict(batch), return_outputs=True)[1]
 
 
 def test_masks_of_evaluation_are_fixed_and_those_of_training_are_not(masked, tmp_path):

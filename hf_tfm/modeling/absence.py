@@ -1,0 +1,17 @@
+"""What stands in a seat where nothing is configured: a plain function, since calling a module costs as much as a small
+sum, and a block has a dozen of such seats."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+def unchanged(states: torch.Tensor) -> torch.Tensor:
+    """The identity."""
+    return states
+
+
+def make_dropout(probability: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Dropout, or nothing where the probability is 0."""
+    return nn.Dropout(probability) if probability else unchanged
