@@ -22,6 +22,12 @@ TOOLS: dict[tuple[str, ...], Tool] = {
         "hf_tfm.benchmark.depth", "train 200 blocks, wiring by wiring; loss and gradients by depth"
     ),
     ("bench", "length"): Tool("hf_tfm.benchmark.length", "time and memory of forward and backward up to 32,768 tokens"),
+    ("bench", "infer"): Tool("hf_tfm.benchmark.infer", "encoders beside native ones of the same weights, sentences/s"),
+    ("bench", "train"): Tool("hf_tfm.benchmark.train", "training steps beside those of peers, tokens/s"),
+    ("bench", "generate"): Tool("hf_tfm.benchmark.generate", "generation beside native models, and what memory allows"),
+    ("bench", "memory"): Tool("hf_tfm.benchmark.memory", "memory of the loss or of a training step beside peers"),
+    ("bench", "import"): Tool("hf_tfm.benchmark.import_time", "seconds that import hf_tfm adds to transformers"),
+    ("bench", "all"): Tool("hf_tfm.benchmark.everything", "all comparisons with peers, each with its target"),
 }
 
 

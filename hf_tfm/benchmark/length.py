@@ -5,8 +5,6 @@ its imports and the model and nothing run."""
 
 import argparse
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from tqdm.auto import tqdm
 
 from .length_point import Point
 from .pictures import GIB, draw_length
+from .resident import in_fresh_process
 
 __all__ = ["main", "run_point"]
 
@@ -71,14 +70,7 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench length") 
 
 def run_point(point: Point) -> dict[str, Any]:
     """What a fresh process measures. Raises RuntimeError with the end of its messages if it fails."""
-    command = [sys.executable, "-m", "hf_tfm.benchmark.length_point", json.dumps(asdict(point))]
-    # this package's parent folder first, so that the process measures the code that asked for it
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        cause = "it was killed, most likely for memory" if done.returncode == -9 else done.stderr[-2000:]
-        raise RuntimeError(f"The process that measured {point} ended with status {done.returncode}: {cause}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return in_fresh_process("hf_tfm.benchmark.length_point", asdict(point), str(point))
 
 
 def table(report: dict[str, Any]) -> str:

@@ -5,13 +5,14 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from hf_tfm.modeling.configuration_tfm import TfmDecoderConfig
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
+
+from .resident import peak_bytes
 
 __all__ = ["Point", "decoder", "measure"]
 
@@ -48,19 +49,6 @@ def decoder(point: Point) -> TfmDecoderForCausalLM:
     model = TfmDecoderForCausalLM(config)
     model.set_attn_implementation(point.implementation or IMPLEMENTATIONS[point.attention])
     return model
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held so far, bytes of resident set."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # getrusage's number begins with that of the process which started this one
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def measure(point: Point) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["draw_depth", "draw_length"]
+__all__ = ["draw_depth", "draw_length", "draw_ratios"]
 
 LINES = (":", "--", "-")
 COLOURS = ("#1f4e79", "#c0504d", "#9a9a9a", "#5b8c5a", "#8064a2")
@@ -105,4 +105,27 @@ def draw_length(report: dict[str, Any], path: Path) -> None:
         axes.set(xlabel="tokens in a row", ylabel=title)
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False, fontsize=8, loc="upper left")
+    save(plt, figure, path)
+
+
+def draw_ratios(results: list[dict[str, Any]], path: Path) -> None:
+    """A bar for every ratio of ours to theirs, its target as a mark; a dashed line where both are equal."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.3 * len(results)), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    for place, one in enumerate(results):
+        colour = COLOURS[1] if one["met"] is False else COLOURS[0]
+        axes.barh(place, one["ratio"], height=0.6, color=colour, alpha=0.6)
+        right = max(one["ratio"], one["target"] or 0)
+        axes.annotate(f"  {one['ratio']:.2f}", (right, place), va="center", fontsize=8)
+        if one["target"] is not None:
+            axes.plot([one["target"]] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
+    axes.set_yticks(range(len(results)), [f"{one['what']}, {one['theirs']}" for one in results], fontsize=8)
+    axes.invert_yaxis()
+    axes.axvline(1, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlabel("ours / theirs (import: seconds); black mark: target; red: missed", fontsize=8)
     save(plt, figure, path)
