@@ -37,6 +37,9 @@ class Field:
         """Elements of a hidden state of ours, which a checkpoint decides by itself."""
         return next(iter(self.models.values())).config.hidden_size
 
+    def ours(self) -> list[Any]:
+        return [model for name, model in self.models.items() if name.startswith("ours")]
+
     @property
     def words(self) -> int:
         """How many words all of them know."""

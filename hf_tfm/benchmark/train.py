@@ -30,6 +30,9 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument("--task", choices=TASKS, default="causal-lm", help="What is learnt, and from which batches.")
     add_contenders(parser, Sizes(), ["native"], each=True)
+    parser.add_argument(
+        "--attention", default="sdpa", help="attn_implementation of ours; peers keep sdpa, as people have them."
+    )
     group = parser.add_argument_group("batches")
     group.add_argument("--length", type=int, default=256, help="Longest row, tokens; longer documents are cut.")
     group.add_argument("--fill", type=float, default=0.4, help="Mean length as a share of the longest; not causal-lm.")
@@ -49,12 +52,15 @@ def run(args: argparse.Namespace, prog: str) -> None:
     report = Report.begun("train", args)
     head = TASKS[args.task][0]
     made = field_of(head, args.against, size_of(args, args.length), args.recipe, args.each, LEAN, args.seed)
+    for model in made.ours():
+        model.set_attn_implementation(args.attention)
     report.measure_gemm(made.width, args.dtype)
     feeds = feeds_of(args.task, args.steps, args.batch_size, args.length, args.fill, made.words, args.seed)
     before = losses(made.models, feeds[0])
     differences = check_equal(before, made.matches)
     contenders = [contender(name, model, feeds, args) for name, model in made.models.items()]
     what = f"{args.task} {made.width} {args.dtype}{' compiled' if args.compile else ''}"
+    what += f", ours {args.attention}" * (args.attention != "sdpa")
     timed = race(contenders, made.matches, rounds_of(args), what)
     report.measure_gemm(made.width, args.dtype)
     after = losses(made.models, feeds[0])

@@ -18,9 +18,9 @@ from transformers.utils.import_utils import is_tracing
 
 from .loss import IGNORE_INDEX
 
-# Tokens. Each chunk reads and writes the whole weight gradient (V, E) once more, which the products of 512 tokens
-# outweigh; more of them only cost memory, 4 n V bytes.
-CHUNK = 512
+# Tokens of a chunk: at least so many, since each chunk reads and writes the whole weight gradient (V, E) once more,
+# which the products of 512 tokens outweigh; with few words more, up to so many logits, since threads meet in each step.
+TOKENS, LOGITS = 512, 2**23
 
 
 class NoCap:
@@ -108,7 +108,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         dtype = (hidden_states[:0] @ weight[:0].t()).dtype
         states_need, weight_needs, bias_needs = (wanted & need for need in ctx.needs_input_grad[:3])
         # one chunk where there are no tokens; a graph holds for all lengths of one count
-        count = max(1, -(-hidden_states.shape[0] // CHUNK))
+        count = max(1, -(-hidden_states.shape[0] // max(TOKENS, LOGITS // weight.shape[0])))
         size = -(-hidden_states.shape[0] // count)
         with torch.autocast(hidden_states.device.type, enabled=False):
             tokens, words = hidden_states.to(dtype), weight.to(dtype)

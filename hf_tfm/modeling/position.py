@@ -275,7 +275,9 @@ def full_rotation(query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tup
 
 def turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """x cos + (second half, first half) of x times signed sin."""
-    return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), sin)
+    first, second = heads.chunk(2, dim=-1)
+    # not `roll`, for which torch's compiler makes no vector code
+    return torch.addcmul(heads * cos, torch.cat((second, first), dim=-1), sin)
 
 
 class PartialRotation:

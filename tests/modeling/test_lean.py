@@ -11,13 +11,14 @@ from hf_tfm.modeling import lean
 from hf_tfm.modeling.lean import WordHead, lean_obstacle, make_cap
 from tests.grid import SIZES, TRUNKS, assert_same, ids, make, needs_compiler
 
-ROWS, LENGTH, WORDS = 4, 9, SIZES["vocab_size"]
+ROWS, LENGTH, WORDS, CHUNK = 4, 9, SIZES["vocab_size"], 8
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Several chunks, the last one not full."""
-    monkeypatch.setattr(lean, "CHUNK", 8)
+    monkeypatch.setattr(lean, "TOKENS", CHUNK)
+    monkeypatch.setattr(lean, "LOGITS", 1)
 
 
 def batch_of(architecture, **words):
@@ -180,7 +181,7 @@ def rows_made(lean_loss):
 
 def test_no_tensor_of_tokens_by_vocabulary_is_made():
     assert rows_made(lean_loss=False) >= ROWS * LENGTH
-    assert rows_made(lean_loss=True) <= lean.CHUNK
+    assert rows_made(lean_loss=True) <= CHUNK
 
 
 def test_autocast_is_as_close_as_the_full_loss():
@@ -215,7 +216,7 @@ def test_without_gradients_none_are_taken():
         loss = model(**batch, lean_loss=True).loss
     assert loss.grad_fn is None
     assert_same(loss, model(**batch).loss.detach(), 1e-6)
-    assert rows.most <= lean.CHUNK
+    assert rows.most <= CHUNK
 
 
 def test_a_second_backward_is_refused():
