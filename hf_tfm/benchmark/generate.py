@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import CompileConfig
 
+from ..decoding import store_columns
 from .ceilings import matmul_parameters, read_rate, weight_bytes
 from .contenders import Field, check_equal, field_of
 from .measure import Contender, Match, race
@@ -38,6 +39,10 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "--cache", choices=("dynamic", "static"), default="dynamic",
         help="static: of fixed size, and decoding compiled by generate itself.",
     )  # fmt: skip
+    group.add_argument(
+        "--columns", action=argparse.BooleanOptionalAction, default=False,
+        help="Ours with hf_tfm.decoding.store_columns: for one prompt at a time on a CPU.",
+    )  # fmt: skip
     add_rounds(parser)
     add_writing(parser)
     parser.set_defaults(rounds=3, most_rounds=9)
@@ -58,6 +63,8 @@ def run(args: argparse.Namespace, prog: str) -> None:
     read = read_rate()
     length = args.prompt + args.new_tokens
     made = field_of("causal-lm", args.against, size_of(args, length), args.recipe, args.each, {}, args.seed)
+    for model in made.ours() if args.columns else []:
+        store_columns(model)
     report.measure_gemm(made.width, args.dtype)
     for batch_size in args.batch_sizes:
         one_batch_size(report, made, batch_size, args, read)
@@ -79,7 +86,7 @@ def one_batch_size(report: Report, made: Field, batch_size: int, args: argparse.
     differences = check_equal(logits, made.matches)
     texts: dict[str, torch.Tensor] = {}
     contenders = [contender(name, model, prompts, args, texts) for name, model in made.models.items()]
-    what = f"{args.cache}, batch {batch_size}, {made.width} {args.dtype}"
+    what = f"{args.cache}, batch {batch_size}, {made.width} {args.dtype}" + ", ours by columns" * args.columns
     timed = race(contenders, made.matches, rounds_of(args), what)
     taken = {name: statistics.median(seconds) / args.new_tokens for name, seconds in timed.seconds.items()}
     bounds = {name: weight_bytes(model) / read for name, model in made.models.items()}

@@ -151,6 +151,9 @@ class TfmPreTrainedModel(PreTrainedModel):
         # siblings of this file, wherever it has travelled
         ours = head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
         self.config.auto_map = dict(self._auto_map) if ours and self.is_remote_code() else {}
+        # the host cannot save tied weights that are stored column by column
+        for parameter in [parameter for parameter in self.parameters() if not parameter.is_contiguous()]:
+            parameter.data = parameter.data.contiguous()
         super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
