@@ -277,7 +277,7 @@ def turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
     """x cos + (second half, first half) of x times signed sin."""
     first, second = heads.chunk(2, dim=-1)
     # not `roll`, for which torch's compiler makes no vector code
-    return torch.addcmul(heads * cos, torch.cat((second, first), dim=-1), sin)
+    return heads * cos + torch.cat((second, first), dim=-1) * sin
 
 
 class PartialRotation:
