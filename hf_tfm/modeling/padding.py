@@ -129,8 +129,9 @@ class RealTokensWithMemory(RealTokens):
 
 def find_real_tokens(config: Any, given: Rows) -> Rows:
     """The real tokens alone, or the batch as it came where there is nothing to gain or it must not be."""
-    way = find_way(config, given.frame)
-    if way is None or not may_open(given.frame, given.seen):
+    # in this order: a step of decoding ends with the first question
+    way = find_way(config, given.frame) if may_open(given.frame, given.seen) else None
+    if way is None:
         return given
     return open_alone(way, given) if given.memory_frame is None else open_pair(way, given, given.memory_frame)
 

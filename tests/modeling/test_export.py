@@ -137,9 +137,9 @@ def native(family):
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
     if family == "llama":
-        return LlamaForCausalLM(LlamaConfig(**sizes, **TINY, **common)).eval()
+        return LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=2, **common)).eval()
     if family == "mistral":
-        return MistralForCausalLM(MistralConfig(**sizes, **TINY, **common, sliding_window=4)).eval()
+        return MistralForCausalLM(MistralConfig(**sizes, num_hidden_layers=2, **common, sliding_window=4)).eval()
     sides = {
         f"{side}_{name}": size
         for side in ("encoder", "decoder")

@@ -89,7 +89,7 @@ ALLOWED = {
 # The one door, before a stack: whether it may run on real tokens alone, and how. Only here values, configuration and
 # devices are read.
 DOOR = {
-    "find_real_tokens": {"way is None", "not may_open(given.frame, given.seen)", "given.memory_frame is None"},
+    "find_real_tokens": {"may_open(given.frame, given.seen)", "way is None", "given.memory_frame is None"},
     "open_alone": {
         "given.attention_mask is None",
         "given.position_ids is not None",
