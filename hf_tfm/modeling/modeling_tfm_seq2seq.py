@@ -185,12 +185,13 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
     ) -> Seq2SeqMoEOutput:
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.shift(labels)
+        lean = self.is_lean(lean_loss)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=self.read_targets(decoder_attention_mask, labels, self.is_lean(lean_loss)),
+            decoder_attention_mask=self.read_targets(decoder_attention_mask, decoder_position_ids, labels, lean),
             decoder_position_ids=decoder_position_ids,
             encoder_outputs=encoder_outputs,
             past_key_values=past_key_values,
@@ -200,7 +201,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
             **{**kwargs, **self.balance.request(labels)},
         )
         kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-        logits, loss = self.score(kept, labels, lean_loss, **kwargs)
+        logits, loss = self.score(kept, labels, lean, **kwargs)
         items = kwargs.get("num_items_in_batch")
         loss, source = self.balance(loss, outputs.encoder_router_logits, attention_mask, labels, items)
         loss, target = self.balance(loss, outputs.decoder_router_logits, decoder_attention_mask, labels, items)

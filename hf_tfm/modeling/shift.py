@@ -30,16 +30,17 @@ def refuse(ids: torch.Tensor, missing: str) -> torch.Tensor:
     )
 
 
-def read_targets(mask: Any, labels: torch.Tensor | None, lean: bool) -> Any:
+def read_targets(mask: Any, position_ids: Any, labels: torch.Tensor | None, lean: bool) -> Any:
     """The given mask of target tokens (B, T); where only a lean loss is asked for and there is none, one that leaves
-    out what comes after a row's last label: nothing reads it. A row keeps its first token."""
-    if mask is not None or labels is None or not lean or is_tracing(labels):
+    out what comes after a row's last label: nothing reads it. A row keeps its first token. Given positions may tell
+    documents apart, which a mask would join."""
+    if mask is not None or position_ids is not None or labels is None or not lean or is_tracing(labels):
         return mask
     following = labels.ne(IGNORE_INDEX).long().flip(-1).cumsum(-1).flip(-1)
     return following.gt(0).index_fill(-1, following.new_zeros(1), True).long()
 
 
-def read_all(mask: Any, labels: torch.Tensor | None, lean: bool) -> Any:
+def read_all(mask: Any, position_ids: Any, labels: torch.Tensor | None, lean: bool) -> Any:
     """The given mask: where there are experts, their balance counts every token."""
     return mask
 

@@ -123,6 +123,15 @@ def test_a_lean_loss_reads_no_target_after_the_last_label(words, opened):
     assert set(opened) == (set() if words else {36, 3 + 9 + 3 + 1})
 
 
+def test_a_lean_loss_keeps_packed_targets_apart():
+    model = make("seq2seq")
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]]).expand(4, -1)
+    labels = ids(4, 9, seed=2).masked_fill(RIGHT == 0, -100)
+    inputs = {"input_ids": ids(4, 9), "decoder_input_ids": ids(4, 9, seed=3), "decoder_position_ids": positions}
+    full, lean = (model(**inputs, labels=labels, lean_loss=choice).loss for choice in (False, True))
+    assert_same(lean, full, 1e-6, "loss")
+
+
 @pytest.mark.parametrize("architecture", ["encoder", "decoder"])
 @pytest.mark.parametrize("window", [None, 4])
 def test_packed_documents_are_read_one_by_one(architecture, window, opened):
