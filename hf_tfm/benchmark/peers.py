@@ -105,20 +105,20 @@ class FromXTransformers(nn.Module):
     """x-transformers' decoder in Llama's shape, asked as a model of the host is."""
 
     def __init__(self, size: Sizes) -> None:
-        from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
+        import x_transformers as x  # pyright: ignore[reportMissingImports]  # the types are checked without it
 
         super().__init__()
         self.config = llama(size)
-        layers = Decoder(
+        layers = x.Decoder(
             dim=size.hidden_size, depth=size.layers, heads=size.heads, attn_dim_head=size.hidden_size // size.heads,
             rotary_emb_dim=size.hidden_size // size.heads, rotary_pos_emb=True, attn_flash=True, use_rmsnorm=True,
             ff_glu=True, ff_swish=True, ff_no_bias=True, ff_mult=size.gated_size / size.hidden_size,
         )  # fmt: skip
-        net = TransformerWrapper(
+        net = x.TransformerWrapper(
             num_tokens=size.vocab_size, max_seq_len=size.length, attn_layers=layers, tie_embedding=True,
             use_abs_pos_emb=False,
         )  # fmt: skip
-        self.model = AutoregressiveWrapper(net)
+        self.model = x.AutoregressiveWrapper(net)
         # the table of words is the vocabulary head too, and no module of its own
         self.tied_head = net.get_parameter("token_emb.emb.weight")
 
