@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hf_tfm"
 FLOOR = PACKAGE / "modeling"
 # A room may import itself and the rooms before it.
-ORDER = ("modeling", "conversion", "decoding", "inspection", "cards", "hub", "training", "benchmark")
+ORDER = ("modeling", "conversion", "onednn", "inspection", "cards", "hub", "training", "benchmark")
 DOORS = ("__init__", "__main__", "cli")
 OUTER_DOORS = [path for path in (ROOT / "train.py",) if path.exists()]
 HOST = {"torch", "transformers", "huggingface_hub"}

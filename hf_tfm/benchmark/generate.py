@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from transformers import CompileConfig
 
-from ..decoding import store_columns
 from .ceilings import matmul_parameters, read_rate, weight_bytes
 from .contenders import Field, check_equal, field_of
 from .measure import Contender, Match, race
 from .options import (
     add_contenders,
+    add_onednn,
     add_rounds,
     add_writing,
     arguments_of,
     autocast,
+    by_onednn,
     reported,
     rounds_of,
     size_of,
@@ -39,10 +40,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "--cache", choices=("dynamic", "static"), default="dynamic",
         help="static: of fixed size, and decoding compiled by generate itself.",
     )  # fmt: skip
-    group.add_argument(
-        "--columns", action=argparse.BooleanOptionalAction, default=False,
-        help="Ours with hf_tfm.decoding.store_columns: for one prompt at a time on a CPU.",
-    )  # fmt: skip
+    add_onednn(group)
     add_rounds(parser)
     add_writing(parser)
     parser.set_defaults(rounds=3, most_rounds=9)
@@ -63,11 +61,11 @@ def run(args: argparse.Namespace, prog: str) -> None:
     read = read_rate()
     length = args.prompt + args.new_tokens
     made = field_of("causal-lm", args.against, size_of(args, length), args.recipe, args.each, {}, args.seed)
-    for model in made.ours() if args.columns else []:
-        store_columns(model)
+    how = by_onednn(made.ours(), args)
     report.measure_gemm(made.width, args.dtype)
     for batch_size in args.batch_sizes:
-        one_batch_size(report, made, batch_size, args, read)
+        what = f"{args.cache}, batch {batch_size}, {made.width} {args.dtype}{how}"
+        one_batch_size(report, made, batch_size, what, args, read)
     report.measure_gemm(made.width, args.dtype)
     rates = " and ".join(f"{rate / GIGA:.1f}" for rate in (read, read_rate()))
     report.notes.append(f"A plain read of memory: {rates} GB/s (first and last); bound: all weights read once a token.")
@@ -75,7 +73,9 @@ def run(args: argparse.Namespace, prog: str) -> None:
     report.finish(args, f"{prog} --cache {other}, or `hf-tfm bench all`.")
 
 
-def one_batch_size(report: Report, made: Field, batch_size: int, args: argparse.Namespace, read: float) -> None:
+def one_batch_size(
+    report: Report, made: Field, batch_size: int, what: str, args: argparse.Namespace, read: float
+) -> None:
     """Time all contenders on one number of prompts and add the rows."""
     # graphs compiled for another batch size would be made general, and slower
     torch.compiler.reset()
@@ -86,7 +86,6 @@ def one_batch_size(report: Report, made: Field, batch_size: int, args: argparse.
     differences = check_equal(logits, made.matches)
     texts: dict[str, torch.Tensor] = {}
     contenders = [contender(name, model, prompts, args, texts) for name, model in made.models.items()]
-    what = f"{args.cache}, batch {batch_size}, {made.width} {args.dtype}" + ", ours by columns" * args.columns
     timed = race(contenders, made.matches, rounds_of(args), what)
     taken = {name: statistics.median(seconds) / args.new_tokens for name, seconds in timed.seconds.items()}
     bounds = {name: weight_bytes(model) / read for name, model in made.models.items()}

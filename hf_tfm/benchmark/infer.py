@@ -11,10 +11,12 @@ from .contenders import check_equal, field_of
 from .measure import Contender, race
 from .options import (
     add_contenders,
+    add_onednn,
     add_rounds,
     add_writing,
     arguments_of,
     autocast,
+    by_onednn,
     reported,
     rounds_of,
     size_of,
@@ -38,6 +40,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "--order", choices=("as-they-come", "sorted"), default="as-they-come",
         help="How peers batch the sentences: sorted by length there is little padding. Ours takes them as they come.",
     )  # fmt: skip
+    add_onednn(group)
     add_rounds(parser)
     add_writing(parser)
     return arguments_of(parser, arguments)
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace, prog: str) -> None:
     made = field_of("base", args.against, size_of(args, args.length), args.recipe, args.each, {}, args.seed)
     if pairs := [name for name, model in made.models.items() if model.config.is_encoder_decoder]:
         raise ValueError(f"{', '.join(pairs)}: encoders are compared here; pairs of stacks by `hf-tfm bench train`.")
+    how = by_onednn(made.ours(), args)
     report.measure_gemm(made.width, args.dtype)
     rows = sentences(real_lengths(args.batches * args.batch_size, args.length, args.fill, args.seed), made.words)
     come = [padded(part, pad=0) for part in chunks(rows, args.batch_size)]
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace, prog: str) -> None:
     for name, model in made.models.items():
         batches = by_length if args.order == "sorted" and not name.startswith("ours") else come
         contenders.append(contender(name, model, batches, [len(row) for row in rows], args))
-    what = f"{args.order} {made.width} {args.dtype}"
+    what = f"{args.order} {made.width} {args.dtype}{how}"
     timed = race(contenders, made.matches, rounds_of(args), what)
     report.measure_gemm(made.width, args.dtype)
     report.add(timed, what, "sentences/s", args.dtype)

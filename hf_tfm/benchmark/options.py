@@ -10,12 +10,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ..modeling.recipes import RECIPES
+from ..onednn import use_onednn
 from .measure import Rounds
 from .peers import NATIVE, OTHERS, PeerMissing, Sizes
 from .works import WORKS, works_of
 
-__all__ = ["DTYPES", "add_contenders", "add_rounds", "add_writing", "arguments_of", "autocast", "reported", "rounds_of",
-           "size_of", "tool_parser"]  # fmt: skip
+__all__ = ["DTYPES", "add_contenders", "add_onednn", "add_rounds", "add_writing", "arguments_of", "autocast",
+           "by_onednn", "reported", "rounds_of", "size_of", "tool_parser"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -65,6 +66,25 @@ def add_contenders(parser: argparse.ArgumentParser, size: Sizes, against: list[s
     group.add_argument("--heads", type=int, default=size.heads, help="Attention heads; must divide hidden_size.")
     group.add_argument("--vocab_size", type=int, default=size.vocab_size, help="Words.")
     group.add_argument("--seed", type=int, default=0, help="Of weights and words.")
+
+
+def add_onednn(parser: Any) -> None:
+    """--onednn."""
+    parser.add_argument(
+        "--onednn", action=argparse.BooleanOptionalAction, default=False,
+        help="Ours with hf_tfm.onednn.use_onednn: in fp32 on a CPU.",
+    )  # fmt: skip
+
+
+def by_onednn(models: list[Any], args: argparse.Namespace) -> str:
+    """Let these models compute as --onednn says, and how to say so. Raises ValueError where it would change nothing."""
+    if not args.onednn:
+        return ""
+    if args.dtype != "fp32":
+        raise ValueError(f"--onednn is for --dtype fp32: torch computes {args.dtype} with oneDNN anyway.")
+    for model in models:
+        use_onednn(model)
+    return ", ours by oneDNN"
 
 
 def add_rounds(parser: argparse.ArgumentParser) -> None:

@@ -49,9 +49,12 @@ WRITERS: dict[str, Any] = {
 
 COME, SORTED = "encoder, batches as they come", "encoder, peers' batches sorted by length"
 HALF: dict[str, Any] = {"dtype": "bf16"}
+ONEDNN: dict[str, Any] = {"onednn": True}
+STATIC: dict[str, Any] = {**WRITERS, "cache": "static"}
 
-# in bf16 the backward pass of sdpa takes three times as long on CPUs as products and a compiled softmax
-COMPILED: dict[str, Any] = {**DECODERS, **HALF, "compile": True, "attention": "eager"}
+# in bf16 the backward pass of sdpa takes three times as long on CPUs as products and a compiled softmax, and torch
+# before 2.14 gives it a mask, where blocks leave out what is masked
+COMPILED: dict[str, Any] = {**DECODERS, **HALF, "compile": True, "attention": "eager_blocks"}
 
 WORKS: dict[str, Work] = {
     "padded-384": Work("infer", COME, encoder(384), {"": 2.6}),
@@ -60,6 +63,8 @@ WORKS: dict[str, Work] = {
     "padded-768-bf16": Work("infer", COME, encoder(768, batches=1, **HALF), {"": 2.3}),
     "sorted-384": Work("infer", SORTED, encoder(384, order="sorted", batches=8), {"": 1.25}),
     "sorted-768": Work("infer", SORTED, encoder(768, order="sorted", batches=8, rounds=3, most_rounds=6), {"": 1.1}),
+    "sorted-384-onednn": Work("infer", f"{SORTED}, ours by oneDNN",
+                              encoder(384, order="sorted", batches=8, **ONEDNN), {"": 1.25}),
     "masked-lm": Work("train", "masked-LM training, 15 % labels", MASKED, {"": 2.2}),
     "causal-lm": Work("train", "causal LM training, full rows", DECODERS, {"": 1.0}),
     "causal-lm-bf16": Work("train", "the same, compiled", COMPILED, {"": 1.15}),
@@ -68,8 +73,9 @@ WORKS: dict[str, Work] = {
     "loss-memory": Work("memory", "growth of memory in the loss", LOSS, {"": 0.25}),
     "step-memory": Work("memory", "growth of memory in training the default decoder", STEP, {"": 0.7}),
     "generate": Work("generate", "greedy generation, dynamic cache", WRITERS, {"llama": 1.0}),
-    "generate-static": Work("generate", "the same, static cache, compiled", {**WRITERS, "cache": "static"},
-                            {"llama": 1.3}),
+    "generate-onednn": Work("generate", "the same, ours by oneDNN", {**WRITERS, **ONEDNN}, {"llama": 1.0}),
+    "generate-static": Work("generate", "static cache, compiled", STATIC, {"llama": 1.3}),
+    "generate-static-onednn": Work("generate", "the same, ours by oneDNN", {**STATIC, **ONEDNN}, {"llama": 1.3}),
     "import": Work("import", "seconds that import hf_tfm adds", {}, {"": 0.15}),
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ import torch
 from transformers.utils.generic import is_flash_attention_requested
 
 from .banded import BANDED
+from .blocks import BLOCKS
 from .position import POSITIONS, BiasPosition
 
 try:
@@ -24,11 +25,6 @@ VARLEN: Any = varlen_attn if varlen_attn and "window_size" in signature(varlen_a
 
 # lengths of the queries' and of the keys' sequences, where they lie -> keywords of an attention's forward
 Way = Callable[[list[int], list[int], torch.device], dict[str, Any]]
-
-
-def at_once(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel as it is."""
-    return kernel
 
 
 class OneByOne:
@@ -138,7 +134,7 @@ def find_way(config: Any, embeds: torch.Tensor) -> Way | None:
     if is_flash_attention_requested(config):
         return flash_lengths
     if embeds.device.type == "cpu":
-        return one_by_one if config._attn_implementation in ("sdpa", "eager", BANDED) else None
+        return one_by_one if config._attn_implementation in ("sdpa", "eager", BANDED, BLOCKS) else None
     return variable_lengths if config._attn_implementation == "sdpa" and suits_varlen(config, embeds) else None
 
 

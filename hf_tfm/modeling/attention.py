@@ -15,7 +15,7 @@ from transformers.cache_utils import EncoderDecoderCache
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .apart import at_once
+from .absence import unchanged
 from .normalization import QK_NORMS
 from .position import make_rotation
 
@@ -125,7 +125,7 @@ class Attention(nn.Module):
         attention_mask: Any = None,
         position_embeddings: Any = None,
         past_key_values: Any = None,
-        apart: Callable[[Callable], Callable] = at_once,
+        apart: Callable[[Callable], Callable] = unchanged,
         **context: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         query, key, value = self.heads(hidden_states, memory, position_embeddings, past_key_values)

@@ -16,6 +16,7 @@ from transformers.utils.output_capturing import OutputRecorder
 from .attention import Attention, SelfAttention
 from .banded import register_banded_attention
 from .block import TfmBlock
+from .blocks import BLOCKS, register_blocked_attention
 from .configuration_tfm import TfmConfig
 from .feed_forward import TfmExperts, TfmRouter
 from .normalization import PerHeadNorm
@@ -24,6 +25,7 @@ from .position import POSITIONS, BiasPosition
 
 logger = logging.get_logger(__name__)
 register_banded_attention()
+register_blocked_attention()
 
 # what the host records where it is asked to, and from which module's output
 RECORDED: dict[str, Any] = {
@@ -33,9 +35,9 @@ RECORDED: dict[str, Any] = {
 }
 
 # What a configuration may ask of the attention kernel, and the implementations known to carry it.
-POSITION_BIAS_CARRIERS = ("eager", "sdpa", "flex_attention")
-SOFTCAP_CARRIERS = ("eager", "flex_attention", "flash_attention_2", "flash_attention_3")
-SINK_CARRIERS = ("eager", "paged|eager", "flex_attention", "kernels-community/vllm-flash-attn3")
+POSITION_BIAS_CARRIERS = ("eager", BLOCKS, "sdpa", "flex_attention")
+SOFTCAP_CARRIERS = ("eager", BLOCKS, "flex_attention", "flash_attention_2", "flash_attention_3")
+SINK_CARRIERS = ("eager", BLOCKS, "paged|eager", "flex_attention", "kernels-community/vllm-flash-attn3")
 
 
 def special_scores(config: TfmConfig) -> dict[str, tuple[str, ...]]:
@@ -151,9 +153,6 @@ class TfmPreTrainedModel(PreTrainedModel):
         # siblings of this file, wherever it has travelled
         ours = head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
         self.config.auto_map = dict(self._auto_map) if ours and self.is_remote_code() else {}
-        # the host cannot save tied weights that are stored column by column
-        for parameter in [parameter for parameter in self.parameters() if not parameter.is_contiguous()]:
-            parameter.data = parameter.data.contiguous()
         super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod

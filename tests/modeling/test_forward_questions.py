@@ -124,7 +124,7 @@ DOOR = {
     "find_way": {
         "is_flash_attention_requested(config)",
         "embeds.device.type == 'cpu'",
-        "config._attn_implementation in ('sdpa', 'eager', BANDED)",
+        "config._attn_implementation in ('sdpa', 'eager', BANDED, BLOCKS)",
         "config._attn_implementation == 'sdpa'",
         "suits_varlen(config, embeds)",
     },
