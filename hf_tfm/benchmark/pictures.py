@@ -124,8 +124,10 @@ def draw_ratios(results: list[dict[str, Any]], path: Path) -> None:
         axes.annotate(f"  {one['ratio']:.2f}", (right, place), va="center", fontsize=8)
         if one["target"] is not None:
             axes.plot([one["target"]] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
-    axes.set_yticks(range(len(results)), [f"{one['what']}, {one['theirs']}" for one in results], fontsize=8)
-    axes.invert_yaxis()
+    # without the row's name, which says the same in short
+    names = [f"{one['what'].split(': ')[-1]}, {one['theirs']}" for one in results]
+    axes.set_yticks(range(len(results)), names, fontsize=8)
+    axes.set_ylim(len(results) - 0.4, -0.6)
     axes.axvline(1, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set_xlabel("ours / theirs (import: seconds); black mark: target; red: missed", fontsize=8)
+    axes.set_xlabel("ours / theirs (import: seconds)\nblack mark: target; red: missed", fontsize=8)
     save(plt, figure, path)
