@@ -7,6 +7,8 @@ layers and both-sided windows are the host's sdpa either way.
 
 Legend: B batch, H heads, T tokens, D head size, W window, N = ceil(T / W) blocks."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,7 +60,9 @@ def banded_attention_forward(
     return output.unflatten(0, (batch, blocks)).flatten(1, 2)[:, :length], None
 
 
-def banded_mask(
+def mask_unless_whole(
+    host_mask: Callable[..., Any],
+    windows: bool,
     q_length: int,
     kv_length: int,
     q_offset: Any = 0,
@@ -67,19 +71,24 @@ def banded_mask(
     allow_is_causal_skip: bool = True,
     **more: Any,
 ) -> torch.Tensor | None:
-    """The host's sdpa mask; none where `banded_attention_forward` makes its own. Padding and packed rows keep it."""
-    whole_row = local_size is not None and q_length == kv_length and attention_mask is None
+    """The host's mask; none for whole causal rows, of layers with windows or of those without, where a kernel makes its
+    own. Padding and packed rows keep it."""
+    whole_row = q_length == kv_length and attention_mask is None and (local_size is not None) == windows
+    # a tensor from static caches
     if whole_row and allow_is_causal_skip and not torch.is_tensor(q_offset) and q_offset == 0:
         return None
-    return sdpa_mask(
+    return host_mask(
         q_length=q_length,
         kv_length=kv_length,
-        q_offset=q_offset,  # pyright: ignore[reportArgumentType] - a tensor from static caches
+        q_offset=q_offset,
         attention_mask=attention_mask,
         local_size=local_size,
         allow_is_causal_skip=allow_is_causal_skip,
         **more,
     )
+
+
+banded_mask = partial(mask_unless_whole, sdpa_mask, True)
 
 
 def register_banded_attention() -> None:

@@ -7,6 +7,7 @@ encoders are the plain `eager`. Skipping blocks above the diagonal: Dao 2023, ar
 
 Legend: B batch, H heads, T tokens, D head size."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from .attention import eager_attention_forward
+from .banded import mask_unless_whole
 
 BLOCKS = "eager_blocks"
 # 4 blocks compute 5/8 of all scores, 8 would 9/16 and compile for twice as long
@@ -51,27 +53,7 @@ def later(query: torch.Tensor, start: int, end: int) -> torch.Tensor:
     return query.new_full((end - start, end), torch.finfo(query.dtype).min).triu(start + 1)
 
 
-def blocked_mask(
-    q_length: int,
-    kv_length: int,
-    q_offset: Any = 0,
-    attention_mask: torch.Tensor | None = None,
-    local_size: int | None = None,
-    allow_is_causal_skip: bool = True,
-    **more: Any,
-) -> torch.Tensor | None:
-    """The host's mask for eager attention; none for whole causal rows, where the blocks make their own."""
-    whole_row = attention_mask is None and local_size is None and q_length == kv_length
-    if whole_row and allow_is_causal_skip and not torch.is_tensor(q_offset) and q_offset == 0:
-        return None
-    return eager_mask(
-        q_length=q_length,
-        kv_length=kv_length,
-        q_offset=q_offset,  # pyright: ignore[reportArgumentType] - a tensor from static caches
-        attention_mask=attention_mask,
-        local_size=local_size,
-        **more,
-    )
+blocked_mask = partial(mask_unless_whole, eager_mask, False)
 
 
 def register_blocked_attention() -> None:
