@@ -3,17 +3,18 @@
 torch hands float32 products to MKL, which is tuned for one vendor's processors; oneDNN, which torch brings too and uses
 for bf16, reads weights up to twice as fast elsewhere where there are few rows, as in writing text."""
 
+from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import library, nn
 
 from .modeling.lean import WordHead
 
 __all__ = ["use_onednn"]
 
 # an operation of its own, since torch.compile takes torch's for weights that are constants of a graph
-LIBRARY = torch.library.Library("hf_tfm", "DEF")
+LIBRARY = library.Library("hf_tfm", "DEF")
 LIBRARY.define("onednn_linear(Tensor states, Tensor weight, Tensor? bias) -> Tensor")
 
 
@@ -27,24 +28,41 @@ def shape_of_product(states: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
 
 
 LIBRARY.impl("onednn_linear", product, "CPU")
-torch.library.register_fake("hf_tfm::onednn_linear", shape_of_product, lib=LIBRARY)
+library.register_fake("hf_tfm::onednn_linear", shape_of_product, lib=LIBRARY)
 
 
-class OneDnnLinear(nn.Linear):
-    """A linear map by oneDNN where no gradient is wanted and autocast is off; elsewhere the map that it was."""
+class OneDnn:
+    """Before the class of a linear map: by oneDNN where no gradient is wanted and autocast is off; elsewhere, and where
+    a map to the vocabulary is given labels, the map that it was."""
 
-    def forward(self, states: torch.Tensor, *wishes: Any, **named_wishes: Any) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def forward(self, states: torch.Tensor, *wishes: Any, **named_wishes: Any) -> torch.Tensor:
         if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or wishes or named_wishes:
-            return super().forward(states, *wishes, **named_wishes)
+            return super().forward(states, *wishes, **named_wishes)  # pyright: ignore[reportAttributeAccessIssue]
         return torch.ops.hf_tfm.onednn_linear(states, self.weight, self.bias)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # pickles find classes by name, and this one is made on the fly
+        return remade, (type(self).__mro__[2],), self.__dict__
 
-class OneDnnWordHead(OneDnnLinear, WordHead):
-    """The same for the map to the vocabulary, which computes a lean loss as before."""
+
+@cache
+def by_onednn(kind: type) -> type:
+    """The class of linear maps with oneDNN's product."""
+    return type(f"OneDnn{kind.__name__}", (OneDnn, kind), {})
 
 
-# maps with another class have products of their own: adapters, quantised weights
-KINDS: dict[type, type] = {nn.Linear: OneDnnLinear, WordHead: OneDnnWordHead}
+def remade(kind: type) -> Any:
+    """An empty map, for its state to be set."""
+    return object.__new__(by_onednn(kind))
+
+
+def is_plain(part: nn.Module) -> bool:
+    """Whether the part is torch's linear map, or our map to the vocabulary, also of code that travelled with a
+    checkpoint. Other classes have products of their own: adapters, quantised weights."""
+    return type(part) is nn.Linear or (isinstance(part, nn.Linear) and type(part).__name__ == WordHead.__name__)
 
 
 def use_onednn(model: Any) -> Any:
@@ -54,7 +72,7 @@ def use_onednn(model: Any) -> Any:
     Raises ValueError for weights that are not in float32 on a CPU, and where torch has no oneDNN."""
     if not torch.backends.mkldnn.is_available():
         raise ValueError("This torch was built without oneDNN: leave use_onednn out, all works as before.")
-    maps = [part for part in model.modules() if type(part) in KINDS]
+    maps = [part for part in model.modules() if is_plain(part)]
     for part in maps:
         if part.weight.device.type != "cpu" or part.weight.dtype != torch.float32:
             raise ValueError(
@@ -62,5 +80,5 @@ def use_onednn(model: Any) -> Any:
                 "torch uses it for bf16 by itself."
             )
     for part in maps:
-        part.__class__ = KINDS[type(part)]
+        part.__class__ = by_onednn(type(part))
     return model

@@ -6,9 +6,10 @@ import pickle
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from hf_tfm.onednn import OneDnnLinear, OneDnnWordHead, use_onednn
-from tests.grid import assert_same, ids, logits_of, make
+from hf_tfm.onednn import OneDnn, use_onednn
+from tests.grid import assert_same, ids, logits_of, make, needs_compiler
 
 GREEDY = {"max_new_tokens": 5, "do_sample": False}
 
@@ -30,14 +31,14 @@ def test_the_same_numbers_and_file(architecture, words, tmp_path):
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == (not words), "ties hold"
     model.save_pretrained(tmp_path)
     again = type(model).from_pretrained(tmp_path)
-    assert not any(isinstance(part, OneDnnLinear) for part in again.modules())
+    assert not any(isinstance(part, OneDnn) for part in again.modules())
     for name, parameter in before.named_parameters():
         assert torch.equal(again.get_parameter(name), parameter), name
 
 
 def test_the_products_are_onednns():
     before, model = pair()
-    assert isinstance(model.lm_head, OneDnnWordHead)
+    assert isinstance(model.lm_head, OneDnn)
     with torch.profiler.profile() as profile, torch.inference_mode():
         model(ids(2, 7))
     ran = {event.key: event.count for event in profile.key_averages()}
@@ -70,6 +71,7 @@ def test_the_same_text(cache):
     assert torch.equal(model.generate(ids(2, 6), cache_implementation=cache, disable_compile=True, **GREEDY), wanted)
 
 
+@needs_compiler
 def test_compiled_without_constants():
     before, model = pair()
     compiled = torch.compile(model, fullgraph=True)
@@ -85,12 +87,23 @@ def test_native_models_too():
         assert_same(use_onednn(native)(ids(2, 7) % 50).logits, wanted, 1e-5, "logits")
 
 
+def test_models_whose_code_came_with_them(tmp_path):
+    model = make("decoder")
+    model.save_pretrained(tmp_path)
+    kind = get_class_from_dynamic_module("modeling_tfm_decoder.TfmDecoderForCausalLM", tmp_path)
+    stranger = use_onednn(kind.from_pretrained(tmp_path))
+    assert isinstance(stranger.lm_head, OneDnn)
+    assert_same(logits_of(stranger, ids(2, 7)), logits_of(model, ids(2, 7)), 1e-5, "logits")
+    losses = [one(ids(2, 7), labels=ids(2, 7), lean_loss=True).loss for one in (stranger, model)]
+    assert torch.equal(*losses)
+
+
 def test_copies_and_pickles():
     _, model = pair()
     with torch.no_grad():
         wanted = model(ids(2, 7)).logits
         for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            assert isinstance(other.lm_head, OneDnnWordHead)
+            assert isinstance(other.lm_head, OneDnn)
             assert torch.equal(other(ids(2, 7)).logits, wanted)
 
 
@@ -99,7 +112,7 @@ def test_other_weights_are_refused_and_nothing_is_changed():
     model.lm_head.to(torch.bfloat16)
     with pytest.raises(ValueError, match=r"float32 weights on a CPU, not torch\.bfloat16 on cpu"):
         use_onednn(model)
-    assert not any(isinstance(part, OneDnnLinear) for part in model.modules())
+    assert not any(isinstance(part, OneDnn) for part in model.modules())
 
 
 def test_a_torch_without_onednn_is_refused(monkeypatch):

@@ -23,7 +23,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="All comparisons of speed and memory, each with the ratio that ours must reach.",
-        epilog="All of it takes hours on two CPU cores; --only padded-384 masked-lm loss-memory import some minutes.",
+        epilog="It takes about an hour on two CPU cores; --only padded-384 masked-lm loss-memory import some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK", help="Rows to run.")
