@@ -144,6 +144,25 @@ def assert_same(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 2e
     assert largest <= limit, f"{what} differ by {largest:.2e} (limit {limit:.2e}) at {where}"
 
 
+def by_kernels(architecture: str, *names: str, **words: Any) -> list[Any]:
+    """The same model with each of these attention implementations."""
+    models = [make(architecture, **words) for _ in names]
+    for model, name in zip(models, names, strict=True):
+        model.set_attn_implementation(name)
+        assert model.config._attn_implementation == name
+    return models
+
+
+def assert_same_steps(wanted: Any, found: Any, tokens: torch.Tensor) -> None:
+    """Fails where logits or gradients of two decoders with the same weights differ on whole rows."""
+    outputs = [model(tokens, use_cache=False).logits for model in (wanted, found)]
+    for logits in outputs:
+        logits.square().mean().backward()
+    assert_same(*reversed(outputs), what="logits")
+    for name, weight in wanted.named_parameters():
+        assert_same(found.get_parameter(name).grad, weight.grad, what=f"gradient of {name}")
+
+
 Logits = Callable[..., torch.Tensor]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.grid import assert_same, ids, logits_of, make
+from tests.grid import assert_same, assert_same_steps, by_kernels, ids, logits_of, make
 from tests.modeling.test_properties import padded
 
 WINDOW = 5
@@ -19,26 +19,13 @@ WORDS = {
 
 def both(**words):
     """The same decoder with the host's sdpa and by bands."""
-    models = [make("decoder", **{"sliding_window": WINDOW, **words}) for _ in range(2)]
-    for model, implementation in zip(models, ("sdpa", "sdpa_banded"), strict=True):
-        model.set_attn_implementation(implementation)
-        assert model.config._attn_implementation == implementation
-    return models
+    return by_kernels("decoder", "sdpa", "sdpa_banded", **{"sliding_window": WINDOW, **words})
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 @pytest.mark.parametrize("length", [1, 3, WINDOW, WINDOW + 1, 2 * WINDOW, 33])
 def test_logits_and_gradients(words, length):
-    tokens, found = ids(2, length), []
-    for model in both(**words):
-        output = model(tokens, labels=tokens, use_cache=False)
-        # a row of one token has nothing to predict
-        output.logits.square().mean().backward()
-        found.append((output.logits, {name: weight.grad for name, weight in model.named_parameters()}))
-    (logits, gradients), (banded, banded_gradients) = found
-    assert_same(banded, logits, what="logits")
-    for name, gradient in gradients.items():
-        assert_same(banded_gradients[name], gradient, what=f"gradient of {name}")
+    assert_same_steps(*both(**words), ids(2, length))
 
 
 @pytest.mark.parametrize("architecture", ["encoder", "seq2seq"])

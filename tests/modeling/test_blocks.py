@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_tfm.modeling import blocks
-from tests.grid import assert_same, ids, logits_of, make
+from tests.grid import assert_same, assert_same_steps, by_kernels, ids, logits_of
 from tests.modeling.test_properties import padded
 
 WORDS = {
@@ -20,25 +20,13 @@ WORDS = {
 
 def both(architecture="decoder", **words):
     """The same model, eager and by blocks."""
-    models = [make(architecture, num_hidden_layers=2, **words) for _ in range(2)]
-    for model, implementation in zip(models, ("eager", "eager_blocks"), strict=True):
-        model.set_attn_implementation(implementation)
-        assert model.config._attn_implementation == implementation
-    return models
+    return by_kernels(architecture, "eager", "eager_blocks", num_hidden_layers=2, **words)
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 33])
 def test_logits_and_gradients(words, length):
-    tokens, found = ids(2, length), []
-    for model in both(**words):
-        output = model(tokens, use_cache=False)
-        output.logits.square().mean().backward()
-        found.append((output.logits, {name: weight.grad for name, weight in model.named_parameters()}))
-    (logits, gradients), (blocked, blocked_gradients) = found
-    assert_same(blocked, logits, what="logits")
-    for name, gradient in gradients.items():
-        assert_same(blocked_gradients[name], gradient, what=f"gradient of {name}")
+    assert_same_steps(*both(**words), ids(2, length))
 
 
 @pytest.mark.parametrize("architecture", ["encoder", "seq2seq"])
