@@ -144,7 +144,12 @@ def variable_lengths(query_lengths: list[int], key_lengths: list[int], device: t
 
 def suits_varlen(config: Any, embeds: torch.Tensor) -> bool:
     """Whether torch's kernel computes what is configured: half precision on CUDA, no score bias, no dropout."""
-    device = embeds.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
     plain = not issubclass(POSITIONS[config.position_type], BiasPosition) and not config.attention_dropout
-    return VARLEN is not None and device == "cuda" and dtype in (torch.float16, torch.bfloat16) and plain
+    half = dtype_of_products(embeds) in (torch.float16, torch.bfloat16)
+    return VARLEN is not None and embeds.device.type == "cuda" and half and plain
+
+
+def dtype_of_products(states: torch.Tensor) -> torch.dtype:
+    """What the maps of a block compute in."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype

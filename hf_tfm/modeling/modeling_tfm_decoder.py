@@ -71,7 +71,8 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
         embeds = self.look_up(input_ids, inputs_embeds)
         if past_key_values is None:
             refuse_packed_under_mask(position_ids, attention_mask)
-        rows = find_rows(self.config, Rows(embeds, attention_mask, position_ids, past_key_values))
+        given = Rows(embeds, attention_mask, position_ids, past_key_values, use_cache=bool(use_cache))
+        rows = find_rows(self.config, given)
         position_ids = count_positions(embeds, attention_mask, position_ids, past_key_values)
         masks = self.masks(rows, position_ids=rows.position_ids)
         # made after the masks: a cache, even an empty one, would make the host overlook packed rows

@@ -7,20 +7,26 @@ et al. 2024, arXiv:2412.13663.
 
 Closed, the door is `Rows`, which changes nothing. It opens neither while a graph is traced, nor where the host records
 hidden states, attentions or router logits, nor for a row whose real tokens do not stand together, nor beside keys that
-a cache already holds. Hooks on blocks see the long row (1, N, C); `padding_free=False` keeps the door closed.
+a cache already holds. Hooks on blocks see the long row (1, N, C), or a part of it at a time in inference on a CPU;
+`padding_free=False` keeps the door closed.
 
 Legend: B batch, T tokens, n sequences, N real tokens, E embedding size, K key-value heads, D head size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
 from transformers.utils.import_utils import is_tracing
 from transformers.utils.output_capturing import _active_collector
 
-from .apart import Way, find_way
+from .apart import Way, dtype_of_products, find_way, one_by_one
 from .sequences import Sequences, find_documents, find_sequences, pairs_by_length
+
+Blocks = Callable[..., torch.Tensor]  # all blocks of a stack: (states, positions, angles, **context) -> states
+# what the widest states of a group take, at most: allocators give larger ones back, and fetch them page by page again
+GROUP_BYTES = 12 << 20
 
 
 @dataclass
@@ -34,6 +40,7 @@ class Rows:
     seen: Any = None
     memory_frame: torch.Tensor | None = None
     memory_mask: Any = None
+    use_cache: bool = False  # whether one will be filled, be it given or not
     context: dict[str, Any] = field(default_factory=dict)  # what self-attention, and what cross-attention, is told
     memory_context: dict[str, Any] = field(default_factory=dict)
 
@@ -53,6 +60,10 @@ class Rows:
         """The cache as the blocks see it."""
         return cache
 
+    def through(self, blocks: Blocks, states: torch.Tensor, position_ids: torch.Tensor, angles: Any) -> torch.Tensor:
+        """What all blocks make of the states (., N, C)."""
+        return blocks(states, position_ids, angles, **self.context)
+
 
 class Gathering:
     """From a batch to the places of its real tokens, and back."""
@@ -68,7 +79,7 @@ class Gathering:
     def put(self, states: torch.Tensor) -> torch.Tensor:
         """(1, N, ...) to (B, T, ...), zeros where there is padding."""
         rows = states.new_zeros(self.batch[0] * self.batch[1], *states.shape[2:])
-        return rows.index_copy(0, self.places.to(rows.device), states.squeeze(0)).unflatten(0, self.batch)
+        return rows.index_copy_(0, self.places.to(rows.device), states.squeeze(0)).unflatten(0, self.batch)
 
 
 class FilledCache:
@@ -112,6 +123,25 @@ class RealTokens(Rows):
         return None if cache is None else FilledCache(cache, self.gathering)
 
 
+class RealTokensInGroups(RealTokens):
+    """The same where nothing has to be kept of a block: sequences of like length go through all blocks together, then
+    the next ones, so that what passes between the maps of a block stays small."""
+
+    def __init__(self, way: Way, frame: torch.Tensor, own: Sequences, groups: list[Sequences]) -> None:
+        super().__init__(way, frame, own)
+        lengths = [group.lengths.tolist() for group in groups]
+        ends = list(accumulate(map(sum, lengths)))
+        parts = map(slice, [0, *ends], ends)
+        self.groups = [(part, way(own, own, frame.device)) for part, own in zip(parts, lengths, strict=True)]
+
+    def through(self, blocks: Blocks, states: torch.Tensor, position_ids: torch.Tensor, angles: Any) -> torch.Tensor:
+        outputs = []
+        for part, context in self.groups:
+            turns = {kind: tuple(angle[:, :, part] for angle in pair) for kind, pair in angles.items()}
+            outputs.append(blocks(states[:, part], position_ids[:, part], turns, **context))
+        return torch.cat(outputs, 1)
+
+
 class RealTokensWithMemory(RealTokens):
     """The same beside a memory, of which the real tokens are one long row too."""
 
@@ -133,14 +163,26 @@ def find_real_tokens(config: Any, given: Rows) -> Rows:
     way = find_way(config, given.frame) if may_open(given.frame, given.seen) else None
     if way is None:
         return given
-    return open_alone(way, given) if given.memory_frame is None else open_pair(way, given, given.memory_frame)
+    return open_alone(config, way, given) if given.memory_frame is None else open_pair(way, given, given.memory_frame)
 
 
-def open_alone(way: Way, given: Rows) -> Rows:
+def open_alone(config: Any, way: Way, given: Rows) -> Rows:
     documents = given.attention_mask is None and given.position_ids is not None and given.seen is None
     find, told = (find_documents, given.position_ids) if documents else (find_sequences, given.attention_mask)
     own = find(given.frame, told)
-    return RealTokens(way, given.frame, own.by_length()) if own is not None and own.gains else given
+    if own is None or not own.gains:
+        return given
+    own = own.by_length()
+    kept = torch.is_grad_enabled() or given.use_cache or given.seen is not None
+    if kept or way is not one_by_one:
+        return RealTokens(way, given.frame, own)
+    return RealTokensInGroups(way, given.frame, own, own.groups(group_size(config, given.frame)))
+
+
+def group_size(config: Any, states: torch.Tensor) -> int:
+    """Tokens whose widest states take `GROUP_BYTES`."""
+    width = max(config.hidden_size, config.intermediate_size)
+    return max(1, GROUP_BYTES // (width * dtype_of_products(states).itemsize))
 
 
 def open_pair(way: Way, given: Rows, memory: torch.Tensor) -> Rows:

@@ -24,6 +24,7 @@ class Position(nn.Module):
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__()
         self.silence: dict[str, None] = dict.fromkeys(config.layer_types)
+        self.unturned: dict[str, tuple] = dict.fromkeys(config.layer_types, ())
         # one layer of each type: all layers of a type share window and cache length
         self.sample_layer = {kind: config.layer_types.index(kind) for kind in self.silence}
 
@@ -32,8 +33,8 @@ class Position(nn.Module):
         return embeds
 
     def angles(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> dict[str, Any]:
-        """Per layer type, cosines and sines (B or 1, 1, T, D) that turn queries and keys, or None."""
-        return self.silence
+        """Per layer type, cosines and sines (B or 1, 1, T, D) that turn queries and keys, or an empty pair."""
+        return self.unturned
 
     def bias(self, embeds: torch.Tensor, cache: Any) -> dict[str, Any]:
         """Per layer type, what is added to the scaled scores (B, H, T, S), in the dtype of `embeds`, or None."""

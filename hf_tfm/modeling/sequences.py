@@ -32,6 +32,15 @@ class Sequences(NamedTuple):
         """From short to long."""
         return self.reordered(self.lengths.argsort(stable=True))
 
+    def groups(self, size: int) -> list["Sequences"]:
+        """Neighbours together, about `size` tokens in each group."""
+        ends = self.lengths.cumsum(0)
+        # a sequence belongs where its middle lies
+        number = (2 * ends - self.lengths) * max(1, round(int(ends[-1]) / size)) // (2 * ends[-1])
+        counts = number.unique_consecutive(return_counts=True)[1].tolist()
+        parts = zip(self.starts.split(counts), self.lengths.split(counts), strict=True)
+        return [Sequences(self.batch, *part) for part in parts]
+
     def places(self) -> torch.Tensor:
         """Where the tokens (N,) of all sequences lie in the batch, one sequence after the other."""
         before = self.lengths.cumsum(0) - self.lengths

@@ -4,6 +4,7 @@ Legend: B batch, T tokens, C hidden size, E embedding size.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,6 +117,20 @@ class Stack:
         angles = self.position.angles(embeds, position_ids)
         embeds = self.position.embed(self.embed_tokens_norm(embeds), position_ids)
         hidden_states = self.embed_projection(self.embed_dropout(self.embed_norm(embeds)))
+        blocks = partial(self.run_blocks, memory, biases, masks, past_key_values=cache, **context)
+        return rows.leave(self.norm(rows.through(blocks, hidden_states, position_ids, angles)))
+
+    def run_blocks(
+        self,
+        memory: torch.Tensor | None,
+        biases: dict[str, Any],
+        masks: dict[str, Any],
+        hidden_states: torch.Tensor,
+        position_ids: torch.Tensor,
+        angles: dict[str, Any],
+        **context: Any,
+    ) -> torch.Tensor:
+        """block_N(... block_1(hidden states))."""
         for kind, layer in zip(self.layer_types, self.layers, strict=True):
             hidden_states = layer(
                 hidden_states,
@@ -124,10 +139,9 @@ class Stack:
                 attention_mask=masks[kind],
                 position_embeddings=angles[kind],
                 position_ids=position_ids,
-                past_key_values=cache,
-                **{**context, **rows.context},
+                **context,
             )
-        return rows.leave(self.norm(hidden_states))
+        return hidden_states
 
 
 def count_positions(
