@@ -117,6 +117,7 @@ def test_offloaded_caches_work_where_they_work_for_llama(cache):
 
 
 @needs_compiler
+@pytest.mark.xdist_group("quanto")  # compiled at its first use, while other workers would wait
 @pytest.mark.parametrize("position", POSITIONS)
 def test_a_quantised_cache_is_rounded_and_not_confused(position):
     pytest.importorskip("optimum.quanto")
