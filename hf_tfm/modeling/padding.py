@@ -173,10 +173,11 @@ def open_alone(config: Any, way: Way, given: Rows) -> Rows:
     if own is None or not own.gains:
         return given
     own = own.by_length()
+    groups = own.groups(group_size(config, given.frame))
     kept = torch.is_grad_enabled() or given.use_cache or given.seen is not None
-    if kept or way is not one_by_one:
+    if kept or way is not one_by_one or len(groups) == 1:
         return RealTokens(way, given.frame, own)
-    return RealTokensInGroups(way, given.frame, own, own.groups(group_size(config, given.frame)))
+    return RealTokensInGroups(way, given.frame, own, groups)
 
 
 def group_size(config: Any, states: torch.Tensor) -> int:
