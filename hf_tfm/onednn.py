@@ -7,14 +7,15 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import library, nn
+from torch import nn
+from torch.library import Library, register_fake
 
 from .modeling.lean import WordHead
 
 __all__ = ["use_onednn"]
 
 # an operation of its own, since torch.compile takes torch's for weights that are constants of a graph
-LIBRARY = library.Library("hf_tfm", "DEF")
+LIBRARY = Library("hf_tfm", "DEF")
 LIBRARY.define("onednn_linear(Tensor states, Tensor weight, Tensor? bias) -> Tensor")
 
 
@@ -28,7 +29,7 @@ def shape_of_product(states: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
 
 
 LIBRARY.impl("onednn_linear", product, "CPU")
-library.register_fake("hf_tfm::onednn_linear", shape_of_product, lib=LIBRARY)
+register_fake("hf_tfm::onednn_linear", shape_of_product, lib=LIBRARY)
 
 
 class OneDnn:

@@ -40,7 +40,7 @@ class Rows:
     seen: Any = None
     memory_frame: torch.Tensor | None = None
     memory_mask: Any = None
-    use_cache: bool = False  # whether one will be filled, be it given or not
+    use_cache: bool = False  # whether one is made where none is given
     context: dict[str, Any] = field(default_factory=dict)  # what self-attention, and what cross-attention, is told
     memory_context: dict[str, Any] = field(default_factory=dict)
 
@@ -132,7 +132,7 @@ class RealTokensInGroups(RealTokens):
         lengths = [group.lengths.tolist() for group in groups]
         ends = list(accumulate(map(sum, lengths)))
         parts = map(slice, [0, *ends], ends)
-        self.groups = [(part, way(own, own, frame.device)) for part, own in zip(parts, lengths, strict=True)]
+        self.groups = [(part, way(some, some, frame.device)) for part, some in zip(parts, lengths, strict=True)]
 
     def through(self, blocks: Blocks, states: torch.Tensor, position_ids: torch.Tensor, angles: Any) -> torch.Tensor:
         outputs = []
@@ -173,11 +173,9 @@ def open_alone(config: Any, way: Way, given: Rows) -> Rows:
     if own is None or not own.gains:
         return given
     own = own.by_length()
-    groups = own.groups(group_size(config, given.frame))
     kept = torch.is_grad_enabled() or given.use_cache or given.seen is not None
-    if kept or way is not one_by_one or len(groups) == 1:
-        return RealTokens(way, given.frame, own)
-    return RealTokensInGroups(way, given.frame, own, groups)
+    groups = [own] if kept or way is not one_by_one else own.groups(group_size(config, given.frame))
+    return RealTokensInGroups(way, given.frame, own, groups) if len(groups) > 1 else RealTokens(way, given.frame, own)
 
 
 def group_size(config: Any, states: torch.Tensor) -> int:

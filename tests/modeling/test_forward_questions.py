@@ -108,7 +108,7 @@ DOOR = {
         "given.use_cache",
         "kept",
         "way is not one_by_one",
-        "len(groups) == 1",
+        "len(groups) > 1",
     },
     "open_pair": {
         "given.attention_mask is None",
