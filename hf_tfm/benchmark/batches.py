@@ -16,6 +16,7 @@ __all__ = [
     "packed",
     "padded",
     "padded_pairs",
+    "placed",
     "real_lengths",
     "sentence_pairs",
     "sentences",
@@ -77,6 +78,10 @@ def filled(rows: Sequence[Tensor], value: int) -> Tensor:
 def padded(rows: Sequence[Tensor], pad: int) -> Batch:
     """Rows padded on the right to the longest: input_ids and attention_mask (B, T)."""
     return {"input_ids": filled(rows, pad), "attention_mask": filled([torch.ones_like(row) for row in rows], 0)}
+
+
+def placed(batch: Batch, device: str) -> Batch:
+    return {name: values.to(device) for name, values in batch.items()}
 
 
 def causal_labels(batch: Batch) -> Batch:

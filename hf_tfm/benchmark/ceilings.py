@@ -9,38 +9,66 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-__all__ = ["Counts", "attention_flops", "gemm_rate", "matmul_parameters", "read_rate", "weight_bytes"]
+__all__ = ["Counts", "attention_flops", "clock_of", "gemm_rate", "matmul_parameters", "peak_rate", "read_rate",
+           "weight_bytes"]  # fmt: skip
 
 # seconds that one ceiling is measured for, at least
 SECONDS = 0.4
 READ_BYTES = 2**29
+# rows of the matrix product, enough to fill the device
+TOKENS = {"cpu": 2048, "cuda": 65536}
+# a word in the name of a GPU -> bf16 operations per second, dense, from its datasheet
+PEAKS = {"A100": 312e12, "H100": 989.4e12, "H200": 989.4e12, "B200": 2250e12}
 # keys and values of cross-attention: in the decoder by name, but computed for the source's tokens
 OF_THE_SOURCE = ("EncDecAttention.k", "EncDecAttention.v", "encoder_attn.k_proj", "encoder_attn.v_proj",
                  "cross_attn.k_proj", "cross_attn.v_proj")  # fmt: skip
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """Seconds, once all that was asked of the device is done."""
+    if device == "cpu":
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
 @torch.inference_mode()
-def gemm_rate(width: int, dtype: torch.dtype, tokens: int = 2048, seconds: float = SECONDS) -> float:
+def gemm_rate(
+    width: int, dtype: torch.dtype, device: str = "cpu", tokens: int | None = None, seconds: float = SECONDS
+) -> float:
     """Floating-point operations per second of tokens x width times width x 4 width, the best of many."""
-    rows, weight = torch.randn(tokens, width).to(dtype), torch.randn(4 * width, width).to(dtype)
-    return 2 * tokens * width * 4 * width / fastest(lambda: F.linear(rows, weight), seconds)
+    tokens = tokens or TOKENS[device]
+    rows, weight = (torch.randn(size, width, device=device).to(dtype) for size in (tokens, 4 * width))
+    return 2 * tokens * width * 4 * width / fastest(lambda: F.linear(rows, weight), seconds, clock_of(device))
 
 
 @torch.inference_mode()
-def read_rate(size: int = READ_BYTES, seconds: float = SECONDS) -> float:
+def read_rate(device: str = "cpu", size: int = READ_BYTES, seconds: float = SECONDS) -> float:
     """Bytes per second of a plain read by all threads, the best of many; `size` bytes, more than caches hold."""
-    memory = torch.zeros(size // 8, dtype=torch.float64)
-    return size / fastest(memory.sum, seconds)
+    memory = torch.zeros(size // 8, dtype=torch.float64, device=device)
+    return size / fastest(memory.sum, seconds, clock_of(device))
 
 
-def fastest(call: Callable[[], Any], seconds: float) -> float:
+def peak_rate(dtype: str) -> float | None:
+    """Operations per second that the maker of this GPU states for dense products in half precision; None elsewhere."""
+    if dtype == "fp32" or not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name()
+    return next((rate for card, rate in PEAKS.items() if card in name), None)
+
+
+def fastest(call: Callable[[], Any], seconds: float, clock: Callable[[], float]) -> float:
     """Seconds of the fastest of the calls that fit into `seconds`, three at least, the first not counted."""
     call()
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
-        started = time.perf_counter()
+        started = clock()
         call()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return min(times)
 
 

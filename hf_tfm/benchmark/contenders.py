@@ -40,6 +40,18 @@ class Field:
     def ours(self) -> list[Any]:
         return [model for name, model in self.models.items() if name.startswith("ours")]
 
+    def place(self, device: str) -> None:
+        for model in self.models.values():
+            model.to(device)
+
+    def halve(self, dtype: str) -> None:
+        """Weights in bfloat16 where `dtype` says so; rotary frequencies and other buffers stay as they are."""
+        if dtype != "bf16-weights":
+            return
+        for model in self.models.values():
+            for weight in model.parameters():
+                weight.data = weight.data.bfloat16()
+
     @property
     def words(self) -> int:
         """How many words all of them know."""

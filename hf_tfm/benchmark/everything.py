@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from .pictures import draw_ratios
 from .report import Result, ratio_table
-from .works import WORKS
+from .works import WORKS, works_on
 
 __all__ = ["main"]
 
@@ -26,14 +26,17 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         epilog="It takes about an hour on two CPU cores; --only padded-384 masked-lm loss-memory import some minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK", help="Rows to run.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the rows of the first GPU.")
+    parser.add_argument("--only", nargs="+", choices=WORKS, metavar="WORK", help="Rows; unset: all of the device.")
     parser.add_argument("--list", action="store_true", help="Print the rows, their targets and commands; run nothing.")
     parser.add_argument("--rounds", type=int, help="Rounds that count, at least; unset: each tool's own.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of every contender.")
     parser.add_argument("--folder", type=Path, default=Path("runs/bench"), help="Where every row's numbers go.")
     parser.add_argument("--json", type=Path, default=Path("runs/bench.json"), help="Where all results go.")
     parser.add_argument("--png", type=Path, default=Path("runs/bench.png"), help="Where the picture goes.")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.only = args.only or works_on(args.device)
+    return args
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench all") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import CompileConfig
 
-from .ceilings import matmul_parameters, read_rate, weight_bytes
+from .ceilings import clock_of, matmul_parameters, read_rate, weight_bytes
 from .contenders import Field, check_equal, field_of
 from .measure import Contender, Match, race
 from .options import (
@@ -58,35 +58,50 @@ def run(args: argparse.Namespace, prog: str) -> None:
     if wrong := sorted(set(args.against) & set(OTHERS)):
         raise ValueError(f"{', '.join(wrong)} has no `generate` of the host; compare it with `hf-tfm bench train`.")
     report = Report.begun("generate", args)
-    read = read_rate()
+    read = read_rate(args.device)
     length = args.prompt + args.new_tokens
     made = field_of("causal-lm", args.against, size_of(args, length), args.recipe, args.each, {}, args.seed)
+    made.place(args.device)
     how = by_onednn(made.ours(), args)
     report.measure_gemm(made.width, args.dtype)
-    for batch_size in args.batch_sizes:
-        what = f"{args.cache}, batch {batch_size}, {made.width} {args.dtype}{how}"
-        one_batch_size(report, made, batch_size, what, args, read)
+    asked = [prompts_of(batch_size, made.words, args) for batch_size in args.batch_sizes]
+    differences = [check_equal(logits_of(made, prompts), made.matches) for prompts in asked]
+    made.halve(args.dtype)
+    for prompts, difference in zip(asked, differences, strict=True):
+        what = f"{args.cache}, batch {prompts.shape[0]}, {made.width} {args.dtype}{how}"
+        one_batch_size(report, made, prompts, difference, what, args, read)
     report.measure_gemm(made.width, args.dtype)
-    rates = " and ".join(f"{rate / GIGA:.1f}" for rate in (read, read_rate()))
+    rates = " and ".join(f"{rate / GIGA:.1f}" for rate in (read, read_rate(args.device)))
     report.notes.append(f"A plain read of memory: {rates} GB/s (first and last); bound: all weights read once a token.")
     other = "dynamic" if args.cache == "static" else "static"
     report.finish(args, f"{prog} --cache {other}, or `hf-tfm bench all`.")
 
 
+def prompts_of(batch_size: int, words: int, args: argparse.Namespace) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(args.seed)
+    return torch.randint(words, (batch_size, args.prompt), generator=generator).to(args.device)
+
+
+@torch.inference_mode()
+def logits_of(made: Field, prompts: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: model.eval()(prompts).logits for name, model in made.models.items()}
+
+
 def one_batch_size(
-    report: Report, made: Field, batch_size: int, what: str, args: argparse.Namespace, read: float
+    report: Report,
+    made: Field,
+    prompts: torch.Tensor,
+    differences: dict[str, float],
+    what: str,
+    args: argparse.Namespace,
+    read: float,
 ) -> None:
     """Time all contenders on one number of prompts and add the rows."""
     # graphs compiled for another batch size would be made general, and slower
     torch.compiler.reset()
-    generator = torch.Generator().manual_seed(args.seed)
-    prompts = torch.randint(made.words, (batch_size, args.prompt), generator=generator)
-    with torch.inference_mode():
-        logits = {name: model.eval()(prompts).logits for name, model in made.models.items()}
-    differences = check_equal(logits, made.matches)
     texts: dict[str, torch.Tensor] = {}
     contenders = [contender(name, model, prompts, args, texts) for name, model in made.models.items()]
-    timed = race(contenders, made.matches, rounds_of(args), what)
+    timed = race(contenders, made.matches, rounds_of(args), what, clock_of(args.device))
     taken = {name: statistics.median(seconds) / args.new_tokens for name, seconds in timed.seconds.items()}
     bounds = {name: weight_bytes(model) / read for name, model in made.models.items()}
     columns = {
@@ -119,7 +134,7 @@ def write_on(model: Any, prompts: torch.Tensor, count: int, args: argparse.Names
         # the host compiles on accelerators unasked, and elsewhere when it is told so here
         compiling._compile_all_devices = True  # pyright: ignore[reportAttributeAccessIssue]
         options = {"cache_implementation": "static", "compile_config": compiling}
-    with autocast(args.dtype):
+    with autocast(args.dtype, prompts.device):
         ids = model.generate(
             prompts, attention_mask=torch.ones_like(prompts), do_sample=False, max_new_tokens=count,
             min_new_tokens=count, pad_token_id=0, **options,

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from .batches import Batch, chunks, padded, real_lengths, sentences
-from .ceilings import attention_flops, matmul_parameters
+from .batches import Batch, chunks, padded, placed, real_lengths, sentences
+from .ceilings import attention_flops, clock_of, matmul_parameters
 from .contenders import check_equal, field_of
 from .measure import Contender, race
 from .options import (
@@ -56,18 +56,22 @@ def run(args: argparse.Namespace, prog: str) -> None:
     made = field_of("base", args.against, size_of(args, args.length), args.recipe, args.each, {}, args.seed)
     if pairs := [name for name, model in made.models.items() if model.config.is_encoder_decoder]:
         raise ValueError(f"{', '.join(pairs)}: encoders are compared here; pairs of stacks by `hf-tfm bench train`.")
+    made.place(args.device)
     how = by_onednn(made.ours(), args)
     report.measure_gemm(made.width, args.dtype)
     rows = sentences(real_lengths(args.batches * args.batch_size, args.length, args.fill, args.seed), made.words)
-    come = [padded(part, pad=0) for part in chunks(rows, args.batch_size)]
-    by_length = [padded(part, pad=0) for part in chunks(sorted(rows, key=len), args.batch_size)]
+    come, by_length = (
+        [placed(padded(part, pad=0), args.device) for part in chunks(some, args.batch_size)]
+        for some in (rows, sorted(rows, key=len))
+    )
     differences = check_equal({name: answers(model, come[0]) for name, model in made.models.items()}, made.matches)
+    made.halve(args.dtype)
     contenders = []
     for name, model in made.models.items():
         batches = by_length if args.order == "sorted" and not name.startswith("ours") else come
         contenders.append(contender(name, model, batches, [len(row) for row in rows], args))
     what = f"{args.order} {made.width} {args.dtype}{how}"
-    timed = race(contenders, made.matches, rounds_of(args), what)
+    timed = race(contenders, made.matches, rounds_of(args), what, clock_of(args.device))
     report.measure_gemm(made.width, args.dtype)
     report.add(timed, what, "sentences/s", args.dtype)
     report.results += results_of(timed, made.matches, what, args.work, differences)
@@ -97,7 +101,7 @@ def contender(name: str, model: Any, batches: list[Batch], lengths: list[int], a
 
     @torch.inference_mode()
     def read(batch: Batch) -> None:
-        with autocast(args.dtype):
+        with autocast(args.dtype, batch["input_ids"].device):
             call(**batch)
 
     flops = matmul_parameters(model).flops(sum(lengths), 0, 0) + attention_flops(model.config, lengths)

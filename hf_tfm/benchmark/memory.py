@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from .measure import spread
 from .memory_point import PARTS, Point
-from .options import add_contenders, add_writing, arguments_of, reported, tool_parser
+from .options import add_contenders, add_device, add_writing, arguments_of, reported, tool_parser
 from .peers import Sizes
 from .pictures import GIB
 from .report import Report, Result, target_of
@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser = tool_parser(
-        "memory", prog, "Peak of resident memory above what the process held before; ours with lean_loss."
+        "memory", prog, "Peak of memory above what the process held before, on a GPU of its; ours with lean_loss."
     )
     parser.add_argument(
         "--part", choices=PARTS, default="step",
@@ -36,7 +36,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     group.add_argument("--batch_size", type=int, default=8, help="Rows.")
     group.add_argument("--steps", type=int, default=2, help="Steps, all of which the peak is taken over.")
     parser.add_argument("--rounds", type=int, default=3, help="Processes for every contender.")
-    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast over fp32 weights.")
+    add_device(parser)
     add_writing(parser)
     return arguments_of(parser, arguments)
 

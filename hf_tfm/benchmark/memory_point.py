@@ -35,6 +35,7 @@ class Point(Sizes):
     steps: int = 2
     fill: float = 0.4
     dtype: str = "fp32"
+    device: str = "cpu"
     threads: int = 1
     seed: int = 0
 
@@ -59,6 +60,7 @@ def chosen(point: Point) -> tuple[Any, Match]:
     """The model to be weighed, and whom it is set against."""
     head = TASKS[point.task][0]
     made = field_of(head, [point.peer], point.sizes, point.recipe, True, LEAN, point.seed)
+    made.halve(point.dtype)
     match = made.matches[0]
     return made.models[match.ours if point.ours else match.theirs], match
 
@@ -80,7 +82,7 @@ def loss_alone(model: Any, batches: list[Batch], point: Point) -> Callable[[], N
     output = MoeModelOutputWithPast if point.ours else BaseModelOutputWithPast
     generator = torch.Generator().manual_seed(point.seed)
     states = torch.randn((*batch["input_ids"].shape, model.config.hidden_size), generator=generator)
-    setattr(model, trunk, FinalStates(states, output))
+    setattr(model, trunk, FinalStates(states.to(model.device, model.dtype), output))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
 
@@ -99,15 +101,16 @@ def measure(point: Point) -> dict[str, Any]:
     torch.set_num_threads(point.threads)
     model, match = chosen(point)
     words = model.config.vocab_size
-    feeds = feeds_of(point.task, point.steps, point.batch_size, point.length, point.fill, words, point.seed)
+    sizes = point.batch_size, point.length, point.fill, words
+    feeds = feeds_of(point.task, point.steps, *sizes, point.seed, point.device)
     batches = [feed.ours if point.ours else feed.theirs for feed in feeds]
     # eval: without dropout the losses of either side can be compared, and nothing else differs
-    run = PARTS[point.part](model.eval(), batches, point)
+    run = PARTS[point.part](model.eval().to(point.device), batches, point)
     loss = first_loss(model, batches[0], point)
-    begun = begin_growth()
+    begun = begin_growth(point.device)
     run()
     return {
-        "growth_bytes": growth(begun), "idle_bytes": begun, "loss": loss, "theirs": match.theirs,
+        "growth_bytes": growth(begun, point.device), "idle_bytes": begun, "loss": loss, "theirs": match.theirs,
         "same_weights": match.same_weights,
     }  # fmt: skip
 

@@ -15,10 +15,10 @@ from .measure import Rounds
 from .peers import NATIVE, OTHERS, PeerMissing, Sizes
 from .works import WORKS, works_of
 
-__all__ = ["DTYPES", "add_contenders", "add_onednn", "add_rounds", "add_writing", "arguments_of", "autocast",
-           "by_onednn", "reported", "rounds_of", "size_of", "tool_parser"]  # fmt: skip
+__all__ = ["DTYPES", "add_contenders", "add_device", "add_onednn", "add_rounds", "add_writing", "arguments_of",
+           "autocast", "by_onednn", "reported", "rounds_of", "size_of", "tool_parser"]  # fmt: skip
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-weights": torch.bfloat16}
 
 
 def tool_parser(tool: str, prog: str, description: str) -> argparse.ArgumentParser:
@@ -44,6 +44,8 @@ def arguments_of(parser: argparse.ArgumentParser, given: list[str] | None) -> ar
     if args.json is None:
         args.json = Path("runs/bench") / f"{args.work or parser.prog.split()[-1]}.json"
     torch.set_num_threads(args.threads)
+    if vars(args).get("device") == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here.")
     return args
 
 
@@ -80,8 +82,8 @@ def by_onednn(models: list[Any], args: argparse.Namespace) -> str:
     """Let these models compute as --onednn says, and how to say so. Raises ValueError where it would change nothing."""
     if not args.onednn:
         return ""
-    if args.dtype != "fp32":
-        raise ValueError(f"--onednn is for --dtype fp32: torch computes {args.dtype} with oneDNN anyway.")
+    if args.dtype != "fp32" or args.device != "cpu":
+        raise ValueError("--onednn is for --dtype fp32 on a CPU: torch computes bf16 with oneDNN anyway.")
     for model in models:
         use_onednn(model)
     return ", ours by oneDNN"
@@ -97,8 +99,17 @@ def add_rounds(parser: argparse.ArgumentParser) -> None:
         "--spread", type=float, default=default.spread,
         help="Rounds are added while the middle half of a ratio is wider than this share of its median.",
     )  # fmt: skip
-    group.add_argument("--dtype", choices=DTYPES, default="fp32", help="bf16: autocast over fp32 weights.")
+    add_device(group)
     group.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help="torch.compile for all.")
+
+
+def add_device(parser: Any) -> None:
+    """Where, and in which numbers."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the first GPU.")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="fp32",
+        help="bf16: autocast over fp32 weights. bf16-weights: the weights are bf16 too.",
+    )  # fmt: skip
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
@@ -116,9 +127,9 @@ def rounds_of(args: argparse.Namespace) -> Rounds:
     return Rounds(args.rounds, args.warmup_rounds, max(args.rounds, args.most_rounds), args.spread)
 
 
-def autocast(dtype: str) -> Any:
+def autocast(dtype: str, device: torch.device) -> Any:
     """A context that computes in bfloat16, or one that changes nothing."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16")
 
 
 def reported(prog: str, run: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from .ceilings import gemm_rate
+from .ceilings import gemm_rate, peak_rate
 from .measure import Match, Timed, spread
 from .options import DTYPES
 from .pictures import draw_ratios
@@ -70,18 +70,19 @@ class Report:
     @classmethod
     def begun(cls, tool: str, args: argparse.Namespace) -> "Report":
         words = {name: str(value) if name in ("json", "png") else value for name, value in vars(args).items()}
-        words |= {"torch": torch.__version__, "transformers": transformers.__version__, "machine": platform.machine()}
+        machine = torch.cuda.get_device_name() if words.get("device") == "cuda" else platform.machine()
+        words |= {"torch": torch.__version__, "transformers": transformers.__version__, "machine": machine}
         return cls(tool, args.work, words)
 
     def measure_gemm(self, width: int, dtype: str) -> None:
         """Add the machine's own rate at a feed-forward of this width, in fp32 and in the dtype asked for."""
         for name in dict.fromkeys(("fp32", dtype)):
-            self.gemm.setdefault(name, []).append(gemm_rate(width, DTYPES[name]))
+            self.gemm.setdefault(name, []).append(gemm_rate(width, DTYPES[name], self.settings["device"]))
 
     def add(self, timed: Timed, what: str, unit: str, dtype: str, **more: dict[str, Any]) -> None:
         """A row for every contender of a race: its speed, and its useful operations as a share of the machine's.
         `more`: further columns, from the contender's name to its value."""
-        ceiling = max(self.gemm[dtype])
+        ceiling, peak = max(self.gemm[dtype]), peak_rate(dtype) if self.settings["device"] == "cuda" else None
         for name, one in timed.contenders.items():
             seconds = statistics.median(timed.seconds[name])
             row = {
@@ -89,7 +90,8 @@ class Report:
                 "spread": spread(timed.speeds(name)), "seconds": timed.seconds[name], "units": one.units,
                 "flops": one.flops / seconds, "share": one.flops / seconds / ceiling,
             }  # fmt: skip
-            self.contenders.append(row | {title: values[name] for title, values in more.items()})
+            stated = {} if peak is None else {"MFU": f"{row['flops'] / peak:.1%}"}
+            self.contenders.append(row | stated | {title: values[name] for title, values in more.items()})
 
     def finish(self, args: argparse.Namespace, next_step: str) -> None:
         """Write, print, draw, and say what to do next."""

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 __all__ = ["begin_growth", "growth", "in_fresh_process", "peak_bytes", "resident_bytes"]
 
 STATUS = Path("/proc/self/status")
@@ -53,9 +55,12 @@ def resident_bytes() -> int:
     return peak_bytes() if found is None else found
 
 
-def begin_growth() -> int:
+def begin_growth(device: str = "cpu") -> int:
     """Give back what was freed and forget earlier peaks; the bytes that are held now, for `growth`."""
     gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         RESET.write_text("5")
@@ -65,6 +70,7 @@ def begin_growth() -> int:
     return resident_bytes()
 
 
-def growth(begun: int) -> int:
-    """Bytes by which the peak since `begin_growth` exceeds what was held then."""
-    return max(0, peak_bytes() - begun)
+def growth(begun: int, device: str = "cpu") -> int:
+    """Bytes by which the peak since `begin_growth` exceeds what was held then; on a GPU, of what tensors take."""
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()
+    return max(0, peak - begun)

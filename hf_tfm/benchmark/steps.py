@@ -14,6 +14,7 @@ from .batches import (
     packed,
     padded,
     padded_pairs,
+    placed,
     real_lengths,
     sentence_pairs,
     sentences,
@@ -44,6 +45,9 @@ class Feed:
     @property
     def tokens(self) -> int:
         return sum(self.sources) + sum(self.targets or [])
+
+    def to(self, device: str) -> "Feed":
+        return Feed(placed(self.ours, device), placed(self.theirs, device), self.sources, self.targets)
 
     def batch(self, name: str) -> Batch:
         return self.ours if name.startswith("ours") else self.theirs
@@ -84,16 +88,19 @@ TASKS: dict[str, tuple[str, Callable[..., Feed], list[str]]] = {
 }
 
 
-def feeds_of(task: str, steps: int, count: int, length: int, fill: float, vocab_size: int, seed: int) -> list[Feed]:
+def feeds_of(
+    task: str, steps: int, count: int, length: int, fill: float, vocab_size: int, seed: int, device: str = "cpu"
+) -> list[Feed]:
     """What every step of a round reads."""
-    return [TASKS[task][1](count, length, fill, vocab_size, seed + 1000 * step) for step in range(steps)]
+    make = TASKS[task][1]
+    return [make(count, length, fill, vocab_size, seed + 1000 * step).to(device) for step in range(steps)]
 
 
 def loss_of(model: Any, batch: Batch, dtype: str = "fp32") -> torch.Tensor:
     """Nats per label. Caches are for generation: none is asked to fill one."""
     config = getattr(model, "config", None)
     caching = {"use_cache": False} if hasattr(config, "use_cache") and hasattr(model, "generate") else {}
-    with autocast(dtype):
+    with autocast(dtype, batch["input_ids"].device):
         return model(**batch, **caching)["loss"]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from .ceilings import clock_of
 from .contenders import check_equal, field_of
 from .measure import Contender, race
 from .options import (
@@ -52,16 +53,19 @@ def run(args: argparse.Namespace, prog: str) -> None:
     report = Report.begun("train", args)
     head = TASKS[args.task][0]
     made = field_of(head, args.against, size_of(args, args.length), args.recipe, args.each, LEAN, args.seed)
+    made.place(args.device)
     for model in made.ours():
         model.set_attn_implementation(args.attention)
     report.measure_gemm(made.width, args.dtype)
-    feeds = feeds_of(args.task, args.steps, args.batch_size, args.length, args.fill, made.words, args.seed)
+    sizes = args.batch_size, args.length, args.fill, made.words
+    feeds = feeds_of(args.task, args.steps, *sizes, args.seed, args.device)
     before = losses(made.models, feeds[0])
     differences = check_equal(before, made.matches)
+    made.halve(args.dtype)
     contenders = [contender(name, model, feeds, args) for name, model in made.models.items()]
     what = f"{args.task} {made.width} {args.dtype}{' compiled' if args.compile else ''}"
     what += f", ours {args.attention}" * (args.attention != "sdpa")
-    timed = race(contenders, made.matches, rounds_of(args), what)
+    timed = race(contenders, made.matches, rounds_of(args), what, clock_of(args.device))
     report.measure_gemm(made.width, args.dtype)
     after = losses(made.models, feeds[0])
     learnt = {name: f"{before[name].item():.4f} to {after[name].item():.4f}" for name in before}

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["WORKS", "Work", "works_of"]
+__all__ = ["WORKS", "Work", "works_of", "works_on"]
 
 
 @dataclass(frozen=True)
 class Work:
     """One row. `tool`: a word of `hf-tfm bench`. `options`: its options where they are not the tool's defaults.
     `targets`: peer (a word of --against, or "" for every one) -> least ratio of speeds, ours / theirs; for memory the
-    largest ratio of bytes, for import the most seconds."""
+    largest ratio of bytes, for import the most seconds; none on GPUs, where ratios are only reported."""
 
     tool: str
     says: str
@@ -56,6 +56,15 @@ STATIC: dict[str, Any] = {**WRITERS, "cache": "static"}
 # before 2.14 gives it a mask, where blocks leave out what is masked
 COMPILED: dict[str, Any] = {**DECODERS, **HALF, "compile": True, "attention": "eager_blocks"}
 
+GPU: dict[str, Any] = {"device": "cuda"}
+# 124 M weights, as published; ours is converted from every peer
+GPT2: dict[str, Any] = {
+    **GPU, **HALF, "hidden_size": 768, "layers": 12, "heads": 12, "vocab_size": 50257, "length": 1024,
+    "batch_size": 16, "steps": 4, "against": ["gpt2", "llama"],
+}  # fmt: skip
+READERS = encoder(768, **GPU, dtype="bf16-weights", length=512, batch_size=128, batches=4)
+GPU_WRITERS: dict[str, Any] = {**WRITERS, **GPU, "dtype": "bf16-weights", "against": ["llama"]}
+
 WORKS: dict[str, Work] = {
     "padded-384": Work("infer", COME, encoder(384), {"": 2.6}),
     "padded-768": Work("infer", COME, encoder(768, batches=1), {"": 2.4}),
@@ -77,8 +86,26 @@ WORKS: dict[str, Work] = {
     "generate-static": Work("generate", "static cache, compiled", STATIC, {"llama": 1.3}),
     "generate-static-onednn": Work("generate", "the same, ours by oneDNN", {**STATIC, **ONEDNN}, {"llama": 1.3}),
     "import": Work("import", "seconds that import hf_tfm adds", {}, {"": 0.15}),
+    "gpu-causal-lm": Work("train", "causal LM training, 124 M", GPT2),
+    "gpu-causal-lm-compiled": Work("train", "the same, compiled",
+                                   {**GPT2, "compile": True, "attention": "sdpa_banded"}),
+    "gpu-packed-lm": Work("train", "the same, short documents packed against padded",
+                          {**GPT2, "task": "packed-lm", "against": ["llama"]}),
+    "gpu-masked-lm": Work("train", "masked-LM training, 15 % labels",
+                          {**GPT2, "task": "masked-lm", "vocab_size": 30522, "length": 512, "batch_size": 64,
+                           "against": ["bert"]}),
+    "gpu-padded": Work("infer", COME, READERS),
+    "gpu-sorted": Work("infer", SORTED, {**READERS, "order": "sorted"}),
+    "gpu-generate": Work("generate", "greedy generation, dynamic cache", GPU_WRITERS),
+    "gpu-generate-static": Work("generate", "static cache, compiled", {**GPU_WRITERS, "cache": "static"}),
+    "gpu-loss-memory": Work("memory", "growth of memory in the loss",
+                            {**GPU, **HALF, **LOSS, "length": 1024, "batch_size": 16}),
 }  # fmt: skip
 
 
 def works_of(tool: str) -> list[str]:
     return [name for name, work in WORKS.items() if work.tool == tool]
+
+
+def works_on(device: str) -> list[str]:
+    return [name for name, work in WORKS.items() if work.options.get("device", "cpu") == device]

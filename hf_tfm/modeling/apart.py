@@ -20,8 +20,13 @@ try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch before 2.10
     varlen_attn = None
+VARLEN_OPTIONS = signature(varlen_attn).parameters if varlen_attn else {}
 # None also for torch 2.10's, which takes no windows
-VARLEN: Any = varlen_attn if varlen_attn and "window_size" in signature(varlen_attn).parameters else None
+VARLEN: Any = varlen_attn if "window_size" in VARLEN_OPTIONS else None
+# torch 2.11 groups heads without being told
+GROUPED = {"enable_gqa": True} if "enable_gqa" in VARLEN_OPTIONS else {}
+# what flash attention inside torch is built for: compute capability, and elements of a head
+FLASH_CAPABILITY, FLASH_MULTIPLE, FLASH_MOST = (8, 0), 8, 256
 
 # lengths of the queries' and of the keys' sequences, where they lie -> keywords of an attention's forward
 Way = Callable[[list[int], list[int], torch.device], dict[str, Any]]
@@ -124,7 +129,7 @@ class VariableLengths:
             *self.longest,
             scale=scaling,
             window_size=(before, before * (not causal)),
-            enable_gqa=module.num_key_value_groups > 1,
+            **GROUPED,
         )
         return output.unsqueeze(0), None
 
@@ -135,7 +140,8 @@ def find_way(config: Any, embeds: torch.Tensor) -> Way | None:
         return flash_lengths
     if embeds.device.type == "cpu":
         return one_by_one if config._attn_implementation in ("sdpa", "eager", BANDED, BLOCKS) else None
-    return variable_lengths if config._attn_implementation == "sdpa" and suits_varlen(config, embeds) else None
+    own_kernel = config._attn_implementation in ("sdpa", BANDED)
+    return variable_lengths if own_kernel and suits_varlen(config, embeds) else None
 
 
 def variable_lengths(query_lengths: list[int], key_lengths: list[int], device: torch.device) -> dict[str, Any]:
@@ -143,10 +149,13 @@ def variable_lengths(query_lengths: list[int], key_lengths: list[int], device: t
 
 
 def suits_varlen(config: Any, embeds: torch.Tensor) -> bool:
-    """Whether torch's kernel computes what is configured: half precision on CUDA, no score bias, no dropout."""
+    """Whether torch's kernel computes what is configured: half precision on CUDA, no score bias, no dropout, heads and
+    a GPU that flash attention knows."""
     plain = not issubclass(POSITIONS[config.position_type], BiasPosition) and not config.attention_dropout
+    heads = config.head_dim % FLASH_MULTIPLE == 0 and config.head_dim <= FLASH_MOST
     half = dtype_of_products(embeds) in (torch.float16, torch.bfloat16)
-    return VARLEN is not None and embeds.device.type == "cuda" and half and plain
+    on_gpu = VARLEN is not None and embeds.device.type == "cuda"
+    return on_gpu and half and plain and heads and torch.cuda.get_device_capability(embeds.device) >= FLASH_CAPABILITY
 
 
 def dtype_of_products(states: torch.Tensor) -> torch.dtype:

@@ -2,8 +2,9 @@
 
 The host gives sdpa a (T, T) mask for every sliding layer, and torch makes a float of each of its entries. Here a row is
 cut into blocks of W queries, each of which reads its own W keys and the W before: the same kernel, called on blocks.
-Beltagy et al. 2020, arXiv:2004.05150, section 3.2. Only what one asks for by name: padded, packed and cached rows, full
-layers and both-sided windows are the host's sdpa either way.
+Beltagy et al. 2020, arXiv:2004.05150, section 3.2. Full causal layers are the host's sdpa, but whole rows come to it
+without a mask in compiled graphs too, where the host gives it one before torch 2.14: with a mask there is no flash
+attention on a GPU. Padded, packed and cached rows and both-sided windows are the host's sdpa either way.
 
 Legend: B batch, H heads, T tokens, D head size, W window, N = ceil(T / W) blocks."""
 
@@ -62,7 +63,7 @@ def banded_attention_forward(
 
 def mask_unless_whole(
     host_mask: Callable[..., Any],
-    windows: bool,
+    windows: tuple[bool, ...],
     q_length: int,
     kv_length: int,
     q_offset: Any = 0,
@@ -71,9 +72,9 @@ def mask_unless_whole(
     allow_is_causal_skip: bool = True,
     **more: Any,
 ) -> torch.Tensor | None:
-    """The host's mask; none for whole causal rows, of layers with windows or of those without, where a kernel makes its
-    own. Padding and packed rows keep it."""
-    whole_row = q_length == kv_length and attention_mask is None and (local_size is not None) == windows
+    """The host's mask; none for whole causal rows where a kernel makes its own: of layers with windows (True in
+    `windows`), of those without (False), or of both. Padding and packed rows keep it."""
+    whole_row = q_length == kv_length and attention_mask is None and (local_size is not None) in windows
     # a tensor from static caches
     if whole_row and allow_is_causal_skip and not torch.is_tensor(q_offset) and q_offset == 0:
         return None
@@ -88,7 +89,7 @@ def mask_unless_whole(
     )
 
 
-banded_mask = partial(mask_unless_whole, sdpa_mask, True)
+banded_mask = partial(mask_unless_whole, sdpa_mask, (True, False))
 
 
 def register_banded_attention() -> None:

@@ -53,7 +53,7 @@ def later(query: torch.Tensor, start: int, end: int) -> torch.Tensor:
     return query.new_full((end - start, end), torch.finfo(query.dtype).min).triu(start + 1)
 
 
-blocked_mask = partial(mask_unless_whole, eager_mask, False)
+blocked_mask = partial(mask_unless_whole, eager_mask, (False,))
 
 
 def register_blocked_attention() -> None:

@@ -20,7 +20,8 @@ from .loss import IGNORE_INDEX
 
 # Tokens of a chunk: at least so many, since each chunk reads and writes the whole weight gradient (V, E) once more,
 # which the products of 512 tokens outweigh; with few words more, up to so many logits, since threads meet in each step.
-TOKENS, LOGITS = 512, 2**23
+# GPUs take many more to be busy.
+TOKENS, LOGITS = 512, {"cpu": 2**23, "cuda": 2**27}
 
 
 class NoCap:
@@ -53,22 +54,62 @@ def make_cap(cap: float | None) -> NoCap:
     return NoCap() if cap is None else Cap(cap)
 
 
-def cross_entropy_(logits: torch.Tensor, labels: torch.Tensor, cap: NoCap, smoothing: float) -> torch.Tensor:
-    """The summed loss in nats of logits (n, V) in float32, which become its gradient: softmax less target, a target of
-    1 - smoothing at the label and smoothing / V everywhere. Labels (n,), -100 where nothing is scored."""
+class Words:
+    """The vocabulary's V rows as they are."""
+
+    def widen(self, rows: torch.Tensor) -> torch.Tensor:
+        """(V, ...) to (V', ...)."""
+        return rows
+
+    def narrow(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """(V', ...) to the first `count`, V."""
+        return rows
+
+    def hide(self, logits: torch.Tensor, count: int) -> None:
+        """Leave no probability to what comes after the first `count` columns, V of V'."""
+
+
+class AlignedWords(Words):
+    """As many rows as a multiple says, those at the end of zeros. A GPU multiplies three times as slowly where rows of
+    logits do not begin at multiples of 16 bytes, as those of 50257 words do."""
+
+    def __init__(self, multiple: int) -> None:
+        self.multiple = multiple
+
+    def widen(self, rows: torch.Tensor) -> torch.Tensor:
+        return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, -len(rows) % self.multiple))
+
+    def narrow(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        return rows[:count]
+
+    def hide(self, logits: torch.Tensor, count: int) -> None:
+        logits[:, count:] = -torch.inf
+
+
+# kind of device -> what it computes the vocabulary in; others as they are
+WORDS = {"cuda": AlignedWords(8)}
+
+
+def cross_entropy_(
+    logits: torch.Tensor, labels: torch.Tensor, cap: NoCap, smoothing: float, words: Words, count: int
+) -> torch.Tensor:
+    """The summed loss in nats of logits (n, V') in float32, which become its gradient: softmax less target, a target of
+    1 - smoothing at the label and smoothing / V everywhere in the first `count` columns, V. Labels (n,), -100 where
+    nothing is scored."""
     ignored = labels.eq(IGNORE_INDEX)[:, None]
     index = labels[:, None].masked_fill(ignored, 0)
     slope = cap.bend(logits)
+    words.hide(logits, count)
     highest, expected = logits.amax(-1, keepdim=True), logits.gather(-1, index)
     if smoothing:
-        expected = expected.lerp(logits.mean(-1, keepdim=True), smoothing)
+        expected = expected.lerp(logits[:, :count].mean(-1, keepdim=True), smoothing)
     total = logits.sub_(highest).exp_().sum(-1, keepdim=True)
     losses = total.log() - (expected - highest)
     # what is not scored has no gradient: x / inf is 0
     logits.div_(total.masked_fill(ignored, torch.inf))
     share = torch.ones_like(total).masked_fill(ignored, 0)
     if smoothing:
-        logits.sub_(share * (smoothing / logits.shape[-1]))
+        logits[:, :count].sub_(share * (smoothing / count))
     logits.scatter_add_(-1, index, share * (smoothing - 1))
     cap.unbend(logits, slope)
     return losses.masked_fill(ignored, 0).sum()
@@ -108,30 +149,33 @@ class LinearCrossEntropy(torch.autograd.Function):
         dtype = (hidden_states[:0] @ weight[:0].t()).dtype
         states_need, weight_needs, bias_needs = (wanted & need for need in ctx.needs_input_grad[:3])
         # one chunk where there are no tokens; a graph holds for all lengths of one count
-        count = max(1, -(-hidden_states.shape[0] // max(TOKENS, LOGITS // weight.shape[0])))
+        device, known = hidden_states.device.type, weight.shape[0]
+        words, most = WORDS.get(device, Words()), LOGITS.get(device, LOGITS["cpu"])
+        count = max(1, -(-hidden_states.shape[0] // max(TOKENS, most // known)))
         size = -(-hidden_states.shape[0] // count)
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            tokens, words = hidden_states.to(dtype), weight.to(dtype)
+        with torch.autocast(device, enabled=False):
+            tokens, matrix = hidden_states.to(dtype), words.widen(weight.to(dtype))
             # beta 0: what it multiplies is not read
-            offset, beta = (words[0, :1], 0.0) if bias is None else (bias.to(dtype), scale)
+            offset, beta = (matrix[0, :1], 0.0) if bias is None else (words.widen(bias.to(dtype)), scale)
             of_states = zeros_if(states_need, hidden_states, hidden_states.dtype)
-            of_weight = zeros_if(weight_needs, weight, torch.float32)
+            of_weight = zeros_if(weight_needs, matrix, torch.float32)
             of_bias = zeros_if(bias_needs, offset, torch.float32)
             loss = hidden_states.new_zeros((), dtype=torch.float32)
             for here in (slice(number * size, (number + 1) * size) for number in range(count)):
                 part = tokens[here]
                 # one name for logits and gradient, so that one of them lives at a time; in float32 they are one tensor
-                gradient = torch.addmm(offset, part, words.t(), beta=beta, alpha=scale).float()
-                loss += cross_entropy_(gradient, labels[here], cap, smoothing)
+                gradient = torch.addmm(offset, part, matrix.t(), beta=beta, alpha=scale).float()
+                # not in place: torch 2.11's compiler takes what begins as a constant for one, and gives no gradient
+                loss = loss + cross_entropy_(gradient, labels[here], cap, smoothing, words, known)
                 if of_bias is not None:
                     of_bias += gradient.sum(0)
                 gradient = gradient.to(dtype)
                 if of_states is not None:
-                    of_states[here] = gradient @ words
+                    of_states[here] = gradient @ matrix
                 if of_weight is not None:
                     SUMS.get(dtype, add_product)(of_weight, gradient.t(), part)
                 del gradient
-        ctx.scale = scale
+        ctx.scale, ctx.words, ctx.known = scale, words, known
         ctx.save_for_backward(labels.eq(IGNORE_INDEX).all(), of_states, of_weight, of_bias)
         return loss
 
@@ -144,8 +188,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         # where nothing is scored the gradient is 0, also if the sum was divided by 0 labels
         factor = outer[0].masked_fill(nothing, 0) * ctx.scale
         # in place: a second (V, E) tensor would be as large as what is saved
-        scaled = [gradient if gradient is None else gradient.mul_(factor) for gradient in gradients]
-        return (*scaled, None, None, None, None, None)
+        of_states, *rest = [gradient if gradient is None else gradient.mul_(factor) for gradient in gradients]
+        of_words = (gradient if gradient is None else ctx.words.narrow(gradient, ctx.known) for gradient in rest)
+        return (of_states, *of_words, None, None, None, None, None)
 
 
 class WordHead(nn.Linear):

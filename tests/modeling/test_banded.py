@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from tests.grid import assert_same, assert_same_steps, by_kernels, ids, logits_of, make
 from tests.modeling.test_properties import padded
@@ -85,11 +86,21 @@ def test_generated_text(cache):
     assert torch.equal(*texts)
 
 
-def test_compiled():
-    plain, banded = both()
+@pytest.mark.parametrize("words", [{}, MIXED, {"sliding_window": None}], ids=["windows", "mixed", "full"])
+def test_compiled_without_a_mask(words, monkeypatch):
+    plain, model = both(**words)
+    masks = []
+
+    def spy(module, query, key, value, attention_mask, **context):
+        masks.append(attention_mask)
+        return kernel(module, query, key, value, attention_mask, **context)
+
+    kernel = ALL_ATTENTION_FUNCTIONS["sdpa_banded"]
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, "sdpa_banded", spy)
     tokens = ids(2, 33)
-    compiled = torch.compile(banded, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     assert_same(compiled(tokens, use_cache=False).logits, plain(tokens, use_cache=False).logits, what="compiled logits")
+    assert masks == [None] * 3
 
 
 @pytest.mark.parametrize("words", [{"position_type": "alibi"}, {"attention_sinks": True}], ids=str)

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.utils.generic import find_labels
 
 from hf_tfm.modeling import lean
-from hf_tfm.modeling.lean import WordHead, lean_obstacle, make_cap
+from hf_tfm.modeling.lean import AlignedWords, WordHead, lean_obstacle, make_cap
 from tests.grid import SIZES, TRUNKS, assert_same, ids, make, needs_compiler
 
 ROWS, LENGTH, WORDS, CHUNK = 4, 9, SIZES["vocab_size"], 8
@@ -18,7 +18,7 @@ ROWS, LENGTH, WORDS, CHUNK = 4, 9, SIZES["vocab_size"], 8
 def _small_chunks(monkeypatch):
     """Several chunks, the last one not full."""
     monkeypatch.setattr(lean, "TOKENS", CHUNK)
-    monkeypatch.setattr(lean, "LOGITS", 1)
+    monkeypatch.setattr(lean, "LOGITS", {"cpu": 1})
 
 
 def batch_of(architecture, **words):
@@ -77,9 +77,12 @@ CHOICES = {
 ASKED = {"plain": (None, 0.0), "items": (40, 0.0), "smoothed": (None, 0.1), "both": (torch.tensor(40), 0.3)}
 
 
+@pytest.mark.parametrize("words", [{}, {"cpu": AlignedWords(8)}], ids=["plain", "aligned"])
 @pytest.mark.parametrize("architecture", TRUNKS)
 @pytest.mark.parametrize("choice", CHOICES)
-def test_lean_equals_full(architecture, choice):
+def test_lean_equals_full(architecture, choice, words, monkeypatch):
+    # 53 words and 3 rows of zeros, as on a GPU; without it no row more
+    monkeypatch.setattr(lean, "WORDS", words)
     model, batch = batch_of(architecture, **CHOICES[choice])
     for items, smoothing in ASKED.values():
         counted = {} if items is None else {"num_items_in_batch": items}
@@ -237,7 +240,9 @@ def test_checkpointed_blocks_learn_the_same():
     assert_equal(model, model(**batch, lean_loss=True).loss, wanted)
 
 
-def test_the_model_in_one_graph_equals_eager():
+@pytest.mark.parametrize("words", [{}, {"cpu": AlignedWords(8)}], ids=["plain", "aligned"])
+def test_the_model_in_one_graph_equals_eager(words, monkeypatch):
+    monkeypatch.setattr(lean, "WORDS", words)
     torch._dynamo.reset()
     model, batch = batch_of("decoder", final_logit_softcapping=2.0, lm_head_bias=True)
     fast = torch.compile(model, fullgraph=True, backend="aot_eager")

@@ -233,9 +233,10 @@ def attention_of_flattened_rows(query, key, value, bounds_q, bounds_k, scale, wi
 def test_torchs_kernel_for_variable_lengths_is_asked_rightly(architecture, window, opened, monkeypatch):
     """Its place is taken by what its documentation says, since it runs on GPUs only."""
 
-    def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, enable_gqa):
+    def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, **grouped):
         assert (max_q, max_k) == (cu_seq_q.diff().max(), cu_seq_k.diff().max())
-        assert enable_gqa == (query.shape[1] != key.shape[1])
+        # torch before 2.12 does not know the word
+        assert grouped == ({"enable_gqa": True} if "enable_gqa" in apart.VARLEN_OPTIONS else {})
         return attention_of_flattened_rows(query, key, value, cu_seq_q, cu_seq_k, scale, window_size, False)
 
     model = make(architecture, num_key_value_heads=2, sliding_window=window)
@@ -287,9 +288,14 @@ def test_torchs_kernel_is_taken_only_where_it_computes_what_is_configured(monkey
     monkeypatch.setattr(apart, "VARLEN", None)
     assert apart.find_way(make("encoder").config, states) is None, "torch has no such kernel"
     monkeypatch.setattr(apart, "VARLEN", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert apart.find_way(make("encoder").config, states) is apart.variable_lengths
-    for words in ({"position_type": "alibi"}, {"attention_dropout": 0.1}, {"attention_sinks": True}):
+    unfit = ({"position_type": "alibi"}, {"attention_dropout": 0.1}, {"attention_sinks": True}, {"head_dim": 12})
+    for words in (*unfit, {"head_dim": 264}):
         assert apart.find_way(make("encoder", **words).config, states) is None, words
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert apart.find_way(make("encoder").config, states) is None, "flash attention knows no such GPU"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     states.dtype = torch.float32
     assert apart.find_way(make("encoder").config, states) is None
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: True)
