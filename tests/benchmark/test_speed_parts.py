@@ -174,7 +174,7 @@ def test_matrices_of_a_pair_meet_source_or_target(family):
 def test_the_machine_is_measured():
     for dtype in (torch.float32, torch.bfloat16):
         assert gemm_rate(16, dtype, tokens=32, seconds=0.001) > 0
-    assert read_rate(2**16, seconds=0.001) > 0
+    assert read_rate(size=2**16, seconds=0.001) > 0
 
 
 def test_growth_counts_what_a_call_held_and_gave_back():

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from hf_tfm.benchmark import everything, generate, import_time, infer, memory, memory_point, train
 from hf_tfm.benchmark.contenders import field_of
@@ -21,8 +22,8 @@ TINY = Sizes(hidden_size=32, layers=2, heads=4, vocab_size=100, length=16)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Machine rates in no time."""
-    monkeypatch.setattr("hf_tfm.benchmark.report.gemm_rate", lambda width, dtype: 1e9)
-    monkeypatch.setattr("hf_tfm.benchmark.generate.read_rate", lambda: 1e9)
+    monkeypatch.setattr("hf_tfm.benchmark.report.gemm_rate", lambda width, dtype, device: 1e9)
+    monkeypatch.setattr("hf_tfm.benchmark.generate.read_rate", lambda device: 1e9)
 
 
 def run(main, words, tmp_path, capsys):
@@ -76,6 +77,38 @@ def test_train_by_a_recipe_in_half_precision(tmp_path, capsys):
     assert set(report["gemm"]) == {"fp32", "bf16"}
 
 
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (train.main, "--against llama"),
+        (infer.main, "--against bert --batches 1"),
+        (generate.main, "--against llama --batch_sizes 1 2 --new_tokens 2"),
+        (memory.main, "--against llama --rounds 1 --part loss"),
+    ],
+)
+def test_weights_in_half_precision(main, words, tmp_path, capsys, monkeypatch):
+    """The answers are compared before, in single precision."""
+    monkeypatch.setattr(memory, "in_fresh_process", lambda module, point, _: memory_point.measure(made(point)))
+    words = f"{words} {SIZES} --dtype bf16-weights"
+    words += "" if main is memory.main else f" {ROUNDS}"
+    words += "" if main is generate.main else f" {ROWS}"
+    report, _ = run(main, words, tmp_path, capsys)
+    assert report["settings"]["dtype"] == "bf16-weights"
+    for result in report["results"]:
+        assert result["difference"] < (2e-2 if main is memory.main else 1e-4)
+
+
+def test_halving_rounds_weights_and_no_buffers():
+    found = field_of("causal-lm", ["llama"], TINY, None, True, {})
+    found.halve("bf16")
+    assert all(weight.dtype == torch.float32 for model in found.models.values() for weight in model.parameters())
+    found.halve("bf16-weights")
+    for model in found.models.values():
+        assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+        assert {values.dtype for name, values in model.named_buffers() if "inv_freq" in name} == {torch.float32}
+        assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
 def test_generate(tmp_path, capsys):
     words = f"--work generate {SIZES} {ROUNDS} --batch_sizes 1 2 --new_tokens 4"
     report, said = run(generate.main, words, tmp_path, capsys)
@@ -126,10 +159,14 @@ def test_all_writes_one_table(tmp_path, capsys, monkeypatch):
     assert paths["png"].stat().st_size > 1000
     everything.main(["--list"])
     assert "sorted-768" in capsys.readouterr().out
+    rows = {device: everything.parse(["--device", device], "prog").only for device in ("cpu", "cuda")}
+    assert sorted(rows["cpu"] + rows["cuda"]) == sorted(WORKS)
+    assert all(name.startswith("gpu-") for name in rows["cuda"])
 
 
 @pytest.mark.parametrize("tool", ["infer", "train", "generate", "memory"])
-def test_works_set_defaults_that_options_override(tool, tmp_path):
+def test_works_set_defaults_that_options_override(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     module = {"infer": infer, "train": train, "generate": generate, "memory": memory}[tool]
     for name in works_of(tool):
         args = module.parse(["--work", name, "--layers", "1"], "prog")
@@ -178,8 +215,11 @@ def test_peers_without_weights_to_share_meet_the_first_of_ours(monkeypatch):
         (generate.main, f"--compile {SIZES}", "--cache static"),
         (generate.main, f"--against llama x-transformers {SIZES}", "hf-tfm bench train"),
         (memory.main, f"--part loss --task seq2seq {SIZES} {ROWS} --rounds 1", "no pairs of stacks"),
+        (train.main, f"--device cuda {SIZES}", "torch sees no GPU"),
+        (infer.main, f"--onednn --dtype bf16-weights {SIZES}", "--onednn is for --dtype fp32 on a CPU"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(main, words, said, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(memory, "in_fresh_process", lambda module, point, _: memory_point.measure(made(point)))
     assert said in refused(main, words, capsys)
