@@ -17,8 +17,11 @@ SECONDS = 0.4
 READ_BYTES = 2**29
 # rows of the matrix product, enough to fill the device
 TOKENS = {"cpu": 2048, "cuda": 65536}
-# a word in the name of a GPU -> bf16 operations per second, dense, from its datasheet
-PEAKS = {"A100": 312e12, "H100": 989.4e12, "H200": 989.4e12, "B200": 2250e12}
+# name of a GPU -> bf16 operations per second, dense, from its datasheet
+PEAKS = {
+    "NVIDIA A100-SXM4-40GB": 312e12, "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12,
+}  # fmt: skip
 # keys and values of cross-attention: in the decoder by name, but computed for the source's tokens
 OF_THE_SOURCE = ("EncDecAttention.k", "EncDecAttention.v", "encoder_attn.k_proj", "encoder_attn.v_proj",
                  "cross_attn.k_proj", "cross_attn.v_proj")  # fmt: skip
@@ -54,11 +57,8 @@ def read_rate(device: str = "cpu", size: int = READ_BYTES, seconds: float = SECO
 
 
 def peak_rate(dtype: str) -> float | None:
-    """Operations per second that the maker of this GPU states for dense products in half precision; None elsewhere."""
-    if dtype == "fp32" or not torch.cuda.is_available():
-        return None
-    name = torch.cuda.get_device_name()
-    return next((rate for card, rate in PEAKS.items() if card in name), None)
+    """Operations per second that the maker of the first GPU states for dense products in bf16; None where unknown."""
+    return None if dtype == "fp32" else PEAKS.get(torch.cuda.get_device_name())
 
 
 def fastest(call: Callable[[], Any], seconds: float, clock: Callable[[], float]) -> float:

@@ -14,15 +14,15 @@ from ..conversion.opening import open_native
 from .measure import Match
 from .peers import NATIVE, OTHERS, Sizes, native
 
-__all__ = ["Field", "check_equal", "field_of", "with_words"]
+__all__ = ["ROUNDING", "Field", "check_equal", "field_of", "with_words"]
 
 KINDS = {"base": "tfm_encoder", "masked-lm": "tfm_encoder", "causal-lm": "tfm_decoder", "seq2seq-lm": "tfm_seq2seq"}
 USUAL = {"base": "bert", "masked-lm": "bert", "causal-lm": "llama", "seq2seq-lm": "t5"}
 NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout", "attention_dropout", "embedding_dropout", "activation_dropout", "classifier_dropout"), 0.0
 )
-# relative to the largest number compared: sums in another order, not another model
-TOLERANCE = 1e-3
+# dtype -> what sums in another order may change, relative to the largest number compared: rounding, not another model
+ROUNDING = {"fp32": 1e-3, "bf16": 0.1, "bf16-weights": 0.1}
 
 
 @dataclass
@@ -134,16 +134,18 @@ def with_words(model: Any, words: dict[str, Any]) -> Any:
 
 
 @torch.no_grad()
-def check_equal(answers: dict[str, torch.Tensor], matches: list[Match]) -> dict[str, float]:
+def check_equal(
+    answers: dict[str, torch.Tensor], matches: list[Match], tolerance: float = ROUNDING["fp32"]
+) -> dict[str, float]:
     """The largest difference of the answers of either side of every match with equal weights, relative to the largest
-    answer; by the peer's name. Raises ValueError where that is more than rounding."""
+    answer; by the peer's name. Raises ValueError where that is more than the tolerance."""
     found: dict[str, float] = {}
     for match in matches:
         if not match.same_weights:
             continue
         ours, theirs = answers[match.ours].float(), answers[match.theirs].float()
         found[match.theirs] = ((ours - theirs).abs().max() / theirs.abs().max()).item()
-        if not found[match.theirs] <= TOLERANCE:
+        if not found[match.theirs] <= tolerance:
             raise ValueError(
                 f"{match.ours} and {match.theirs} hold the same weights and answer otherwise: largest relative "
                 f"difference {found[match.theirs]:.1e}. Their speeds would be those of different functions."

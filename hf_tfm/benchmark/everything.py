@@ -27,7 +27,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "On a GPU it takes about ten minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the rows of the first GPU.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="Whose rows run without --only.")
     parser.add_argument("--only", nargs="+", choices=WORKS, metavar="WORK", help="Rows; unset: all of the device.")
     parser.add_argument("--list", action="store_true", help="Print the rows, their targets and commands; run nothing.")
     parser.add_argument("--rounds", type=int, help="Rounds that count, at least; unset: each tool's own.")

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, prog: str) -> None:
     rates = " and ".join(f"{rate / GIGA:.1f}" for rate in (read, read_rate(args.device)))
     report.notes.append(f"A plain read of memory: {rates} GB/s (first and last); bound: all weights read once a token.")
     other = "dynamic" if args.cache == "static" else "static"
-    report.finish(args, f"{prog} --cache {other}, or `hf-tfm bench all`.")
+    report.finish(args, f"{prog}{report.where} --cache {other}, or `hf-tfm bench all{report.where}`.")
 
 
 def prompts_of(batch_size: int, words: int, args: argparse.Namespace) -> torch.Tensor:

@@ -21,7 +21,10 @@ __all__ = ["main"]
 
 def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser = tool_parser(
-        "memory", prog, "Peak of memory above what the process held before, on a GPU of its; ours with lean_loss."
+        "memory",
+        prog,
+        "How far memory grows at its peak: a process's, or with --device cuda that of its tensors "
+        "there; ours with lean_loss.",
     )
     parser.add_argument(
         "--part", choices=PARTS, default="step",
@@ -66,7 +69,8 @@ def run(args: argparse.Namespace, prog: str) -> None:
         report.contenders += [{"what": what, "name": who, "growth_bytes": sizes} for who, sizes in grown.items()]
         said = [f"{who} {statistics.median(sizes) / GIB:.3f} GiB" for who, sizes in grown.items()]
         report.notes.append(f"{what}: {', '.join(said)} above the idle process.")
-    report.finish(args, f"{prog} --part {'step' if args.part == 'loss' else 'loss'}, or `hf-tfm bench all`.")
+    other = "step" if args.part == "loss" else "loss"
+    report.finish(args, f"{prog}{report.where} --part {other}, or `hf-tfm bench all{report.where}`.")
 
 
 def weigh(peer: str, ours: bool, args: argparse.Namespace) -> dict[str, Any]:

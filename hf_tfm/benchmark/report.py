@@ -74,6 +74,11 @@ class Report:
         words |= {"torch": torch.__version__, "transformers": transformers.__version__, "machine": machine}
         return cls(tool, args.work, words)
 
+    @property
+    def where(self) -> str:
+        """What to add to a command so that it measures the same device."""
+        return " --device cuda" if self.settings.get("device") == "cuda" else ""
+
     def measure_gemm(self, width: int, dtype: str) -> None:
         """Add the machine's own rate at a feed-forward of this width, in fp32 and in the dtype asked for."""
         for name in dict.fromkeys(("fp32", dtype)):

@@ -1,4 +1,5 @@
-"""Resident memory of a process, and processes of their own for what must not inherit anybody's memory."""
+"""Resident memory of a process, or that of its tensors on a GPU; and processes of their own for what must not inherit
+anybody's memory."""
 
 import ctypes
 import gc

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .ceilings import clock_of
-from .contenders import check_equal, field_of
+from .contenders import ROUNDING, check_equal, field_of
 from .measure import Contender, race
 from .options import (
     add_contenders,
@@ -59,21 +59,22 @@ def run(args: argparse.Namespace, prog: str) -> None:
     report.measure_gemm(made.width, args.dtype)
     sizes = args.batch_size, args.length, args.fill, made.words
     feeds = feeds_of(args.task, args.steps, *sizes, args.seed, args.device)
-    before = losses(made.models, feeds[0])
-    differences = check_equal(before, made.matches)
+    differences = check_equal(losses(made.models, feeds[0]), made.matches)
     made.halve(args.dtype)
+    before = losses(made.models, feeds[0], args.dtype)
+    check_equal(before, made.matches, ROUNDING[args.dtype])
     contenders = [contender(name, model, feeds, args) for name, model in made.models.items()]
     what = f"{args.task} {made.width} {args.dtype}{' compiled' if args.compile else ''}"
     what += f", ours {args.attention}" * (args.attention != "sdpa")
     timed = race(contenders, made.matches, rounds_of(args), what, clock_of(args.device))
     report.measure_gemm(made.width, args.dtype)
-    after = losses(made.models, feeds[0])
+    after = losses(made.models, feeds[0], args.dtype)
     learnt = {name: f"{before[name].item():.4f} to {after[name].item():.4f}" for name in before}
     report.add(timed, what, "tokens/s", args.dtype, **{"loss of the first batch": learnt})
     report.results += results_of(timed, made.matches, what, args.work, differences)
     report.notes.append(described(feeds))
-    flags = "--dtype fp32" if args.dtype == "bf16" else "--dtype bf16 --compile"
-    report.finish(args, f"{prog} --task {args.task} {flags}, or `hf-tfm bench all`.")
+    flags = "--dtype bf16 --compile" if args.dtype == "fp32" else "--dtype fp32"
+    report.finish(args, f"{prog}{report.where} --task {args.task} {flags}, or `hf-tfm bench all{report.where}`.")
 
 
 def described(feeds: list[Feed]) -> str:
@@ -88,9 +89,9 @@ def described(feeds: list[Feed]) -> str:
 
 
 @torch.no_grad()
-def losses(models: dict[str, Any], feed: Feed) -> dict[str, torch.Tensor]:
-    """Nats per label of every model on the same documents, in fp32."""
-    return {name: loss_of(model.eval(), feed.batch(name)) for name, model in models.items()}
+def losses(models: dict[str, Any], feed: Feed, dtype: str = "fp32") -> dict[str, torch.Tensor]:
+    """Nats per label of every model on the same documents; dtype "fp32": without autocast."""
+    return {name: loss_of(model.eval(), feed.batch(name), dtype) for name, model in models.items()}
 
 
 def contender(name: str, model: Any, feeds: list[Feed], args: argparse.Namespace) -> Contender:

@@ -52,8 +52,7 @@ HALF: dict[str, Any] = {"dtype": "bf16"}
 ONEDNN: dict[str, Any] = {"onednn": True}
 STATIC: dict[str, Any] = {**WRITERS, "cache": "static"}
 
-# in bf16 the backward pass of sdpa takes three times as long on CPUs as products and a compiled softmax, and torch
-# before 2.14 gives it a mask, where blocks leave out what is masked
+# in bf16 the backward pass of sdpa takes three times as long on CPUs as products and a compiled softmax
 COMPILED: dict[str, Any] = {**DECODERS, **HALF, "compile": True, "attention": "eager_blocks"}
 
 GPU: dict[str, Any] = {"device": "cuda"}

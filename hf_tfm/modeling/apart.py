@@ -25,8 +25,9 @@ VARLEN_OPTIONS = signature(varlen_attn).parameters if varlen_attn else {}
 VARLEN: Any = varlen_attn if "window_size" in VARLEN_OPTIONS else None
 # torch 2.11 groups heads without being told
 GROUPED = {"enable_gqa": True} if "enable_gqa" in VARLEN_OPTIONS else {}
-# what flash attention inside torch is built for: compute capability, and elements of a head
-FLASH_CAPABILITY, FLASH_MULTIPLE, FLASH_MOST = (8, 0), 8, 256
+# what flash attention inside torch is built for: compute capability, and elements of a head; between 192 and 256 most
+# cards have no backward pass
+FLASH_CAPABILITY, FLASH_HEADS = (8, 0), {*range(8, 193, 8), 256}
 
 # lengths of the queries' and of the keys' sequences, where they lie -> keywords of an attention's forward
 Way = Callable[[list[int], list[int], torch.device], dict[str, Any]]
@@ -152,7 +153,7 @@ def suits_varlen(config: Any, embeds: torch.Tensor) -> bool:
     """Whether torch's kernel computes what is configured: half precision on CUDA, no score bias, no dropout, heads and
     a GPU that flash attention knows."""
     plain = not issubclass(POSITIONS[config.position_type], BiasPosition) and not config.attention_dropout
-    heads = config.head_dim % FLASH_MULTIPLE == 0 and config.head_dim <= FLASH_MOST
+    heads = config.head_dim in FLASH_HEADS
     half = dtype_of_products(embeds) in (torch.float16, torch.bfloat16)
     on_gpu = VARLEN is not None and embeds.device.type == "cuda"
     return on_gpu and half and plain and heads and torch.cuda.get_device_capability(embeds.device) >= FLASH_CAPABILITY

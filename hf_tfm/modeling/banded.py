@@ -3,8 +3,8 @@
 The host gives sdpa a (T, T) mask for every sliding layer, and torch makes a float of each of its entries. Here a row is
 cut into blocks of W queries, each of which reads its own W keys and the W before: the same kernel, called on blocks.
 Beltagy et al. 2020, arXiv:2004.05150, section 3.2. Full causal layers are the host's sdpa, but whole rows come to it
-without a mask in compiled graphs too, where the host gives it one before torch 2.14: with a mask there is no flash
-attention on a GPU. Padded, packed and cached rows and both-sided windows are the host's sdpa either way.
+without a mask in every graph, where the host gives one under torch 2.11's compiler and in exports: torch's flash
+kernels take no mask. Padded, packed and cached rows and both-sided windows are the host's sdpa either way.
 
 Legend: B batch, H heads, T tokens, D head size, W window, N = ceil(T / W) blocks."""
 

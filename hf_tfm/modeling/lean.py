@@ -70,14 +70,16 @@ class Words:
 
 
 class AlignedWords(Words):
-    """As many rows as a multiple says, those at the end of zeros. A GPU multiplies three times as slowly where rows of
-    logits do not begin at multiples of 16 bytes, as those of 50257 words do."""
+    """V rounded up to a multiple; the rows that this adds are zeros. A GPU multiplies three times as slowly where rows
+    of logits do not begin at multiples of 16 bytes, as those of 50257 words do not."""
 
     def __init__(self, multiple: int) -> None:
         self.multiple = multiple
 
     def widen(self, rows: torch.Tensor) -> torch.Tensor:
-        return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, -len(rows) % self.multiple))
+        missing = -len(rows) % self.multiple
+        # a pad of nothing would be a copy
+        return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
 
     def narrow(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         return rows[:count]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_tfm.benchmark import everything, generate, import_time, infer, memory, memory_point, train
-from hf_tfm.benchmark.contenders import field_of
+from hf_tfm.benchmark.contenders import Field, field_of
 from hf_tfm.benchmark.peers import Sizes, native
 from hf_tfm.benchmark.resident import in_fresh_process
 from hf_tfm.benchmark.works import WORKS, works_of
@@ -89,11 +89,18 @@ def test_train_by_a_recipe_in_half_precision(tmp_path, capsys):
 def test_weights_in_half_precision(main, words, tmp_path, capsys, monkeypatch):
     """The answers are compared before, in single precision."""
     monkeypatch.setattr(memory, "in_fresh_process", lambda module, point, _: memory_point.measure(made(point)))
+    halve, halved = Field.halve, []
+
+    def watched(self, dtype):
+        halve(self, dtype)
+        halved.extend(weight.dtype for model in self.models.values() for weight in model.parameters())
+
+    monkeypatch.setattr(Field, "halve", watched)
     words = f"{words} {SIZES} --dtype bf16-weights"
     words += "" if main is memory.main else f" {ROUNDS}"
     words += "" if main is generate.main else f" {ROWS}"
     report, _ = run(main, words, tmp_path, capsys)
-    assert report["settings"]["dtype"] == "bf16-weights"
+    assert set(halved) == {torch.bfloat16}
     for result in report["results"]:
         assert result["difference"] < (2e-2 if main is memory.main else 1e-4)
 

@@ -88,6 +88,7 @@ ALLOWED = {
     },
     "zeros_if": {"needed"},
     "cross_entropy_": {"smoothing"},
+    "AlignedWords.widen": {"missing"},
     "ExpertBalance.request": {"labels is None"},
     "ExpertBalance.forward": {"labels is None", "not router_logits", "is_padding_mask(attention_mask)"},
 }
@@ -137,8 +138,6 @@ DOOR = {
     "suits_varlen": {
         "not issubclass(POSITIONS[config.position_type], BiasPosition)",
         "not config.attention_dropout",
-        "config.head_dim % FLASH_MULTIPLE == 0",
-        "config.head_dim <= FLASH_MOST",
         "VARLEN is not None",
         "embeds.device.type == 'cuda'",
         "on_gpu",
