@@ -1,5 +1,7 @@
 """Generation in the host's other modes: caches, beams, samples, chats, continuous batching."""
 
+import re
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -108,7 +110,7 @@ def test_offloaded_caches_work_where_they_work_for_llama(cache):
         text(llama(), prompt, cache_implementation=cache)
     except (AssertionError, RuntimeError) as reason:
         for architecture in ("decoder", "seq2seq"):
-            with pytest.raises(type(reason), match="CUDA"):
+            with pytest.raises(type(reason), match=re.escape(str(reason))):
                 text(ready(architecture), prompt, cache_implementation=cache)
         return
     for architecture in ("decoder", "seq2seq"):
