@@ -70,16 +70,11 @@ class Words:
 
 
 class AlignedWords(Words):
-    """V rounded up to a multiple; the rows that this adds are zeros. A GPU multiplies three times as slowly where rows
-    of logits do not begin at multiples of 16 bytes, as those of 50257 words do not."""
-
-    def __init__(self, multiple: int) -> None:
-        self.multiple = multiple
+    """V rounded up to a multiple of `ALIGNED`; rows that this adds are zeros. A GPU multiplies three times as slowly
+    where rows of logits do not begin at multiples of 16 bytes, as those of 50257 words do not."""
 
     def widen(self, rows: torch.Tensor) -> torch.Tensor:
-        missing = -len(rows) % self.multiple
-        # a pad of nothing would be a copy
-        return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
+        return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, -len(rows) % ALIGNED))
 
     def narrow(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         return rows[:count]
@@ -88,8 +83,9 @@ class AlignedWords(Words):
         logits[:, count:] = -torch.inf
 
 
-# kind of device -> what it computes the vocabulary in; others as they are
-WORDS = {"cuda": AlignedWords(8)}
+ALIGNED = 8
+# kind of device and V modulo `ALIGNED` -> how it takes the vocabulary; others as it is
+WORDS = dict.fromkeys((("cuda", rest) for rest in range(1, ALIGNED)), AlignedWords())
 
 
 def cross_entropy_(
@@ -152,7 +148,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         states_need, weight_needs, bias_needs = (wanted & need for need in ctx.needs_input_grad[:3])
         # one chunk where there are no tokens; a graph holds for all lengths of one count
         device, known = hidden_states.device.type, weight.shape[0]
-        words, most = WORDS.get(device, Words()), LOGITS.get(device, LOGITS["cpu"])
+        words, most = WORDS.get((device, known % ALIGNED), Words()), LOGITS.get(device, LOGITS["cpu"])
         count = max(1, -(-hidden_states.shape[0] // max(TOKENS, most // known)))
         size = -(-hidden_states.shape[0] // count)
         with torch.autocast(device, enabled=False):

@@ -88,7 +88,6 @@ ALLOWED = {
     },
     "zeros_if": {"needed"},
     "cross_entropy_": {"smoothing"},
-    "AlignedWords.widen": {"missing"},
     "ExpertBalance.request": {"labels is None"},
     "ExpertBalance.forward": {"labels is None", "not router_logits", "is_padding_mask(attention_mask)"},
 }

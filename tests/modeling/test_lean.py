@@ -77,7 +77,7 @@ CHOICES = {
 ASKED = {"plain": (None, 0.0), "items": (40, 0.0), "smoothed": (None, 0.1), "both": (torch.tensor(40), 0.3)}
 
 
-@pytest.mark.parametrize("words", [{}, {"cpu": AlignedWords(8)}], ids=["plain", "aligned"])
+@pytest.mark.parametrize("words", [{}, {("cpu", 5): AlignedWords()}], ids=["plain", "aligned"])
 @pytest.mark.parametrize("architecture", TRUNKS)
 @pytest.mark.parametrize("choice", CHOICES)
 def test_lean_equals_full(architecture, choice, words, monkeypatch):
@@ -240,7 +240,7 @@ def test_checkpointed_blocks_learn_the_same():
     assert_equal(model, model(**batch, lean_loss=True).loss, wanted)
 
 
-@pytest.mark.parametrize("words", [{}, {"cpu": AlignedWords(8)}], ids=["plain", "aligned"])
+@pytest.mark.parametrize("words", [{}, {("cpu", 5): AlignedWords()}], ids=["plain", "aligned"])
 def test_the_model_in_one_graph_equals_eager(words, monkeypatch):
     monkeypatch.setattr(lean, "WORDS", words)
     torch._dynamo.reset()
