@@ -16,7 +16,8 @@ from .peers import NATIVE, OTHERS, PeerMissing, Sizes
 from .works import WORKS, works_of
 
 __all__ = ["DTYPES", "add_contenders", "add_device", "add_onednn", "add_rounds", "add_writing", "arguments_of",
-           "autocast", "by_onednn", "reported", "rounds_of", "size_of", "tool_parser"]  # fmt: skip
+           "autocast", "by_onednn", "refuse_missing_gpu", "reported", "rounds_of", "size_of",
+           "tool_parser"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-weights": torch.bfloat16}
 
@@ -44,9 +45,14 @@ def arguments_of(parser: argparse.ArgumentParser, given: list[str] | None) -> ar
     if args.json is None:
         args.json = Path("runs/bench") / f"{args.work or parser.prog.split()[-1]}.json"
     torch.set_num_threads(args.threads)
+    refuse_missing_gpu(parser, args)
+    return args
+
+
+def refuse_missing_gpu(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with status 2 where --device names a GPU that is not there."""
     if vars(args).get("device") == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here.")
-    return args
 
 
 def add_contenders(parser: argparse.ArgumentParser, size: Sizes, against: list[str], each: bool) -> None:

@@ -166,6 +166,7 @@ def test_all_writes_one_table(tmp_path, capsys, monkeypatch):
     assert paths["png"].stat().st_size > 1000
     everything.main(["--list"])
     assert "sorted-768" in capsys.readouterr().out
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     rows = {device: everything.parse(["--device", device], "prog").only for device in ("cpu", "cuda")}
     assert sorted(rows["cpu"] + rows["cuda"]) == sorted(WORKS)
     assert all(name.startswith("gpu-") for name in rows["cuda"])
@@ -223,6 +224,7 @@ def test_peers_without_weights_to_share_meet_the_first_of_ours(monkeypatch):
         (generate.main, f"--against llama x-transformers {SIZES}", "hf-tfm bench train"),
         (memory.main, f"--part loss --task seq2seq {SIZES} {ROWS} --rounds 1", "no pairs of stacks"),
         (train.main, f"--device cuda {SIZES}", "torch sees no GPU"),
+        (everything.main, "--device cuda", "torch sees no GPU"),
         (infer.main, f"--onednn --dtype bf16-weights {SIZES}", "--onednn is for --dtype fp32 on a CPU"),
     ],
 )
