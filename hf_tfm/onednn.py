@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.library import Library, register_fake
 
-from .modeling.lean import WordHead
+from .modeling.head_parts import LMHead
 
 __all__ = ["use_onednn"]
 
@@ -63,7 +63,7 @@ def remade(kind: type) -> Any:
 def is_plain(part: nn.Module) -> bool:
     """Whether the part is torch's linear map, or our map to the vocabulary, also of code that travelled with a
     checkpoint. Other classes have products of their own: adapters, quantised weights."""
-    return type(part) is nn.Linear or (isinstance(part, nn.Linear) and type(part).__name__ == WordHead.__name__)
+    return type(part) is nn.Linear or (isinstance(part, nn.Linear) and type(part).__name__ == LMHead.__name__)
 
 
 def use_onednn(model: Any) -> Any:

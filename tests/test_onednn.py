@@ -48,7 +48,7 @@ def test_the_products_are_onednns():
 
 
 def test_training_is_as_before():
-    for words in ({}, {"lean_loss": True}):
+    for words in ({}, {"fused_loss": True}):
         found = []
         for model in pair(**words):
             model.train()
@@ -94,7 +94,7 @@ def test_models_whose_code_came_with_them(tmp_path):
     stranger = use_onednn(kind.from_pretrained(tmp_path))
     assert isinstance(stranger.lm_head, OneDnn)
     assert_same(logits_of(stranger, ids(2, 7)), logits_of(model, ids(2, 7)), 1e-5, "logits")
-    losses = [one(ids(2, 7), labels=ids(2, 7), lean_loss=True).loss for one in (stranger, model)]
+    losses = [one(ids(2, 7), labels=ids(2, 7), fused_loss=True).loss for one in (stranger, model)]
     assert torch.equal(*losses)
 
 

@@ -1,10 +1,9 @@
-"""The block: self-attention, cross-attention where there is a memory, feed-forward, each in a residual.
+"""The block: self-attention, cross-attention where there is a memory, feed-forward, each in a residual connection.
 
-A wiring is a row of seats; an empty seat is the identity. One equation serves all rows:
-after(skip x + dropout(inside(f(before(x))))).
+One equation serves every value of `residual_type`; a norm that a wiring does not have is None:
+post_norm(skip_weight x + dropout(branch_norm(f(pre_norm(x))))).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,48 +11,40 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .absence import make_dropout, unchanged
 from .attention import CrossAttention, SelfAttention
-from .feed_forward import make_feed_forward
+from .feed_forward import feed_forward_class
 from .normalization import make_norm
-
-Source = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def latest(original: torch.Tensor, normed: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
-    """Later branches read what the earlier ones have made of x."""
-    return current
-
-
-def shared_norm(original: torch.Tensor, normed: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
-    """All branches read the first branch's norm of x."""
-    return normed
-
-
-def own_norm(original: torch.Tensor, normed: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
-    """Every branch reads x through a norm of its own."""
-    return original
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which seats hold a norm, what later branches read, and whether the stack ends with a norm."""
+    """Which norms a residual connection has, whether branches run in parallel, and whether the stack ends with a norm.
 
-    before: bool = False
-    later_before: bool = False
-    inside: bool = False
-    after: bool = False
-    source: Source = latest
+    `pre_norm`: on the input of the first branch; `later_pre_norm`: of the other branches; `branch_norm`: on what a
+    branch gives; `post_norm`: on the sum. `parallel`: all branches read the input of the block."""
+
+    pre_norm: bool = False
+    later_pre_norm: bool = False
+    branch_norm: bool = False
+    post_norm: bool = False
+    parallel: bool = False
     final_norm: bool = True
 
 
+# value of `residual_type` -> wiring
 WIRINGS: dict[str, Wiring] = {
-    "pre": Wiring(before=True, later_before=True),  # GPT-2, Llama, T5; Xiong et al. 2020, arXiv:2002.04745
-    "post": Wiring(after=True, final_norm=False),  # the original, BERT, BART; Vaswani et al. 2017
-    "inner": Wiring(inside=True),  # OLMo-2; arXiv:2501.00656
-    "sandwich": Wiring(before=True, later_before=True, inside=True),  # Gemma-2; Ding et al. 2021, arXiv:2105.13290
-    "parallel": Wiring(before=True, source=shared_norm),  # GPT-J, Phi, Cohere
-    "parallel_two_norms": Wiring(before=True, later_before=True, source=own_norm),  # GPT-NeoX, arXiv:2204.06745
+    # GPT-2, Llama, T5; Xiong et al. 2020, arXiv:2002.04745
+    "pre": Wiring(pre_norm=True, later_pre_norm=True),
+    # the original, BERT, BART; Vaswani et al. 2017, arXiv:1706.03762
+    "post": Wiring(post_norm=True, final_norm=False),
+    # OLMo-2; arXiv:2501.00656
+    "inner": Wiring(branch_norm=True),
+    # Gemma-2; Ding et al. 2021, arXiv:2105.13290
+    "sandwich": Wiring(pre_norm=True, later_pre_norm=True, branch_norm=True),
+    # GPT-J, Phi, Cohere
+    "parallel": Wiring(pre_norm=True, parallel=True),
+    # GPT-NeoX; Black et al. 2022, arXiv:2204.06745
+    "parallel_two_norms": Wiring(pre_norm=True, later_pre_norm=True, parallel=True),
 }
 
 
@@ -69,72 +60,74 @@ class Scale(nn.Module):
 
 
 class Residual(nn.Module):
-    """after(skip x + dropout(inside(branch))); `before` is what the branch reads x through."""
+    """post_norm(skip_weight x + scale dropout(branch_norm(branch)))."""
 
-    def __init__(self, config: Any, before: bool, skip: float) -> None:
+    def __init__(self, config: Any, pre_norm: bool, skip_weight: float) -> None:
         super().__init__()
         wiring = WIRINGS[config.residual_type]
-        self.before = make_norm(config, before)
-        self.inside = make_norm(config, wiring.inside)
-        self.after = make_norm(config, wiring.after)
-        self.dropout = make_dropout(config.hidden_dropout)
-        self.scale = unchanged if config.residual_scale == 1.0 else Scale(config.residual_scale)
-        self.skip = skip
+        self.pre_norm = make_norm(config) if pre_norm else None
+        self.branch_norm = make_norm(config) if wiring.branch_norm else None
+        self.post_norm = make_norm(config) if wiring.post_norm else None
+        self.dropout = nn.Dropout(config.hidden_dropout) if config.hidden_dropout else None
+        self.scale = None if config.residual_scale == 1.0 else Scale(config.residual_scale)
+        self.skip_weight = skip_weight
+
+    def branch_input(self, current: torch.Tensor, block_input: Any = None, first_input: Any = None) -> torch.Tensor:
+        """What the branch reads: the sum so far, through `pre_norm`."""
+        return current if self.pre_norm is None else self.pre_norm(current)
 
     def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
-        return self.after(torch.add(self.scale(self.dropout(self.inside(branch))), hidden_states, alpha=self.skip))
+        if self.branch_norm is not None:
+            branch = self.branch_norm(branch)
+        if self.dropout is not None:
+            branch = self.dropout(branch)
+        if self.scale is not None:
+            branch = self.scale(branch)
+        total = torch.add(branch, hidden_states, alpha=self.skip_weight)
+        return total if self.post_norm is None else self.post_norm(total)
+
+
+class ParallelResidual(Residual):
+    """The residual of a later branch in a parallel wiring."""
+
+    def branch_input(self, current: torch.Tensor, block_input: Any = None, first_input: Any = None) -> torch.Tensor:
+        """What the branch reads: the block's input through a norm of its own, or what the first branch reads."""
+        return first_input if self.pre_norm is None else self.pre_norm(block_input)
 
 
 class TfmBlock(GradientCheckpointingLayer):
-    """One layer of any stack. What may need a gradient travels by position (reentrant checkpointing drops keywords'
-    gradients): hidden states (B, T, C), memory (B, S, C') or None, position bias (B, H, T, S) or None."""
+    """One layer of any stack. What may need a gradient is a positional argument (reentrant checkpointing drops the
+    gradients of keyword arguments): hidden states (B, T, C), memory (B, S, C') or None, position bias (B, H, T, S) or
+    None. `memory_kwargs`: keyword arguments of the cross-attention that differ from those of the self-attention."""
 
     def __init__(self, config: Any, layer_idx: int, is_causal: bool, memory_size: int | None, skip: float) -> None:
         super().__init__()
         wiring = WIRINGS[config.residual_type]
-        self.source = wiring.source
-        first_norm = wiring.before and (config.first_layer_norm or layer_idx > 0)
+        later_residual = ParallelResidual if wiring.parallel else Residual
+        first_norm = wiring.pre_norm and (config.first_layer_norm or layer_idx > 0)
         self.self_attn = SelfAttention(config, layer_idx, is_causal)
         self.self_attn_residual = Residual(config, first_norm, skip)
-        self.recall = forget
+        self.cross_attn = None
         if memory_size is not None:
             self.cross_attn = CrossAttention(config, layer_idx, memory_size)
-            self.cross_attn_residual = Residual(config, wiring.later_before, skip)
-            self.recall = recall
-        self.mlp = make_feed_forward(config, layer_idx)
-        self.mlp_residual = Residual(config, wiring.later_before, skip)
+            self.cross_attn_residual = later_residual(config, wiring.later_pre_norm, skip)
+        self.mlp = feed_forward_class(config, layer_idx)(config, config.intermediate_size)
+        self.mlp_residual = later_residual(config, wiring.later_pre_norm, skip)
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         memory: torch.Tensor | None = None,
         position_bias: torch.Tensor | None = None,
-        memory_context: Any = None,
-        **context: Any,
+        memory_kwargs: Any = None,
+        **kwargs: Any,
     ) -> torch.Tensor:
-        normed = self.self_attn_residual.before(hidden_states)
-        attended, _ = self.self_attn(normed, memory, position_bias, **context)
-        current = self.self_attn_residual(hidden_states, attended)
-        current = self.recall(self, hidden_states, normed, current, memory, memory_context, context)
-        read = self.mlp_residual.before(self.source(hidden_states, normed, current))
-        return self.mlp_residual(current, self.mlp(read))
-
-
-def forget(block: TfmBlock, original: Any, normed: Any, current: torch.Tensor, *memory: Any) -> torch.Tensor:
-    """A block without a memory to look back at."""
-    return current
-
-
-def recall(
-    block: TfmBlock,
-    original: torch.Tensor,
-    normed: torch.Tensor,
-    current: torch.Tensor,
-    memory: torch.Tensor | None,
-    memory_context: dict[str, Any],
-    context: dict[str, Any],
-) -> torch.Tensor:
-    """The memory's part, added to `current`. `memory_context` is what the context differs in there."""
-    read = block.cross_attn_residual.before(block.source(original, normed, current))
-    recalled, _ = block.cross_attn(read, memory, **{**context, **memory_context})
-    return block.cross_attn_residual(current, recalled)
+        first_input = self.self_attn_residual.branch_input(hidden_states)
+        branch, _ = self.self_attn(first_input, memory, position_bias, **kwargs)
+        current = self.self_attn_residual(hidden_states, branch)
+        if self.cross_attn is not None:
+            branch_input = self.cross_attn_residual.branch_input(current, hidden_states, first_input)
+            branch, _ = self.cross_attn(branch_input, memory, **{**kwargs, **memory_kwargs})
+            current = self.cross_attn_residual(current, branch)
+        branch_input = self.mlp_residual.branch_input(current, hidden_states, first_input)
+        return self.mlp_residual(current, self.mlp(branch_input))

@@ -1,4 +1,4 @@
-"""The design space: every choice is one word or one number, checked where the configuration is made.
+"""The design space: every choice is one field, checked where the configuration is made.
 
 `TfmConfig` holds what the three architectures share and is registered nowhere; `TfmEncoderConfig`, `TfmDecoderConfig`
 and `TfmSeq2SeqConfig` are what users build. A field enters only if a published family needs it, it cannot be folded
@@ -10,7 +10,7 @@ import transformers
 MINIMUM_TRANSFORMERS = "5.23"  # major.minor
 
 
-def refuse_older(found: str) -> None:
+def check_version(found: str) -> None:
     """ImportError, in one line, if `found`, a version of transformers, is older than MINIMUM_TRANSFORMERS."""
     needed = [int(number) for number in MINIMUM_TRANSFORMERS.split(".")]
     if [int(number) for number in found.split(".")[:2]] < needed:
@@ -20,8 +20,8 @@ def refuse_older(found: str) -> None:
         )
 
 
-# before any other import of the host: an older one would fail on a name that says nothing to the reader
-refuse_older(transformers.__version__)
+# before any other import: an older version would fail on a name that tells the reader nothing
+check_version(transformers.__version__)
 
 from dataclasses import fields
 from typing import Any, Literal
@@ -31,16 +31,31 @@ from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import activation_fn_key, interval, probability
 
-from .plans import PairPlans, PipelinePlans, StackPlans
-from .recipes import recipe_words
-from .sides import LAYER_TYPES, DecoderView, check_experts, check_rotary, check_stack, repeated, whole_heads
+from .block import WIRINGS
+from .config_checks import (
+    LAYER_TYPES,
+    check_experts,
+    check_positions,
+    check_stack,
+    check_wiring,
+    head_size,
+    one_of,
+    repeat_layer_types,
+)
+from .decoder_inputs import DECODER_SHIFTS
+from .decoder_view import DecoderView
+from .depth_scaling import DEPTH_SCALINGS
+from .feed_forward import FEED_FORWARDS
+from .head_parts import POOLINGS
+from .normalization import NORMS, QK_NORMS
+from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
+from .position import POSITIONS
+from .recipes import recipe_fields
 
 VERSION = "0.1.0"
-PositionType = Literal["none", "learned", "sinusoidal", "rotary", "alibi", "relative_bias"]
-ResidualType = Literal["pre", "post", "inner", "sandwich", "parallel", "parallel_two_norms"]
 
-# Keys that the host itself writes into config.json or hands to the constructor beside the declared fields.
-HOST_KEYS = frozenset(
+# Keys that transformers itself writes into config.json or passes to the constructor beside the declared fields.
+TRANSFORMERS_KEYS = frozenset(
     {
         "model_type", "auto_map", "name_or_path", "_name_or_path", "_commit_hash", "torch_dtype", "num_labels",
         "attn_implementation", "experts_implementation", "output_attentions", "quantization_config",
@@ -53,12 +68,12 @@ HOST_KEYS = frozenset(
 class TfmConfig(PreTrainedConfig):
     """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
 
-    On construction an unknown field is a ValueError; a wrong type or word, or an impossible relation between fields,
-    is the host's StrictDataclassError. Both name the field, its value, and what is allowed."""
+    On construction an unknown field is a ValueError; a wrong type or value, or an impossible relation between fields,
+    is a StrictDataclassError. Both name the field, its value, and what is allowed."""
 
     keys_to_ignore_at_inference = ["past_key_values", "router_logits"]
     _rope_type_labels = LAYER_TYPES
-    # what the host's families and its tools call norm_eps, for whoever reads or sets an attribute
+    # names of norm_eps in the families and tools of transformers, for whoever reads or sets an attribute
     attribute_map = dict.fromkeys(
         ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "batch_norm_eps", "post_norm_eps"),
         "norm_eps",
@@ -83,10 +98,10 @@ class TfmConfig(PreTrainedConfig):
     embedding_dropout: float | int = probability(default=0.0)
 
     # Positions
-    position_type: PositionType = "rotary"
+    position_type: str = one_of(POSITIONS, default="rotary")
     position_offset: int = 0  # added to every position before the table or formula (OPT and BART 2, RoBERTa pad + 1)
     sinusoid_type: Literal["half", "half_minus_one"] = "half"  # exponent k / (d/2) (Marian) or k / (d/2 - 1) (M2M-100)
-    rope_parameters: RopeParameters | dict | None = None  # the host's dict, or one such dict per layer type
+    rope_parameters: RopeParameters | dict | None = None  # as in transformers, or one such dict per layer type
     rope_layers: list[bool] | None = None  # which layers rotate; None: all (SmolLM3, EXAONE-4)
     relative_attention_num_buckets: int = 32  # T5 relative bias
     relative_attention_max_distance: int = 128  # tokens; farther ones share the last bucket
@@ -95,7 +110,7 @@ class TfmConfig(PreTrainedConfig):
     qkv_bias: bool = False
     out_bias: bool = False
     # norm of queries and keys: per head with one weight, with a weight per head, or over the whole projected width
-    qk_norm: Literal["none", "head", "heads", "width"] = "none"
+    qk_norm: str = one_of(QK_NORMS, default="none")
     attention_scale: float | int | None = None  # multiplies q.k; None: head_dim ** -0.5
     attn_logit_softcapping: float | int | None = None  # c: scores become c tanh(score / c) (Gemma-2)
     attention_sinks: bool = False  # one learned extra logit per head in the softmax (gpt-oss)
@@ -106,7 +121,7 @@ class TfmConfig(PreTrainedConfig):
     attention_dropout: float | int = probability(default=0.0)
 
     # Position-wise feed-forward
-    mlp_type: Literal["plain", "gated", "moe"] = "gated"
+    mlp_type: str = one_of(FEED_FORWARDS, default="gated")
     hidden_act: str = activation_fn_key(default="silu")
     mlp_bias: bool = False
     activation_dropout: float | int = probability(default=0.0)  # after the activation, inside the feed-forward
@@ -120,15 +135,15 @@ class TfmConfig(PreTrainedConfig):
     output_router_logits: bool = False  # record router logits without labels too (with labels they always are)
 
     # Residual wiring and norms
-    residual_type: ResidualType = "pre"
+    residual_type: str = one_of(WIRINGS, default="pre")
     residual_scale: float | int = 1.0  # multiplies every branch before it is added (Granite)
-    norm_type: Literal["layer_norm", "rms_norm"] = "rms_norm"
+    norm_type: str = one_of(NORMS, default="rms_norm")
     norm_eps: float = 1e-6
     norm_bias: bool = True  # layer norms only; RMS norms have none
     first_layer_norm: bool = True  # False: the first block's attention reads its input as it is (ModernBERT)
     hidden_dropout: float | int = probability(default=0.0)  # on every branch, before it is added
     # none; scaled: output projections start 1/sqrt(2 L) smaller (GPT-2); deepnorm: alpha and beta of Wang et al. 2022
-    depth_scaling: Literal["none", "scaled", "deepnorm"] = "none"
+    depth_scaling: str = one_of(DEPTH_SCALINGS, default="none")
     initializer_range: float | int = interval(min=0.0, max=1.0)(default=0.02)  # standard deviation
 
     # Heads
@@ -137,7 +152,7 @@ class TfmConfig(PreTrainedConfig):
     lm_head_bias: bool = False
     logit_scale: float | int = 1.0  # multiplies the logits
     final_logit_softcapping: float | int | None = None
-    pooling: Literal["first", "mean", "last_token", "last_eos", "late"] = "first"  # which token(s) speak for all
+    pooling: str = one_of(POOLINGS, default="first")  # which token(s) a sequence's vector comes from
     # dense layer + activation before the classifier: nowhere, on the pooled vector, or on every token too (ModernBERT)
     classifier_dense: Literal["none", "pooled", "all"] = "none"
     classifier_act: str = activation_fn_key(default="tanh")
@@ -148,7 +163,8 @@ class TfmConfig(PreTrainedConfig):
 
     # Speed, at equal numbers
     padding_free: bool = True  # where a mask or packed position ids allow it, blocks compute on real tokens only
-    lean_loss: bool = False  # language heads given labels return the loss without logits; see `lean.py`
+    # language heads given labels return the loss without logits; see `fused_linear_cross_entropy.py`
+    fused_loss: bool = False
 
     # Identities
     tie_word_embeddings: bool = True
@@ -159,47 +175,47 @@ class TfmConfig(PreTrainedConfig):
     hf_tfm_version: str = VERSION  # of the code that wrote the file
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.refuse_unknown(kwargs, "")
+        self.check_field_names(kwargs, "")
         self.hf_tfm_version = VERSION
         self.resolve_defaults()
         given_rope = self.rope_parameters or kwargs.get("rope_scaling") or kwargs.get("rope_theta")
         super().__post_init__(**kwargs)
-        # The host fills rope_parameters for every configuration that declares the field.
+        # transformers fills rope_parameters for every configuration that declares the field
         if self.position_type != "rotary" and not given_rope:
             self.rope_parameters = None
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As the host's, but a field of ours given as keyword is part of the construction (so what derives from it
-        follows), and unknown keys are refused naming the version that wrote the file."""
+        """As in transformers, but a declared field given as keyword is part of the construction (so that fields derived
+        from it follow), and unknown keys are refused with the version that wrote the file."""
         written_by = config_dict.get("hf_tfm_version", "an unknown version")
-        cls.refuse_unknown(config_dict, f" (file written by hf_tfm {written_by}, read by {VERSION})")
+        cls.check_field_names(config_dict, f" (file written by hf_tfm {written_by}, read by {VERSION})")
         ours = {field.name for field in fields(cls)} - {"dtype"}
         overrides = {key: kwargs.pop(key) for key in list(kwargs) if key in ours}
         return super().from_dict({**config_dict, **overrides}, **kwargs)
 
     @classmethod
-    def refuse_unknown(cls, given: Any, where: str) -> None:
-        """Raises ValueError if `given` has a key that is neither a field nor the host's own."""
+    def check_field_names(cls, given: Any, where: str) -> None:
+        """Raises ValueError if `given` has a key that is neither a field nor one of transformers' own."""
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(given) - known - HOST_KEYS)
+        unknown = sorted(set(given) - known - TRANSFORMERS_KEYS)
         if unknown:
             raise ValueError(
                 f"{cls.__name__} has no field {', '.join(map(repr, unknown))}{where}. Its fields are: "
-                f"{', '.join(sorted(known))}. Generation settings belong in model.generation_config; what differs "
-                "between layers is said by layer_types, rope_layers and moe_layers."
+                f"{', '.join(sorted(known))}. Generation settings belong in model.generation_config; fields that "
+                "differ between layers are layer_types, rope_layers and moe_layers."
             )
 
     @classmethod
     def recipe(cls, name: str, **overrides: Any) -> Any:
-        """The configuration words of a published family, with `overrides` (any field) on top; see `recipes.py`.
+        """The configuration of a published family, with `overrides` (any field) on top; see `recipes.py`.
         Raises ValueError if there is no such recipe for this architecture."""
-        return cls(**recipe_words(name, cls.model_type, overrides))
+        return cls(**recipe_fields(name, cls.model_type, overrides))
 
     def resolve_defaults(self) -> None:
         """Fill every None that stands for a value derived from other fields."""
         if self.head_dim is None:
-            self.head_dim = whole_heads(self.hidden_size, self.num_attention_heads)
+            self.head_dim = head_size(self.hidden_size, self.num_attention_heads)
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         if self.intermediate_size is None:
@@ -217,40 +233,18 @@ class TfmConfig(PreTrainedConfig):
         check_stack(self, "")
 
     def validate_positions(self) -> None:
-        for name, word in (("rope_parameters", "rotary"), ("rope_layers", "rotary")):
-            if getattr(self, name) and self.position_type != word:
-                raise ValueError(
-                    f'{name} is set but position_type is "{self.position_type}"; drop one of them, or set '
-                    f'position_type="{word}".'
-                )
-        if self.position_type == "sinusoidal" and (self.embedding_size or self.hidden_size) % 2:
-            raise ValueError(f"Sinusoidal positions need an even embedding_size, got {self.embedding_size}.")
-        if self.position_offset < 0 or (self.position_offset and self.position_type not in ("learned", "sinusoidal")):
-            raise ValueError(
-                f"position_offset must be 0 or more, and 0 unless positions are learned or sinusoidal; got "
-                f'{self.position_offset} with position_type="{self.position_type}".'
-            )
-        if self.position_type == "rotary":
-            check_rotary(self)
+        check_positions(self)
 
     def validate_experts(self) -> None:
         check_experts(self)
 
     def validate_wiring(self) -> None:
-        if self.depth_scaling == "deepnorm" and self.residual_type != "post":
-            raise ValueError(
-                f'depth_scaling="deepnorm" is defined for residual_type="post", got "{self.residual_type}"; '
-                'use depth_scaling="scaled" there.'
-            )
-        if self.depth_scaling == "deepnorm" and self.residual_scale != 1.0:
-            raise ValueError(
-                f"deepnorm sets the residual weights itself; residual_scale must be 1.0, got {self.residual_scale}."
-            )
+        check_wiring(self)
 
 
 @strict
 class TfmEncoderConfig(StackPlans, TfmConfig):
-    """A bidirectional encoder (BERT's architecture). `add_pooling_layer`: AutoModel's trunk returns pooler_output."""
+    """A bidirectional encoder (BERT's architecture). `add_pooling_layer`: AutoModel's model returns pooler_output."""
 
     model_type = "tfm_encoder"
 
@@ -265,11 +259,11 @@ class TfmDecoderConfig(PipelinePlans, TfmConfig):
     model_type = "tfm_decoder"
 
     use_cache: bool = True
-    pooling: Literal["first", "mean", "last_token", "last_eos", "late"] = "last_token"
+    pooling: str = one_of(POOLINGS, default="last_token")
 
 
 @strict
-class TfmSeq2SeqConfig(PairPlans, TfmConfig):
+class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
     """An encoder-decoder (the original Transformer, T5, BART). Plain names are the encoder's; `decoder_<name>` defaults
     to them. The cross-attention has the decoder's heads and the wiring and biases of its self-attention."""
 
@@ -277,7 +271,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
 
     is_encoder_decoder: bool = True
     use_cache: bool = True
-    pooling: Literal["first", "mean", "last_token", "last_eos", "late"] = "last_token"  # the decoder's, by input ids
+    pooling: str = one_of(POOLINGS, default="last_token")  # of the decoder's states, by input ids
     decoder_vocab_size: int | None = None
     decoder_hidden_size: int | None = None
     decoder_layers: int | None = None
@@ -289,7 +283,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
     decoder_embedding_scale: float | int | None = None
     decoder_start_token_id: int | None = None  # None: bos_token_id, else pad_token_id
     # how labels become decoder inputs: the start token in front, or the last real token moved to the front (mBART)
-    decoder_shift: Literal["start_token", "wrap_last_non_pad"] = "start_token"
+    decoder_shift: str = one_of(DECODER_SHIFTS, default="start_token")
     tie_encoder_decoder_embeddings: bool = True
 
     def resolve_defaults(self) -> None:
@@ -299,7 +293,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
         layers = self.decoder_layers or self.num_hidden_layers
         multi_head = self.num_key_value_heads == self.num_attention_heads
         ordinary = self.head_dim == self.hidden_size // self.num_attention_heads
-        head_dim = self.decoder_head_dim or (whole_heads(width, heads, "decoder_") if ordinary else self.head_dim)
+        head_dim = self.decoder_head_dim or (head_size(width, heads, "decoder_") if ordinary else self.head_dim)
         derived = {
             "decoder_vocab_size": self.vocab_size,
             "decoder_hidden_size": width,
@@ -309,7 +303,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
             "decoder_head_dim": head_dim,
             "decoder_intermediate_size": self.intermediate_size,
             "decoder_embedding_scale": self.embedding_scale,
-            "decoder_layer_types": self.decoder_layer_types or repeated(self.layer_types or [], layers),
+            "decoder_layer_types": self.decoder_layer_types or repeat_layer_types(self.layer_types or [], layers),
             "decoder_start_token_id": self.pad_token_id if self.bos_token_id is None else self.bos_token_id,
         }
         for name, value in derived.items():
@@ -318,7 +312,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        # one table has one vocabulary, also where the host changes its size later on
+        # one table has one vocabulary, also where transformers changes its size later on
         if name == "vocab_size" and self.tie_encoder_decoder_embeddings and self.decoder_vocab_size is not None:
             self.decoder_vocab_size = value
 
@@ -331,7 +325,7 @@ class TfmSeq2SeqConfig(PairPlans, TfmConfig):
     def decoder_embedding_size(self) -> int | None:
         return self.decoder_hidden_size if self.embedding_size == self.hidden_size else self.embedding_size
 
-    def validate_sides(self) -> None:
+    def validate_seq2seq(self) -> None:
         check_stack(self.decoder_view, "decoder_")
         for name in ("rope_layers", "moe_layers"):
             if getattr(self, name) is not None:

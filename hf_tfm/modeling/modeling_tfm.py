@@ -1,5 +1,6 @@
-"""TfmPreTrainedModel: what every model of the family supports, refuses, records, initialises and saves."""
+"""TfmPreTrainedModel: what every model supports, refuses, records, initialises and saves."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,51 +14,50 @@ from transformers.models.auto import modeling_auto
 from transformers.utils import logging
 from transformers.utils.output_capturing import OutputRecorder
 
-from .attention import Attention, SelfAttention
-from .banded import register_banded_attention
+from .attention import SelfAttention
 from .block import TfmBlock
-from .blocks import BLOCKS, register_blocked_attention
+from .blockwise_attention import EAGER_BLOCKWISE, register_blockwise_attention
 from .configuration_tfm import TfmConfig
-from .feed_forward import TfmExperts, TfmRouter
-from .normalization import PerHeadNorm
-from .parallel import check_splits
+from .distributed_checks import check_splits
+from .feed_forward import TfmRouter
 from .position import POSITIONS, BiasPosition
+from .sliding_window_attention import register_sliding_window_attention
 
 logger = logging.get_logger(__name__)
-register_banded_attention()
-register_blocked_attention()
+register_sliding_window_attention()
+register_blockwise_attention()
 
-# what the host records where it is asked to, and from which module's output
+# what transformers records on request, and from which module's output
 RECORDED: dict[str, Any] = {
     "hidden_states": TfmBlock,
     "attentions": OutputRecorder(SelfAttention, index=1),
     "router_logits": OutputRecorder(TfmRouter, index=0),
 }
 
-# What a configuration may ask of the attention kernel, and the implementations known to carry it.
-POSITION_BIAS_CARRIERS = ("eager", BLOCKS, "sdpa", "flex_attention")
-SOFTCAP_CARRIERS = ("eager", BLOCKS, "flex_attention", "flash_attention_2", "flash_attention_3")
-SINK_CARRIERS = ("eager", BLOCKS, "paged|eager", "flex_attention", "kernels-community/vllm-flash-attn3")
+# Attention implementations known to support what a configuration may ask of the kernel.
+SUPPORT_POSITION_BIAS = ("eager", EAGER_BLOCKWISE, "sdpa", "flex_attention")
+SUPPORT_SOFTCAP = ("eager", EAGER_BLOCKWISE, "flex_attention", "flash_attention_2", "flash_attention_3")
+SUPPORT_SINKS = ("eager", EAGER_BLOCKWISE, "paged|eager", "flex_attention", "kernels-community/vllm-flash-attn3")
 
 
-def special_scores(config: TfmConfig) -> dict[str, tuple[str, ...]]:
-    """What the configuration asks of the attention kernel beyond the ordinary, and who carries it."""
-    needs = {
-        f'position_type="{config.position_type}", a score bias': (
-            issubclass(POSITIONS[config.position_type], BiasPosition),
-            POSITION_BIAS_CARRIERS,
-        ),
-        f"attn_logit_softcapping={config.attn_logit_softcapping}": (
-            config.attn_logit_softcapping is not None,
-            SOFTCAP_CARRIERS,
-        ),
-        "attention_sinks=True": (config.attention_sinks, SINK_CARRIERS),
-    }
-    return {need: carriers for need, (wanted, carriers) in needs.items() if wanted}
+def special_score_features(config: TfmConfig) -> dict[str, tuple[str, ...]]:
+    """What the configuration asks of the attention kernel beyond the ordinary, and which implementations support it."""
+    features = {}
+    if has_score_bias(config):
+        features[f'position_type="{config.position_type}", a score bias'] = SUPPORT_POSITION_BIAS
+    if config.attn_logit_softcapping is not None:
+        features[f"attn_logit_softcapping={config.attn_logit_softcapping}"] = SUPPORT_SOFTCAP
+    if config.attention_sinks:
+        features["attention_sinks=True"] = SUPPORT_SINKS
+    return features
+
+
+def has_score_bias(config: TfmConfig) -> bool:
+    return issubclass(POSITIONS[config.position_type], BiasPosition)
 
 
 class TfmPreTrainedModel(PreTrainedModel):
-    """Base of all models of the family."""
+    """Base of all models."""
 
     config: TfmConfig
     base_model_prefix = "model"
@@ -76,125 +76,153 @@ class TfmPreTrainedModel(PreTrainedModel):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # a derived head is a head: Trainer looks names up, and would not shift the labels of one that it does not find
+        # a derived head is a head: Trainer looks class names up, and does not shift the labels of unknown ones
         if cls._auto_class is not None:
             getattr(modeling_auto, NAME_TABLES[cls._auto_class]).setdefault(cls.__name__, cls.__name__)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        """Initialises linear maps, embeddings and norms as transformers does, with the standard deviation that depth
+        scaling sets, and every other module by its own `reset_parameters`. Raises TypeError for a module whose
+        parameters nothing initialises: loaded from a checkpoint without them, they would hold garbage."""
         super()._init_weights(module)
-        std = getattr(module, "init_std", self.config.initializer_range)
-        if isinstance(module, nn.Linear | TfmRouter):
+        reset = getattr(type(module), "reset_parameters", None)
+        if isinstance(module, nn.Linear) and hasattr(module, "init_std"):
+            std: Any = module.init_std
             init.normal_(module.weight, mean=0.0, std=std)
-        elif isinstance(module, TfmExperts):
-            parts = std if isinstance(std, dict) else {"gate_up_proj": std, "down_proj": std}
-            for name, part_std in parts.items():
-                init.normal_(getattr(module, name), mean=0.0, std=part_std)
-        elif isinstance(module, PerHeadNorm):
-            init.ones_(module.weight)
-        elif isinstance(module, Attention) and hasattr(module, "sinks"):
-            init.zeros_(module.sinks)
+        elif reset is not None and not reset.__module__.startswith("torch."):
+            module.reset_parameters()  # pyright: ignore[reportCallIssue]
+        elif not is_initialised_by_transformers(module):
+            missing = [n for n, p in module.named_parameters(recurse=False) if not hasattr(p, "_is_hf_initialized")]
+            if missing:
+                raise TypeError(
+                    f"{type(module).__name__} has parameters that nothing initialises ({', '.join(missing)}); define "
+                    "reset_parameters(self) with the functions of transformers.initialization."
+                )
 
     def _check_and_adjust_attn_implementation(
         self, attn_implementation: str | None, is_init_check: bool = False, allow_all_kernels: bool = False
     ) -> str:
-        # Every name passes here, Hub kernels and serving engines included, so no forward needs to check anything.
+        # Every name passes here, Hub kernels and serving engines included, so no forward has to check anything.
         chosen = self.choose_attention(attn_implementation)
         return super()._check_and_adjust_attn_implementation(chosen, is_init_check, allow_all_kernels)
 
     def choose_attention(self, requested: str | None) -> str | None:
-        """The requested implementation, or by default one that carries what is configured. Raises ValueError naming
+        """The requested implementation, or by default one that supports what is configured. Raises ValueError naming
         the field that the requested one would silently drop."""
-        for need, carriers in special_scores(self.config).items():
-            if requested is None and "sdpa" not in carriers:
+        for feature, supporting in special_score_features(self.config).items():
+            if requested is None and "sdpa" not in supporting:
                 requested = "eager"
-            if requested is not None and requested not in carriers:
+            if requested is not None and requested not in supporting:
                 raise ValueError(
-                    f'Specified `attn_implementation="{requested}"` is not supported: it is not known to carry {need}, '
-                    f"and would give wrong numbers. Load with attn_implementation set to one of: {', '.join(carriers)}."
+                    f'Specified `attn_implementation="{requested}"` is not supported: it is not known to support '
+                    f"{feature}, and would give wrong numbers. Load with attn_implementation set to one of: "
+                    f"{', '.join(supporting)}."
                 )
         return requested
 
     @property
     def supports_context_parallel(self) -> bool:
-        # with the sequence spread over processes the host has full causal attention without mask or bias, no more
-        return super().supports_context_parallel and not special_scores(self.config)
+        # with the sequence spread over processes transformers has full causal attention without mask or bias only
+        return super().supports_context_parallel and not special_score_features(self.config)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any
     ) -> None:
         # Reentrant checkpointing runs blocks without a graph, so the recorded router logits would carry no gradient
         # and the load-balancing loss would silently train nothing.
-        asked = getattr(gradient_checkpointing_func, "keywords", {})
-        if self.config.mlp_type == "moe" and asked.get("use_reentrant", False):
-            logger.warning_once("Experts are checkpointed with use_reentrant=False, so that their balance loss trains.")
+        options = getattr(gradient_checkpointing_func, "keywords", {})
+        if self.config.mlp_type == "moe" and options.get("use_reentrant", False):
+            logger.warning_once(
+                "Experts are checkpointed with use_reentrant=False, so that their load-balancing loss trains."
+            )
             gradient_checkpointing_func = partial(gradient_checkpointing_func, use_reentrant=False)
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
     @classmethod
     def maybe_distribute_model(cls, model: Any, distributed_config: Any, mesh_manager: Any) -> Any:
-        """As the host's. Raises ValueError for what it would split wrongly; see `check_splits`."""
+        """As in transformers. Raises ValueError for what it would split wrongly; see `check_splits`."""
         if mesh_manager is not None:
             check_splits(model, distributed_config)
         return super().maybe_distribute_model(model, distributed_config, mesh_manager)
 
     @classmethod
     def _can_set_experts_implementation(cls) -> bool:
-        # the host looks for the decorator in the model's own file; ours stands beside the experts
+        # transformers looks for the decorator in the model's own file; ours is in feed_forward.py
         return True
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As the host's, with the code of the architecture and all its Auto classes, whatever head is saved. A
-        subclass that was defined elsewhere is saved as itself, with its own file."""
+        """As in transformers, with the code of the architecture and all its Auto classes, whatever head is saved. A
+        head that was defined in another file is saved with that file, as AutoModel where it names no Auto class."""
         kind = type(self)
         head = next(cls for cls in kind.__mro__ if not cls.__module__.startswith("torch."))
-        # FSDP2 makes a class on the fly, and the host would save the file that made it
+        # FSDP2 makes a class on the fly, and transformers would save the file that made it
         kind.__module__, kind.__name__ = head.__module__, head.__name__
-        # siblings of this file, wherever it has travelled
-        ours = head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
-        self.config.auto_map = dict(self._auto_map) if ours and self.is_remote_code() else {}
+        if not is_built_in(head) and not self.is_remote_code():
+            kind.register_for_auto_class("AutoModel")
+        self.config.auto_map = dict(self._auto_map) if is_built_in(head) and self.is_remote_code() else {}
         super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the host's. An Auto class takes the registered class, whatever class wrote the checkpoint: a subclass
-        that was defined elsewhere is opened as itself here, or refused with a ValueError."""
+        """As in transformers, but an Auto class opens a head as the class that wrote the checkpoint: one of this
+        package that shares its Auto class with another model (text embeddings), or one of the checkpoint's own code.
+        Raises ValueError for a head whose code is not there or not trusted: the registered class would drop weights."""
         config = kwargs.get("config")
-        writer = (getattr(config, "architectures", None) or [cls.__name__])[0]
-        ours = {reference.split(".")[1] for reference in cls._auto_map.values()}
+        written_by = (getattr(config, "architectures", None) or [cls.__name__])[0]
+        writer = next((head for head in subclasses(TfmPreTrainedModel) if head.__name__ == written_by), None)
         # only Auto classes pass adapter_kwargs
-        if "adapter_kwargs" not in kwargs or writer in {cls.__name__, *ours}:
+        if "adapter_kwargs" not in kwargs or writer is cls:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if writer is not None and is_built_in(writer):
+            opened: Any = writer if writer._auto_class == cls._auto_class else super()
+            return opened.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         code = (getattr(config, "auto_map", None) or {}).get(cls._auto_class)
         if code is None or not kwargs.get("trust_remote_code"):
-            way = "trust_remote_code=True" if code else f"{writer}.from_pretrained"
+            remedy = "trust_remote_code=True" if code else f"{written_by}.from_pretrained"
             raise ValueError(
-                f"{pretrained_model_name_or_path} was written by {writer}, a class from elsewhere: open it with {way}, "
-                f"or its weights alone with {cls.__name__}.from_pretrained."
+                f"{pretrained_model_name_or_path} was written by {written_by}, which is not part of hf_tfm: open it "
+                f"with {remedy}, or its weights alone with {cls.__name__}.from_pretrained."
             )
         own = get_class_from_dynamic_module(code, pretrained_model_name_or_path, **kwargs)
         return own.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
 
-def refuse_lossy_batching(config: Any) -> None:
-    """Raises ValueError naming what continuous batching would drop. The host packs all requests into one row and keeps
-    their keys in pages, where a score bias finds no distances, and reads a window of one token as no window."""
+def is_built_in(head: type) -> bool:
+    """Whether a class is defined in a file beside this one, in the package or in a checkpoint's copy of it."""
+    return head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
+
+
+def subclasses(kind: Any) -> Iterator[Any]:
+    """All subclasses of a class, the built-in ones first."""
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from subclasses(subclass)
+
+
+def is_initialised_by_transformers(module: nn.Module) -> bool:
+    """Whether `PreTrainedModel._init_weights` knows the module, by its class or by its name."""
+    known = (nn.Linear, nn.Embedding, nn.MultiheadAttention, nn.LSTM, nn.GroupNorm, nn.modules.conv._ConvNd)
+    return isinstance(module, known) or any(norm in type(module).__name__ for norm in ("LayerNorm", "RMSNorm"))
+
+
+def check_continuous_batching(config: Any) -> None:
+    """Raises ValueError naming what continuous batching would drop. It packs all requests into one row and keeps their
+    keys in pages, where a score bias has no distances, and reads a window of one token as no window."""
     dropped = {
-        f'position_type="{config.position_type}", a score bias': issubclass(
-            POSITIONS[config.position_type], BiasPosition
-        ),
+        f'position_type="{config.position_type}", a score bias': has_score_bias(config),
         "sliding_window=1": config.sliding_window == 1 and "sliding_attention" in config.layer_types,
         f'the encoder of model_type="{config.model_type}"': config.is_encoder_decoder,
     }
-    for need in [need for need, wanted in dropped.items() if wanted]:
+    for feature in [feature for feature, configured in dropped.items() if configured]:
         raise ValueError(
-            f"Continuous batching does not carry {need}, and would give wrong text. Use model.generate, padded on the "
-            "left."
+            f"Continuous batching does not support {feature}, and would give wrong text. Use model.generate, padded on "
+            "the left."
         )
 
 
-def tell_host(model_type: str, heads: dict[str, type[TfmPreTrainedModel]]) -> None:
-    """Enter the heads where the host looks for them: by Auto class for saving, by class name in the tables that
+def register_with_transformers(model_type: str, heads: dict[str, type[TfmPreTrainedModel]]) -> None:
+    """Enter the heads where transformers looks for them: by Auto class for saving, by class name in the tables that
     Trainer's label smoothing and the model cards read. `heads`: Auto class -> head."""
     for auto_class, head in heads.items():
         head.register_for_auto_class(auto_class)

@@ -1,4 +1,4 @@
-"""The causal decoder: trunk and heads.
+"""The causal decoder: the model without a head, and its heads.
 
 Legend: B batch, T tokens, S tokens seen, C hidden size, V vocabulary.
 """
@@ -6,6 +6,7 @@ Legend: B batch, T tokens, S tokens seen, C hidden size, V vocabulary.
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
@@ -14,19 +15,19 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_tfm import TfmDecoderConfig
-from .depth import single_stack
-from .heads import LanguageHead, Pooler
-from .loss import make_balance
-from .modeling_tfm import TfmPreTrainedModel, refuse_lossy_batching, tell_host
-from .packing import refuse_packed_under_mask
-from .padding import Rows, find_rows
-from .parallel import refuse_staged_cache
-from .stack import Stack, count_positions
-from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
+from .depth_scaling import single_stack
+from .distributed_checks import refuse_staged_cache
+from .head_parts import LanguageHead, Pooler
+from .loss import IGNORE_INDEX
+from .masks import check_packed_rows, count_positions
+from .modeling_tfm import TfmPreTrainedModel, check_continuous_batching, register_with_transformers
+from .stack import Stack
+from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
+from .unpadding import run_unpadded, unpad
 
 
 class TfmDecoderPreTrainedModel(TfmPreTrainedModel):
-    """What the decoder's trunk and heads share."""
+    """What the decoder and its heads share."""
 
     config: TfmDecoderConfig
     _supports_context_parallel = True
@@ -68,24 +69,30 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
     ) -> MoeModelOutputWithPast:
         if token_type_ids is not None:
             raise ValueError("Decoders have no token types; leave token_type_ids out.")
-        embeds = self.look_up(input_ids, inputs_embeds)
-        if past_key_values is None:
-            refuse_packed_under_mask(position_ids, attention_mask)
-        given = Rows(embeds, attention_mask, position_ids, past_key_values, use_cache=bool(use_cache))
-        rows = find_rows(self.config, given)
-        position_ids = count_positions(embeds, attention_mask, position_ids, past_key_values)
-        masks = self.masks(rows, position_ids=rows.position_ids)
-        # made after the masks: a cache, even an empty one, would make the host overlook packed rows
-        cache = DynamicCache(config=self.config) if use_cache and past_key_values is None else past_key_values
-        hidden_states = self.run(
-            rows, embeds, position_ids, masks, past_key_values=cache, use_cache=use_cache, **kwargs
-        )
+        embeds = self.embed_words(input_ids, inputs_embeds)
+        unpadded = None
+        if attention_mask is not None or position_ids is not None:
+            if past_key_values is None:
+                check_packed_rows(position_ids, attention_mask)
+            unpadded = unpad(self.config, embeds, attention_mask, position_ids, past_key_values, use_cache)
+        positions = count_positions(embeds, attention_mask, position_ids, past_key_values)
+        cache = past_key_values
+        if use_cache and past_key_values is None:
+            cache = DynamicCache(config=self.config)
+        kwargs |= {"past_key_values": cache, "use_cache": use_cache}
+        if unpadded is not None:
+            hidden_states = run_unpadded(self, unpadded, embeds, positions, **kwargs)
+        else:
+            # made for the given cache: beside a new one, even empty, transformers would overlook packed rows
+            masks = self.create_masks(embeds, attention_mask, past_key_values, position_ids=position_ids)
+            biases = self.position.bias(embeds, past_key_values)
+            hidden_states = self.run(embeds, positions, masks, biases, **kwargs)
         return MoeModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=cache)
 
 
 class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationMixin):
     """Next-token logits (B, T, V). With `labels` (B, T), equal to the input ids and -100 where nothing is scored, the
-    loss in nats per scored token; the shift happens inside. `lean_loss`: that loss and no logits, with less memory."""
+    loss in nats per scored token; the shift happens inside. `fused_loss`: that loss and no logits, with less memory."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -97,8 +104,13 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         self.model = TfmDecoderModel(config)
         self.build_language_head(config)
         self.loss_type = "ForCausalLM"
-        self.balance = make_balance(config)
         self.post_init()
+
+    def target_labels(self, labels: torch.Tensor, shift_labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """The label of the next position, or the given `shift_labels`, (B, T)."""
+        if shift_labels is not None:
+            return shift_labels
+        return nn.functional.pad(labels, (0, 1), value=IGNORE_INDEX)[..., 1:]
 
     @can_return_tuple
     def forward(
@@ -111,7 +123,7 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        lean_loss: bool | None = None,
+        fused_loss: bool | None = None,
         **kwargs: Any,
     ) -> MoeCausalLMOutputWithPast:
         outputs = self.model(
@@ -121,16 +133,16 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            **{**kwargs, **self.balance.request(labels)},
+            **{**kwargs, **self.router_kwargs(labels)},
         )
         kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-        logits, loss = self.score(kept, labels, lean_loss, **kwargs)
+        logits, loss = self.logits_and_loss(kept, labels, fused_loss, **kwargs)
         scored = None if labels is None else labels[..., 1:]  # the shift leaves the first label out
         items = kwargs.get("num_items_in_batch")
-        loss, balance = self.balance(loss, outputs.router_logits, attention_mask, scored, items)
+        loss, aux_loss = self.add_load_balancing(loss, outputs.router_logits, attention_mask, scored, items)
         return MoeCausalLMOutputWithPast(
             loss=loss,
-            aux_loss=balance,
+            aux_loss=aux_loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
@@ -139,13 +151,13 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         )
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """As the host's. Raises ValueError where it would drop what is configured."""
+        """As in transformers. Raises ValueError where it would drop what is configured."""
         # generate_batch and cache_implementation="paged" come through here too
-        refuse_lossy_batching(self.config)
+        check_continuous_batching(self.config)
         return super().init_continuous_batching(*args, **kwargs)
 
     def _prepare_cache_for_generation(self, generation_config: Any, *args: Any, **kwargs: Any) -> None:
-        # a private step of the host: there is no public one between choosing a cache and using it
+        # a private step of transformers: there is no public one between choosing a cache and using it
         refuse_staged_cache(self, generation_config.use_cache)
         super()._prepare_cache_for_generation(generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -158,7 +170,7 @@ class TfmDecoderForSequenceClassification(SequenceClassification, TfmDecoderPreT
         self.build_head(config)
         self.post_init()
 
-    def pooled(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+    def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
         return self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
 
 
@@ -178,8 +190,22 @@ class TfmDecoderForQuestionAnswering(QuestionAnswering, TfmDecoderPreTrainedMode
         self.post_init()
 
 
+class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
+    _auto_map = TfmDecoderPreTrainedModel._auto_map | {"AutoModel": "modeling_tfm_decoder.TfmDecoderForTextEmbedding"}
+
+    def __init__(self, config: TfmDecoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmDecoderModel(config)
+        self.pooler = Pooler(config)
+        self.post_init()
+
+    def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        return self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
+
+
 TfmDecoderConfig.register_for_auto_class()
-tell_host(
+TfmDecoderForTextEmbedding.register_for_auto_class("AutoModel")
+register_with_transformers(
     "tfm_decoder",
     {
         "AutoModel": TfmDecoderModel,

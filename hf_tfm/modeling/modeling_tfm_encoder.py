@@ -1,4 +1,4 @@
-"""The bidirectional encoder: trunk and heads.
+"""The bidirectional encoder: the model without a head, and its heads.
 
 Legend: B batch, T tokens, c choices, C hidden size, V vocabulary.
 """
@@ -13,33 +13,31 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_tfm import TfmEncoderConfig
-from .depth import single_stack
-from .heads import LanguageHead, NoPooler, Pooler
-from .loss import make_balance, single_label_loss
-from .modeling_tfm import TfmPreTrainedModel, tell_host
-from .packing import document_mask, refuse_packed_under_mask
-from .padding import Rows, find_rows
-from .stack import Stack, count_positions
-from .tasks import QuestionAnswering, SequenceClassification, TokenClassification
+from .depth_scaling import single_stack
+from .head_parts import LanguageHead, Pooler
+from .loss import single_label_loss
+from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
+from .stack import Stack
+from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
 
 
 @dataclass
 class TfmEncoderOutput(BaseModelOutputWithPooling):
-    """The host's output with the router logits (B x T, experts) of each layer that has experts."""
+    """transformers' output with the router logits (B x T, experts) of each layer that has experts."""
 
     router_logits: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
 class TfmMaskedLMOutput(MaskedLMOutput):
-    """The host's output with the experts' balance and router logits."""
+    """transformers' output with the experts' load-balancing loss and router logits."""
 
     aux_loss: torch.Tensor | None = None
     router_logits: tuple[torch.Tensor, ...] | None = None
 
 
 class TfmEncoderPreTrainedModel(TfmPreTrainedModel):
-    """What the encoder's trunk and heads share."""
+    """What the encoder and its heads share."""
 
     config: TfmEncoderConfig
     _auto_map = {
@@ -53,18 +51,6 @@ class TfmEncoderPreTrainedModel(TfmPreTrainedModel):
         "AutoModelForQuestionAnswering": "modeling_tfm_encoder.TfmEncoderForQuestionAnswering",
         "AutoModelForMultipleChoice": "modeling_tfm_encoder.TfmEncoderForMultipleChoice",
     }
-
-
-class NoTokenTypes(nn.Module):
-    """A model without a token-type table refuses token types."""
-
-    def forward(self, embeds: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
-        if token_type_ids is not None:
-            raise ValueError(
-                "This model has no token types (type_vocab_size=0); leave token_type_ids out: "
-                "tokenizer(..., return_token_type_ids=False)."
-            )
-        return embeds
 
 
 class TokenTypes(nn.Module):
@@ -88,9 +74,9 @@ class TfmEncoderModel(Stack, TfmEncoderPreTrainedModel):
     def __init__(self, config: TfmEncoderConfig, add_pooling_layer: bool | None = None) -> None:
         super().__init__(config)
         self.build_stack(config, is_causal=False, deepnorm=single_stack(config.num_hidden_layers))
-        self.token_types = TokenTypes(config) if config.type_vocab_size else NoTokenTypes()
+        self.token_types = TokenTypes(config) if config.type_vocab_size else None
         pools = config.add_pooling_layer if add_pooling_layer is None else add_pooling_layer
-        self.pooler = Pooler(config) if pools else NoPooler()
+        self.pooler = Pooler(config) if pools else None
         self.post_init()
 
     @capture_outputs
@@ -103,19 +89,22 @@ class TfmEncoderModel(Stack, TfmEncoderPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> TfmEncoderOutput:
-        embeds = self.token_types(self.look_up(input_ids, inputs_embeds), token_type_ids)
-        refuse_packed_under_mask(position_ids, attention_mask)
-        rows = find_rows(self.config, Rows(embeds, attention_mask, position_ids))
-        masks = self.masks(rows, and_mask_function=document_mask(rows.position_ids, rows.attention_mask))
-        position_ids = count_positions(embeds, attention_mask, position_ids, None)
-        hidden_states = self.run(rows, embeds, position_ids, masks, **kwargs)
-        pooled = self.pooler(hidden_states, input_ids, attention_mask)
+        embeds = self.embed_words(input_ids, inputs_embeds)
+        if self.token_types is not None:
+            embeds = self.token_types(embeds, token_type_ids)
+        elif token_type_ids is not None:
+            raise ValueError(
+                "This model has no token types (type_vocab_size=0); leave token_type_ids out: "
+                "tokenizer(..., return_token_type_ids=False)."
+            )
+        hidden_states = self.encode(embeds, attention_mask, position_ids, **kwargs)
+        pooled = None if self.pooler is None else self.pooler(hidden_states, input_ids, attention_mask)
         return TfmEncoderOutput(last_hidden_state=hidden_states, pooler_output=pooled)
 
 
 class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
     """Logits (B, T, V) of the word at each place. `labels` (B, T): the true word where masked, -100 elsewhere.
-    `lean_loss`: their loss and no logits, computed at the labelled places alone."""
+    `fused_loss`: their loss and no logits, computed at the labelled places only."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -126,7 +115,6 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
         self.model = TfmEncoderModel(config, add_pooling_layer=False)
         self.build_language_head(config)
         self.loss_type = "ForMaskedLM"
-        self.balance = make_balance(config)
         self.post_init()
 
     @can_return_tuple
@@ -138,7 +126,7 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        lean_loss: bool | None = None,
+        fused_loss: bool | None = None,
         **kwargs: Any,
     ) -> TfmMaskedLMOutput:
         outputs = self.model(
@@ -147,14 +135,14 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
-            **{**kwargs, **self.balance.request(labels)},
+            **{**kwargs, **self.router_kwargs(labels)},
         )
-        logits, loss = self.score(outputs.last_hidden_state, labels, lean_loss, **kwargs)
+        logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, fused_loss, **kwargs)
         items = kwargs.get("num_items_in_batch")
-        loss, balance = self.balance(loss, outputs.router_logits, attention_mask, labels, items)
+        loss, aux_loss = self.add_load_balancing(loss, outputs.router_logits, attention_mask, labels, items)
         return TfmMaskedLMOutput(
             loss=loss,
-            aux_loss=balance,
+            aux_loss=aux_loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -169,7 +157,19 @@ class TfmEncoderForSequenceClassification(SequenceClassification, TfmEncoderPreT
         self.build_head(config)
         self.post_init()
 
-    def pooled(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+    def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        return outputs.pooler_output
+
+
+class TfmEncoderForTextEmbedding(TextEmbedding, TfmEncoderPreTrainedModel):
+    _auto_map = TfmEncoderPreTrainedModel._auto_map | {"AutoModel": "modeling_tfm_encoder.TfmEncoderForTextEmbedding"}
+
+    def __init__(self, config: TfmEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = TfmEncoderModel(config, add_pooling_layer=True)
+        self.post_init()
+
+    def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
         return outputs.pooler_output
 
 
@@ -189,16 +189,9 @@ class TfmEncoderForQuestionAnswering(QuestionAnswering, TfmEncoderPreTrainedMode
         self.post_init()
 
 
-def flat_choices(choices: torch.Tensor | None) -> torch.Tensor | None:
-    """(B, c, T, ...) to (B c, T, ...); nothing stays nothing."""
+def flatten_choices(choices: torch.Tensor | None) -> torch.Tensor | None:
+    """(B, c, T, ...) to (B c, T, ...); None stays None."""
     return None if choices is None else choices.flatten(0, 1)
-
-
-def count_choices(input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> int:
-    for given in (input_ids, inputs_embeds):
-        if given is not None:
-            return given.shape[1]
-    raise ValueError("Give exactly one of input_ids and inputs_embeds.")
 
 
 class TfmEncoderForMultipleChoice(TfmEncoderPreTrainedModel):
@@ -223,16 +216,18 @@ class TfmEncoderForMultipleChoice(TfmEncoderPreTrainedModel):
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> MultipleChoiceModelOutput:
-        choices = count_choices(input_ids, inputs_embeds)
+        given = inputs_embeds if input_ids is None else input_ids
+        if given is None:
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         outputs = self.model(
-            input_ids=flat_choices(input_ids),
-            attention_mask=flat_choices(attention_mask),
-            token_type_ids=flat_choices(token_type_ids),
-            position_ids=flat_choices(position_ids),
-            inputs_embeds=flat_choices(inputs_embeds),
+            input_ids=flatten_choices(input_ids),
+            attention_mask=flatten_choices(attention_mask),
+            token_type_ids=flatten_choices(token_type_ids),
+            position_ids=flatten_choices(position_ids),
+            inputs_embeds=flatten_choices(inputs_embeds),
             **kwargs,
         )
-        logits = self.classifier(self.dropout(outputs.pooler_output)).view(-1, choices)
+        logits = self.classifier(self.dropout(outputs.pooler_output)).view(-1, given.shape[1])
         loss = None if labels is None else single_label_loss(logits, labels, num_items_in_batch)
         return MultipleChoiceModelOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
@@ -240,7 +235,8 @@ class TfmEncoderForMultipleChoice(TfmEncoderPreTrainedModel):
 
 
 TfmEncoderConfig.register_for_auto_class()
-tell_host(
+TfmEncoderForTextEmbedding.register_for_auto_class("AutoModel")
+register_with_transformers(
     "tfm_encoder",
     {
         "AutoModelForTextEncoding": TfmEncoderModel,

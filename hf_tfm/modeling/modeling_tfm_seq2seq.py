@@ -1,4 +1,4 @@
-"""The encoder-decoder: the model that joins its trunks, and the heads.
+"""The encoder-decoder: the model that joins its two stacks, and the heads.
 
 Legend: B batch, S source tokens, T target tokens, C hidden size, V vocabulary.
 """
@@ -20,13 +20,12 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_tfm import TfmSeq2SeqConfig
-from .heads import LanguageHead
-from .loss import make_balance
-from .modeling_tfm import refuse_lossy_batching, tell_host
-from .parallel import keep_side
-from .seq2seq_trunks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
-from .shift import make_shift, read_all, read_targets
-from .shifted_tasks import ShiftedSourceClassification, ShiftedSourceQuestionAnswering
+from .decoder_inputs import DECODER_SHIFTS, mask_after_last_label
+from .distributed_checks import keep_plans_below
+from .head_parts import LanguageHead
+from .modeling_tfm import check_continuous_batching, register_with_transformers
+from .seq2seq_heads import Seq2SeqClassification, Seq2SeqQuestionAnswering
+from .seq2seq_stacks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
 
 
 class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
@@ -110,7 +109,7 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
 
     def init_parallel_plans(self) -> None:
         super().init_parallel_plans()
-        keep_side(self, "encoder.", "encoder.")
+        keep_plans_below(self, "encoder.", "encoder.")
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.embed_tokens
@@ -138,7 +137,7 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
 
 class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel, GenerationMixin):
     """Logits (B, T, V) of the next target token. `labels` (B, T) become decoder inputs by the configured shift where
-    none are given; -100 is not scored; the loss is in nats per scored token. `lean_loss`: the loss and no logits."""
+    none are given; -100 is not scored; the loss is in nats per scored token. `fused_loss`: the loss and no logits."""
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
@@ -147,10 +146,8 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         super().__init__(config)
         self.model = TfmSeq2SeqModel(config)
         self.build_language_head(config.decoder_view)
-        self.balance = make_balance(config)
-        self.read_targets = read_all if config.mlp_type == "moe" else read_targets
-        self.shift = make_shift(config)
-        # labels are shifted into the decoder's inputs: the host's loss for this class name would shift again
+        self.decoder_inputs = DECODER_SHIFTS[config.decoder_shift](config)
+        # labels are shifted into the decoder's inputs: transformers' loss for this class name would shift again
         self.loss_type = "ForMaskedLM"
         self.post_init()
 
@@ -162,7 +159,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Decoder inputs (B, T) for labels (B, T), for collators."""
-        return self.shift(labels)
+        return self.decoder_inputs.from_labels(labels)
 
     @can_return_tuple
     def forward(
@@ -180,36 +177,42 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        lean_loss: bool | None = None,
+        fused_loss: bool | None = None,
         **kwargs: Any,
     ) -> Seq2SeqMoEOutput:
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.shift(labels)
-        lean = self.is_lean(lean_loss)
+            decoder_input_ids = self.decoder_inputs.from_labels(labels)
+        target_mask = decoder_attention_mask
+        # the fused loss reads nothing after the last label; the load-balancing loss does, and given positions may
+        # separate documents, which a mask would join
+        no_mask = decoder_attention_mask is None and decoder_position_ids is None and self.load_balancing is None
+        if labels is not None and no_mask and self.uses_fused_loss(fused_loss):
+            target_mask = mask_after_last_label(labels)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=self.read_targets(decoder_attention_mask, decoder_position_ids, labels, lean),
+            decoder_attention_mask=target_mask,
             decoder_position_ids=decoder_position_ids,
             encoder_outputs=encoder_outputs,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
-            **{**kwargs, **self.balance.request(labels)},
+            **{**kwargs, **self.router_kwargs(labels)},
         )
         kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-        logits, loss = self.score(kept, labels, lean, **kwargs)
+        logits, loss = self.logits_and_loss(kept, labels, fused_loss, **kwargs)
         items = kwargs.get("num_items_in_batch")
-        loss, source = self.balance(loss, outputs.encoder_router_logits, attention_mask, labels, items)
-        loss, target = self.balance(loss, outputs.decoder_router_logits, decoder_attention_mask, labels, items)
+        routers = outputs.encoder_router_logits, outputs.decoder_router_logits
+        loss, source_aux = self.add_load_balancing(loss, routers[0], attention_mask, labels, items)
+        loss, target_aux = self.add_load_balancing(loss, routers[1], decoder_attention_mask, labels, items)
         return Seq2SeqMoEOutput(
             loss=loss,
             logits=logits,
-            encoder_aux_loss=source,
-            decoder_aux_loss=target,
+            encoder_aux_loss=source_aux,
+            decoder_aux_loss=target_aux,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions,
@@ -222,34 +225,34 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         )
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """As the host's. Raises ValueError where it would drop what is configured."""
+        """As in transformers. Raises ValueError where it would drop what is configured."""
         # generate_batch and cache_implementation="paged" come through here too
-        refuse_lossy_batching(self.config)
+        check_continuous_batching(self.config)
         return super().init_continuous_batching(*args, **kwargs)
 
     def create_masks_for_generate(self, config: Any, **kwargs: Any) -> Any:
-        # the host would read the encoder's layer types
+        # transformers would read the encoder's layer types
         return create_masks_for_generate(config=config.decoder_view, **kwargs)
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
-        # a private step of the host: there is no public one between making the cache and using it
+        # a private step of transformers: there is no public one between making the cache and using it
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         cache = model_kwargs.get("past_key_values")
-        # the host gives the memory's side the decoder's windows, which would forget the beginning of the source
+        # transformers gives the memory's cache the decoder's windows, which would forget the beginning of the source
         if isinstance(cache, EncoderDecoderCache) and not any(cache.is_updated.values()):
-            side = cache.cross_attention_cache
-            if isinstance(side, StaticCache):
+            memory_cache = cache.cross_attention_cache
+            if isinstance(memory_cache, StaticCache):
                 full = self.config.get_text_config(decoder=True)
                 full.layer_types, full.sliding_window = ["full_attention"] * full.num_hidden_layers, None
                 length = model_kwargs["encoder_outputs"][0].shape[1]
                 cache.cross_attention_cache = StaticCache(config=full, max_cache_len=length)
-            elif isinstance(side, DynamicCache) and not side.offloading:
+            elif isinstance(memory_cache, DynamicCache) and not memory_cache.offloading:
                 cache.cross_attention_cache = DynamicCache()
 
 
-class TfmSeq2SeqForSequenceClassification(ShiftedSourceClassification, TfmSeq2SeqPreTrainedModel):
+class TfmSeq2SeqForSequenceClassification(Seq2SeqClassification, TfmSeq2SeqPreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = TfmSeq2SeqModel(config)
@@ -257,7 +260,7 @@ class TfmSeq2SeqForSequenceClassification(ShiftedSourceClassification, TfmSeq2Se
         self.post_init()
 
 
-class TfmSeq2SeqForQuestionAnswering(ShiftedSourceQuestionAnswering, TfmSeq2SeqPreTrainedModel):
+class TfmSeq2SeqForQuestionAnswering(Seq2SeqQuestionAnswering, TfmSeq2SeqPreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = TfmSeq2SeqModel(config)
@@ -266,7 +269,7 @@ class TfmSeq2SeqForQuestionAnswering(ShiftedSourceQuestionAnswering, TfmSeq2SeqP
 
 
 TfmSeq2SeqConfig.register_for_auto_class()
-tell_host(
+register_with_transformers(
     "tfm_seq2seq",
     {
         "AutoModelForTextEncoding": TfmSeq2SeqEncoderModel,

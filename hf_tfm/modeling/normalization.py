@@ -1,16 +1,14 @@
-"""Norms: one class per word of `norm_type`, and the norms of queries and keys.
+"""Norms: one class per value of `norm_type`, and the norms of queries and keys.
 
 Legend: B batch, T tokens, H heads, D head size, C hidden size.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from .absence import unchanged
+from transformers import initialization as init
 
 
 def as_shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -42,30 +40,40 @@ class TfmRMSNorm(nn.Module):
         return f"{self.shape}, eps={self.variance_epsilon}"
 
 
+# value of `norm_type` -> class, built from (shape, config)
 NORMS: dict[str, type[nn.Module]] = {"layer_norm": TfmLayerNorm, "rms_norm": TfmRMSNorm}
 
 
-def make_norm(config: Any, present: bool = True, width: int | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The configured norm over `width` (default: hidden_size), or the identity where the seat is empty."""
-    return NORMS[config.norm_type](width or config.hidden_size, config) if present else unchanged
+def make_norm(config: Any, width: int | None = None) -> nn.Module:
+    """The configured norm over `width` elements (default: hidden_size)."""
+    return NORMS[config.norm_type](width or config.hidden_size, config)
 
 
 class PerHeadNorm(nn.Module):
     """The configured norm over each head's D entries, with a weight of its own for every head (StableLM, Cohere)."""
 
-    def __init__(self, num_heads: int, head_dim: int, config: Any) -> None:
+    def __init__(self, num_heads: int, config: Any) -> None:
         super().__init__()
-        self.norm = NORMS[config.norm_type](head_dim, config, affine=False)
-        self.weight = nn.Parameter(torch.ones(num_heads, head_dim))
+        self.norm = NORMS[config.norm_type](config.head_dim, config, affine=False)
+        self.weight = nn.Parameter(torch.ones(num_heads, config.head_dim))
+
+    def reset_parameters(self) -> None:
+        init.ones_(self.weight)
 
     def forward(self, heads: torch.Tensor) -> torch.Tensor:
         return self.norm(heads) * self.weight  # (B, T, H, D)
 
 
-# word of `qk_norm` -> norm of projected heads (B, T, H, D), made from (number of heads, head size, config)
-QK_NORMS: dict[str, Callable[[int, int, Any], Callable[[torch.Tensor], torch.Tensor]]] = {
-    "none": lambda num_heads, head_dim, config: unchanged,
-    "head": lambda num_heads, head_dim, config: NORMS[config.norm_type](head_dim, config),
-    "heads": PerHeadNorm,
-    "width": lambda num_heads, head_dim, config: NORMS[config.norm_type]((num_heads, head_dim), config),
-}
+# none; over each head with one weight for all heads; with a weight per head; over all heads together
+QK_NORMS = ("none", "head", "heads", "width")
+
+
+def make_qk_norm(config: Any, num_heads: int) -> nn.Module | None:
+    """The configured norm of projected queries or keys (B, T, H, D); None where `qk_norm` is "none".
+    Henry et al. 2020, arXiv:2010.04245; Qwen3 ("head"), StableLM ("heads"), OLMo 2 ("width")."""
+    if config.qk_norm == "none":
+        return None
+    if config.qk_norm == "heads":
+        return PerHeadNorm(num_heads, config)
+    shape = (num_heads, config.head_dim) if config.qk_norm == "width" else config.head_dim
+    return NORMS[config.norm_type](shape, config)

@@ -1,14 +1,13 @@
-"""Positions: one class per word of `position_type`, and three places where a scheme can speak.
+"""Positional encoding: one class per value of `position_type`.
 
-`embed` changes word vectors, `angles` turns queries and keys, `bias` adds to attention scores. The base class is
-silent in all three ("none"); a scheme overrides what it needs. The stack asks once per forward; answers that depend
-on windows or cache lengths are dictionaries keyed by layer type.
+A scheme has three methods: `embed` changes word vectors, `angles` gives what rotates queries and keys, `bias` gives
+what is added to attention scores. The base class does nothing in all three ("none"); a scheme overrides what it needs.
+The stack calls each once per forward; results that depend on windows or cache lengths are dictionaries by layer type.
 
 Legend: B batch, T queries, S keys, H heads, D rotated size of a head, C embedding size.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,30 +18,40 @@ Angles = tuple[torch.Tensor, torch.Tensor]
 
 
 class Position(nn.Module):
-    """No positional encoding, and the interface of all."""
+    """No positional encoding, and the base class of all schemes."""
+
+    # whether `embed` changes word vectors, which a pipeline's later stages would repeat on hidden states
+    changes_embeddings = False
 
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__()
-        self.silence: dict[str, None] = dict.fromkeys(config.layer_types)
-        self.unturned: dict[str, tuple] = dict.fromkeys(config.layer_types, ())
+        self.nothing: dict[str, Any] = dict.fromkeys(config.layer_types)
         # one layer of each type: all layers of a type share window and cache length
-        self.sample_layer = {kind: config.layer_types.index(kind) for kind in self.silence}
+        self.sample_layer = {kind: config.layer_types.index(kind) for kind in self.nothing}
+
+    @classmethod
+    def tp_plan(cls, config: Any) -> dict[str, str]:
+        """Tensor-parallel style of modules of a stack, by their name below it. What is left out is computed whole by
+        every process."""
+        return {}
 
     def embed(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """Word vectors (B, T, C) with positions (B or 1, T) told to them."""
+        """Word vectors (B, T, C) with the vectors of their positions (B or 1, T) added."""
         return embeds
 
     def angles(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> dict[str, Any]:
-        """Per layer type, cosines and sines (B or 1, 1, T, D) that turn queries and keys, or an empty pair."""
-        return self.unturned
+        """Per layer type, cosines and sines (B or 1, 1, T, D) that rotate queries and keys, or None."""
+        return self.nothing
 
     def bias(self, embeds: torch.Tensor, cache: Any) -> dict[str, Any]:
         """Per layer type, what is added to the scaled scores (B, H, T, S), in the dtype of `embeds`, or None."""
-        return self.silence
+        return self.nothing
 
 
 class LearnedPosition(Position):
     """A learned vector per position, added to the word.   Gehring et al. 2017, arXiv:1705.03122; BERT, GPT-2."""
+
+    changes_embeddings = True
 
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__(config, is_causal)
@@ -53,28 +62,21 @@ class LearnedPosition(Position):
         return embeds + self.embedding(position_ids + self.offset)
 
 
-def half_exponents(half: int) -> float:
-    """Step of the exponent k / (d/2), Vaswani et al. 2017, section 3.5, as Marian lays it out."""
-    return 1.0 / half
-
-
-def half_minus_one_exponents(half: int) -> float:
-    """Step of the exponent k / (d/2 - 1), as tensor2tensor, FSMT and M2M-100 have it."""
-    return 1.0 / max(half - 1, 1)
-
-
-SINUSOIDS = {"half": half_exponents, "half_minus_one": half_minus_one_exponents}
-
-
 class SinusoidalPosition(Position):
-    """sin(p w_k) in the first half, cos(p w_k) in the second, added to the word; w_k = 10000 ** -(k step).
-    Vaswani et al. 2017, section 3.5, arXiv:1706.03762. Computed from the positions, so no length is too long."""
+    """sin(p w_k) in the first half, cos(p w_k) in the second, added to the word. Computed from the positions, so no
+    length is too long.   Vaswani et al. 2017, section 3.5, arXiv:1706.03762.
+
+    w_k = 10000 ** -(k / (C/2)) as Marian lays it out ("half"), or with k / (C/2 - 1) as tensor2tensor, FSMT and
+    M2M-100 have it ("half_minus_one")."""
+
+    changes_embeddings = True
 
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__(config, is_causal)
         self.offset = config.position_offset
         self.pairs = config.embedding_size // 2
-        self.log_step = -math.log(10000.0) * SINUSOIDS[config.sinusoid_type](self.pairs)
+        steps = self.pairs if config.sinusoid_type == "half" else max(self.pairs - 1, 1)
+        self.log_step = -math.log(10000.0) / steps
 
     def embed(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         # float64: at position 10,000 a float32 phase is already off by 5e-4
@@ -83,21 +85,21 @@ class SinusoidalPosition(Position):
         return embeds + torch.cat((phase.sin(), phase.cos()), dim=-1).to(embeds.dtype)
 
 
-class RopeView:
-    """A configuration in which `rope_parameters` is the one dictionary of a single scope."""
+class RopeConfigView:
+    """A configuration whose `rope_parameters` are those of one layer type."""
 
     def __init__(self, config: Any, rope_parameters: dict) -> None:
-        self.shared, self.rope_parameters = config, rope_parameters
+        self.config, self.rope_parameters = config, rope_parameters
 
     def __getattr__(self, name: str) -> Any:
-        if name == "shared":
+        if name == "config":  # not yet there while it is copied or unpickled
             raise AttributeError(name)
-        return getattr(self.shared, name)
+        return getattr(self.config, name)
 
 
 class TfmRotaryEmbedding(nn.Module):
-    """Cosines and sines of position x frequency, with every scaling of the host (linear, dynamic, yarn, longrope,
-    llama3, proportional).   Su et al. 2021, arXiv:2104.09864. Attribute names are those the host's update reads."""
+    """Cosines and sines of position x frequency, with every scaling of transformers (linear, dynamic, yarn, longrope,
+    llama3, proportional).   Su et al. 2021, arXiv:2104.09864. `dynamic_rope_update` reads these attribute names."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -128,66 +130,98 @@ class TfmRotaryEmbedding(nn.Module):
     @torch.no_grad()
     @dynamic_rope_update
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> Angles:
-        phase = position_ids[..., None].float() * self.inv_freq.to(x.device)
-        phase = torch.cat((phase, phase), dim=-1)
-        return (phase.cos() * self.attention_scaling).to(x.dtype), (phase.sin() * self.attention_scaling).to(x.dtype)
+        """Cosines and sines (B or 1, 1, T, D) for all heads. The first half of the sines is negated, so that no block
+        has to negate a half of its queries and keys."""
+        phase = position_ids[:, None, :, None].float() * self.inv_freq.to(x.device)
+        cos, sin = phase.cos() * self.attention_scaling, phase.sin() * self.attention_scaling
+        return torch.cat((cos, cos), dim=-1).to(x.dtype), torch.cat((-sin, sin), dim=-1).to(x.dtype)
 
 
 class RotaryPosition(Position):
-    """Queries and keys turned by their position, with one set of frequencies or one per layer type."""
+    """Queries and keys rotated by their position, with one set of frequencies or one per layer type."""
 
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__(config, is_causal)
-        self.scope = {kind: rope_scope(config, kind) for kind in self.silence}
+        # layer type -> key of its frequencies
+        self.frequencies = {kind: kind if kind in config.rope_parameters else "shared" for kind in self.nothing}
         self.rotary = nn.ModuleDict(
             {
-                scope: TfmRotaryEmbedding(RopeView(config, rope_parameters(config, kind)))
-                for kind, scope in self.scope.items()
+                key: TfmRotaryEmbedding(RopeConfigView(config, rope_parameters_of(config, kind)))
+                for kind, key in self.frequencies.items()
             }
         )
 
     def angles(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> dict[str, Any]:
-        turned = {scope: signed(*rotary(embeds, position_ids)) for scope, rotary in self.rotary.items()}
-        return {kind: turned[scope] for kind, scope in self.scope.items()}
+        angles = {key: rotary(embeds, position_ids) for key, rotary in self.rotary.items()}
+        return {kind: angles[key] for kind, key in self.frequencies.items()}
 
 
-def signed(cos: torch.Tensor, sin: torch.Tensor) -> Angles:
-    """Angles (B or 1, T, D) for all heads (B or 1, 1, T, D), the first half of the sines negative: so a turn of heads
-    needs neither a sign nor a place for them in every block."""
-    first, second = sin.chunk(2, dim=-1)
-    return cos.unsqueeze(1), torch.cat((-first, second), dim=-1).unsqueeze(1)
-
-
-def rope_scope(config: Any, layer_type: str) -> str:
-    """The layer type if it has rotary parameters of its own, else "shared"."""
-    return layer_type if layer_type in config.rope_parameters else "shared"
-
-
-def rope_parameters(config: Any, layer_type: str) -> dict:
+def rope_parameters_of(config: Any, layer_type: str) -> dict:
     """The rotary parameters of a layer type."""
     return config.rope_parameters.get(layer_type, config.rope_parameters)
 
 
 def rotated_size(head_dim: int, parameters: dict) -> int:
-    """How many leading entries of a head are turned."""
+    """How many leading elements of a head are rotated."""
     if parameters["rope_type"] == "proportional":
         return head_dim
     return int(head_dim * parameters.get("partial_rotary_factor", 1.0))
 
 
-class BiasPosition(Position):
-    """Schemes that add a bias per head and distance to the scores. Blank: `score`."""
+class Rotation:
+    """Rotates queries (B, H, T, D) and keys (B, K, T, D) by the angles of `TfmRotaryEmbedding`."""
 
-    def score(self, distance: torch.Tensor) -> torch.Tensor:
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, torch.Tensor]:
+        return apply_rotary(query, *angles), apply_rotary(key, *angles)
+
+
+class PartialRotation(Rotation):
+    """The same for the first `size` elements of each head; the rest stays."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, torch.Tensor]:
+        query_rotated, key_rotated = super().__call__(query[..., : self.size], key[..., : self.size], angles)
+        return (
+            torch.cat((query_rotated, query[..., self.size :]), dim=-1),
+            torch.cat((key_rotated, key[..., self.size :]), dim=-1),
+        )
+
+
+def apply_rotary(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """x cos + (second half, first half) of x times the sines, whose first half is negated."""
+    first, second = heads.chunk(2, dim=-1)
+    # not `roll`: torch's compiler makes no vector code of it
+    return heads * cos + torch.cat((second, first), dim=-1) * sin
+
+
+def make_rotation(config: Any, layer_idx: int) -> Rotation | None:
+    """The rotation of a layer's queries and keys; None for other schemes and for layers that `rope_layers` excludes."""
+    if config.position_type != "rotary" or (config.rope_layers is not None and not config.rope_layers[layer_idx]):
+        return None
+    size = rotated_size(config.head_dim, rope_parameters_of(config, config.layer_types[layer_idx]))
+    return Rotation() if size == config.head_dim else PartialRotation(size)
+
+
+class BiasPosition(Position):
+    """Base of schemes that add a bias per head and distance to the scores. Subclasses define `distance_bias`."""
+
+    @classmethod
+    def tp_plan(cls, config: Any) -> dict[str, str]:
+        # every process computes the bias of all heads; its attentions take their own heads' part
+        return {"position": "replicated_bias", "layers.*.self_attn": "local_heads_bias"}
+
+    def distance_bias(self, distance: torch.Tensor) -> torch.Tensor:
         """Bias (H, T, S) in float32 for key index minus query index (T, S)."""
         raise NotImplementedError
 
     def bias(self, embeds: torch.Tensor, cache: Any) -> dict[str, Any]:
         biases = {}
         for kind, layer in self.sample_layer.items():
-            scores = self.score(key_distance(embeds, cache, layer))
-            # expanded, a free view: the host's flex attention indexes the batch
-            biases[kind] = scores[None].to(embeds.dtype).expand(embeds.shape[0], -1, -1, -1)
+            bias = self.distance_bias(key_distance(embeds, cache, layer))
+            # expanded, a free view: flex attention indexes the batch
+            biases[kind] = bias[None].to(embeds.dtype).expand(embeds.shape[0], -1, -1, -1)
         return biases
 
 
@@ -210,7 +244,7 @@ class AlibiPosition(BiasPosition):
         super().__init__(config, is_causal)
         self.num_heads = config.num_attention_heads
 
-    def score(self, distance: torch.Tensor) -> torch.Tensor:
+    def distance_bias(self, distance: torch.Tensor) -> torch.Tensor:
         return -alibi_slopes(self.num_heads, distance.device)[:, None, None] * distance.abs()
 
 
@@ -224,36 +258,39 @@ def alibi_slopes(num_heads: int, device: torch.device | str = "cpu") -> torch.Te
 
 
 class RelativeBiasPosition(BiasPosition):
-    """A learned bias per head and bucket of distance, one table per stack.   Raffel et al. 2020, arXiv:1910.10683."""
+    """A learned bias per head and bucket of distance, one table per stack.   Raffel et al. 2020, arXiv:1910.10683.
+
+    An encoder has half of the buckets for keys before the query, half for keys after it."""
 
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__(config, is_causal)
-        self.bucket = one_sided_bucket if is_causal else two_sided_bucket
-        self.num_buckets = config.relative_attention_num_buckets
+        num_buckets = config.relative_attention_num_buckets
+        # keys after the query: hidden, all in bucket 0, from a causal stack
+        self.distinguishes_after = int(not is_causal)
+        self.buckets_per_side = num_buckets if is_causal else num_buckets // 2
         self.max_distance = config.relative_attention_max_distance
-        self.relative_attention_bias = nn.Embedding(self.num_buckets, config.num_attention_heads)
+        self.relative_attention_bias = nn.Embedding(num_buckets, config.num_attention_heads)
 
-    def score(self, distance: torch.Tensor) -> torch.Tensor:
-        buckets = self.bucket(distance, self.num_buckets, self.max_distance)
-        return self.relative_attention_bias(buckets).permute(2, 0, 1)
+    def distance_bias(self, distance: torch.Tensor) -> torch.Tensor:
+        return self.relative_attention_bias(self.buckets(distance)).permute(2, 0, 1)
+
+    def buckets(self, distance: torch.Tensor) -> torch.Tensor:
+        """Row of the table for each key index minus query index."""
+        after = distance.clamp(min=0) * self.distinguishes_after
+        buckets = distance_bucket((-distance).clamp(min=0) + after, self.buckets_per_side, self.max_distance)
+        return buckets + (after > 0).long() * self.buckets_per_side
 
 
-def one_sided_bucket(distance: torch.Tensor, num_buckets: int, max_distance: int) -> torch.Tensor:
-    """Bucket of each key at or before its query: half the buckets exact, the rest logarithmic up to `max_distance`."""
-    past = (-distance).clamp(min=0)
+def distance_bucket(distance: torch.Tensor, num_buckets: int, max_distance: int) -> torch.Tensor:
+    """Bucket of each distance >= 0: half the buckets exact, the rest logarithmic up to `max_distance`."""
     exact = num_buckets // 2
-    # float32 as T5: the bucket borders are part of what a checkpoint has learned
-    ratio = torch.log(past.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    # float32 as T5: a checkpoint depends on the borders of the buckets
+    ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
     far = (exact + (ratio * (num_buckets - exact)).long()).clamp(max=num_buckets - 1)
-    return torch.where(past < exact, past, far)
+    return torch.where(distance < exact, distance, far)
 
 
-def two_sided_bucket(distance: torch.Tensor, num_buckets: int, max_distance: int) -> torch.Tensor:
-    """Half of the buckets for keys before the query, half for keys after it."""
-    half = num_buckets // 2
-    return one_sided_bucket(-distance.abs(), half, max_distance) + (distance > 0).long() * half
-
-
+# value of `position_type` -> class, built from (config, is_causal)
 POSITIONS: dict[str, type[Position]] = {
     "none": Position,
     "learned": LearnedPosition,
@@ -262,41 +299,3 @@ POSITIONS: dict[str, type[Position]] = {
     "alibi": AlibiPosition,
     "relative_bias": RelativeBiasPosition,
 }
-
-
-def no_rotation(query: torch.Tensor, key: torch.Tensor, angles: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heads that are not turned: another scheme, or a layer that `rope_layers` leaves out."""
-    return query, key
-
-
-def full_rotation(query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries (B, H, T, D) and keys (B, K, T, D), turned whole."""
-    return turn(query, *angles), turn(key, *angles)
-
-
-def turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """x cos + (second half, first half) of x times signed sin."""
-    first, second = heads.chunk(2, dim=-1)
-    # not `roll`, for which torch's compiler makes no vector code
-    return heads * cos + torch.cat((second, first), dim=-1) * sin
-
-
-class PartialRotation:
-    """The same on the first `size` entries of each head; the rest stays."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.turn_first(query, angles), self.turn_first(key, angles)
-
-    def turn_first(self, heads: torch.Tensor, angles: Angles) -> torch.Tensor:
-        return torch.cat((turn(heads[..., : self.size], *angles), heads[..., self.size :]), dim=-1)
-
-
-def make_rotation(config: Any, layer_idx: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """How this layer turns its queries and keys."""
-    if config.position_type != "rotary" or (config.rope_layers is not None and not config.rope_layers[layer_idx]):
-        return no_rotation
-    size = rotated_size(config.head_dim, rope_parameters(config, config.layer_types[layer_idx]))
-    return full_rotation if size == config.head_dim else PartialRotation(size)

@@ -1,7 +1,7 @@
-"""Named recipes: the configuration words of published families, one row each, sizes left to the user.
+"""Named recipes: the configuration fields of published families, sizes left to the user.
 
 A recipe says how a family is built, never how large: `TfmDecoderConfig.recipe("llama", hidden_size=1024)`. A callable
-value is computed from the sizes in use. Conversion reads the same rows, so a family has one source of truth.
+value is computed from the sizes in use. Conversion reads the same recipes, so a family is described once.
 """
 
 import math
@@ -32,7 +32,7 @@ UNBIASED = {"qkv_bias": False, "out_bias": False, "mlp_bias": False}
 PLAIN_LAYER_NORM = {"norm_type": "layer_norm", "mlp_type": "plain", **BIASED}
 DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "embedding_dropout": 0.1}
 
-# (architectures, words)
+# name -> (model types, fields)
 RECIPES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     # Vaswani et al. 2017, arXiv:1706.03762
     "original": (
@@ -122,12 +122,12 @@ RECIPES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def recipe_words(name: str, architecture: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The words of recipe `name` with `overrides` on top and every callable computed.
-    Raises ValueError if no such recipe exists for `architecture` (a model type)."""
-    available = sorted(key for key, (architectures, _) in RECIPES.items() if architecture in architectures)
+def recipe_fields(name: str, model_type: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The fields of recipe `name` with `overrides` on top and every callable computed.
+    Raises ValueError if no such recipe exists for `model_type`."""
+    available = sorted(key for key, (model_types, _) in RECIPES.items() if model_type in model_types)
     if name not in available:
-        raise ValueError(f'No recipe "{name}" for {architecture}; available: {", ".join(available)}.')
+        raise ValueError(f'No recipe "{name}" for {model_type}; available: {", ".join(available)}.')
     sizes = {**DEFAULT_SIZES, **overrides}
-    words = {**RECIPES[name][1], **overrides}
-    return {key: value(sizes) if callable(value) else value for key, value in words.items()}
+    fields = {**RECIPES[name][1], **overrides}
+    return {key: value(sizes) if callable(value) else value for key, value in fields.items()}

@@ -1,42 +1,24 @@
-"""The stack: words in, positions, N blocks, final norm. A trunk is a stack; what the three trunks share is here.
+"""The stack: word vectors, positions, N blocks, final norm. The three architectures are made of stacks.
 
 Legend: B batch, T tokens, C hidden size, E embedding size.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from transformers.masking_utils import (
-    create_bidirectional_mask,
-    create_bidirectional_sliding_window_mask,
-    create_causal_mask,
-    create_sliding_window_causal_mask,
-)
 
-from .absence import make_dropout, unchanged
-from .attention import own_cache
+from .attention import self_attention_cache
 from .block import WIRINGS, TfmBlock
-from .depth import DEPTH_SCALINGS, DeepNorm
+from .depth_scaling import DeepNorm, set_initial_stds, skip_weight
+from .masks import BIDIRECTIONAL_MASKS, CAUSAL_MASKS, check_packed_rows, count_positions, document_mask
 from .normalization import make_norm
-from .packing import is_padding_mask
-from .padding import Rows
 from .position import POSITIONS
-
-# whether the stack is causal -> mask maker of the host per layer type
-MASKS: dict[bool, dict[str, Callable]] = {
-    True: {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask},
-    False: {
-        "full_attention": create_bidirectional_mask,
-        "sliding_attention": create_bidirectional_sliding_window_mask,
-    },
-}
+from .unpadding import run_unpadded, unpad
 
 
 class ScaledEmbedding(nn.Embedding):
-    """A word table whose vectors are multiplied by `embed_scale` on the way out."""
+    """A word table whose vectors are multiplied by `embed_scale`."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, embed_scale: float) -> None:
         super().__init__(num_embeddings, embedding_dim)
@@ -46,91 +28,111 @@ class ScaledEmbedding(nn.Embedding):
         return super().forward(input_ids) * self.embed_scale
 
 
-def make_word_table(config: Any) -> nn.Embedding:
-    """The table (vocabulary, E); a plain one where nothing is scaled."""
-    size = (config.vocab_size, config.embedding_size)
-    return nn.Embedding(*size) if config.embedding_scale == 1.0 else ScaledEmbedding(*size, config.embedding_scale)
-
-
 class Stack:
-    """Mixin of the trunks, which are PreTrainedModels with the stack's parts as their own attributes."""
+    """Mixin of the models without a head, which have the stack's parts as their own attributes."""
 
     config: Any
 
     def build_stack(self, config: Any, is_causal: bool, deepnorm: DeepNorm, memory_size: int | None = None) -> None:
-        """Make the parts. `config` may be a view; `memory_size` is the width of the memory, None without one."""
-        wiring, width = WIRINGS[config.residual_type], config.embedding_size
-        self.embed_tokens = make_word_table(config)
-        self.embed_tokens_norm = make_norm(config, config.embedding_norm == "before_positions", width)
+        """Make the parts. `config` may be a `DecoderView`; `memory_size` is the width of the memory, None without."""
+        width = config.embedding_size
+        self.embed_tokens = (
+            nn.Embedding(config.vocab_size, width)
+            if config.embedding_scale == 1.0
+            else ScaledEmbedding(config.vocab_size, width, config.embedding_scale)
+        )
+        self.embed_tokens_norm = make_norm(config, width) if config.embedding_norm == "before_positions" else None
         self.position = POSITIONS[config.position_type](config, is_causal)
-        self.embed_norm = make_norm(config, config.embedding_norm == "after_positions", width)
-        self.embed_dropout = make_dropout(config.embedding_dropout)
-        self.embed_projection = unchanged if width == config.hidden_size else nn.Linear(width, config.hidden_size)
+        self.embed_norm = make_norm(config, width) if config.embedding_norm == "after_positions" else None
+        self.embed_dropout = nn.Dropout(config.embedding_dropout) if config.embedding_dropout else None
+        self.embed_projection = None if width == config.hidden_size else nn.Linear(width, config.hidden_size)
 
-        weighted_skip, set_init = DEPTH_SCALINGS[config.depth_scaling]
-        skip = deepnorm.alpha if weighted_skip else 1.0
+        skip = skip_weight(config, deepnorm)
         self.layers = nn.ModuleList(
             TfmBlock(config, i, is_causal, memory_size, skip) for i in range(config.num_hidden_layers)
         )
-        set_init(self.layers, config, deepnorm)
-        # the plans of the host name it, so it is a module even where it does nothing
-        self.norm = make_norm(config) if wiring.final_norm else nn.Identity()
+        set_initial_stds(self.layers, config, deepnorm)
+        # parallel plans of transformers name it, so it is a module even where it does nothing
+        self.norm = make_norm(config) if WIRINGS[config.residual_type].final_norm else nn.Identity()
         self.layer_types = config.layer_types
-        self.mask_makers = {kind: MASKS[is_causal][kind] for kind in dict.fromkeys(config.layer_types)}
+        make_mask = CAUSAL_MASKS if is_causal else BIDIRECTIONAL_MASKS
+        self.mask_functions = {kind: make_mask[kind] for kind in dict.fromkeys(config.layer_types)}
         self.gradient_checkpointing = False
 
-    def look_up(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
+    def embed_words(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
         """Word vectors (B, T, E). Raises ValueError unless exactly one of the two is given."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of (decoder_)input_ids and (decoder_)inputs_embeds.")
         return self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
 
-    def masks(self, rows: Rows, **more: Any) -> dict[str, Any]:
-        """The host's mask for each layer type; a ready dictionary is taken as it is."""
-        if isinstance(rows.attention_mask, dict):
-            return rows.attention_mask
-        return {
-            kind: make(
-                config=self.config,
-                inputs_embeds=rows.frame,
-                attention_mask=rows.attention_mask,
-                past_key_values=own_cache(rows.seen),
-                **more,
-            )
-            for kind, make in self.mask_makers.items()
+    def create_masks(
+        self, embeds: torch.Tensor, attention_mask: Any = None, past_key_values: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """transformers' mask for each layer type; a prepared dictionary is taken as it is."""
+        if isinstance(attention_mask, dict):
+            return attention_mask
+        kwargs |= {
+            "config": self.config,
+            "inputs_embeds": embeds,
+            "attention_mask": attention_mask,
+            "past_key_values": self_attention_cache(past_key_values),
         }
+        return {kind: create_mask(**kwargs) for kind, create_mask in self.mask_functions.items()}
+
+    def add_positions(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Hidden states (B, T, C) of word vectors (B, T, E) at their positions (B or 1, T), and the angles by layer
+        type that rotate queries and keys."""
+        angles = self.position.angles(embeds, position_ids)
+        if self.embed_tokens_norm is not None:
+            embeds = self.embed_tokens_norm(embeds)
+        embeds = self.position.embed(embeds, position_ids)
+        if self.embed_norm is not None:
+            embeds = self.embed_norm(embeds)
+        if self.embed_dropout is not None:
+            embeds = self.embed_dropout(embeds)
+        if self.embed_projection is not None:
+            embeds = self.embed_projection(embeds)
+        return embeds, angles
 
     def run(
         self,
-        rows: Rows,
         embeds: torch.Tensor,
         position_ids: torch.Tensor,
         masks: dict[str, Any],
-        past_key_values: Any = None,
-        memory: torch.Tensor | None = None,
-        **context: Any,
-    ) -> torch.Tensor:
-        """norm(block_N(... block_1(words + positions))), (B, T, C)."""
-        biases = self.position.bias(rows.frame, own_cache(rows.seen))
-        embeds, position_ids, memory = rows.enter(embeds), rows.enter(position_ids), rows.enter_memory(memory)
-        cache = rows.fill(past_key_values)
-        angles = self.position.angles(embeds, position_ids)
-        embeds = self.position.embed(self.embed_tokens_norm(embeds), position_ids)
-        hidden_states = self.embed_projection(self.embed_dropout(self.embed_norm(embeds)))
-        blocks = partial(self.run_blocks, memory, biases, masks, past_key_values=cache, **context)
-        return rows.leave(self.norm(rows.through(blocks, hidden_states, position_ids, angles)))
-
-    def run_blocks(
-        self,
-        memory: torch.Tensor | None,
         biases: dict[str, Any],
-        masks: dict[str, Any],
+        memory: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """norm(layer_N(... layer_1(words + positions))), (B, T, C)."""
+        hidden_states, angles = self.add_positions(embeds, position_ids)
+        return self.norm(self.run_layers(hidden_states, position_ids, angles, masks, biases, memory, **kwargs))
+
+    def encode(
+        self, embeds: torch.Tensor, attention_mask: Any, position_ids: torch.Tensor | None, **kwargs: Any
+    ) -> torch.Tensor:
+        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E)."""
+        unpadded = None
+        if attention_mask is not None or position_ids is not None:
+            check_packed_rows(position_ids, attention_mask)
+            unpadded = unpad(self.config, embeds, attention_mask, position_ids)
+        positions = count_positions(embeds, attention_mask, position_ids, None)
+        if unpadded is not None:
+            return run_unpadded(self, unpadded, embeds, positions, **kwargs)
+        documents = document_mask(position_ids, attention_mask)
+        masks = self.create_masks(embeds, attention_mask, and_mask_function=documents)
+        return self.run(embeds, positions, masks, self.position.bias(embeds, None), **kwargs)
+
+    def run_layers(
+        self,
         hidden_states: torch.Tensor,
         position_ids: torch.Tensor,
         angles: dict[str, Any],
-        **context: Any,
+        masks: dict[str, Any],
+        biases: dict[str, Any],
+        memory: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> torch.Tensor:
-        """block_N(... block_1(hidden states))."""
+        """layer_N(... layer_1(hidden states)). Dictionaries hold one entry per layer type."""
         for kind, layer in zip(self.layer_types, self.layers, strict=True):
             hidden_states = layer(
                 hidden_states,
@@ -139,20 +141,6 @@ class Stack:
                 attention_mask=masks[kind],
                 position_embeddings=angles[kind],
                 position_ids=position_ids,
-                **context,
+                **kwargs,
             )
         return hidden_states
-
-
-def count_positions(
-    embeds: torch.Tensor, attention_mask: Any, position_ids: torch.Tensor | None, cache: Any
-) -> torch.Tensor:
-    """Positions (B or 1, T): the caller's, or the distance from the row's first real token, so that padding on either
-    side changes nothing. Slots before that token count 0."""
-    if position_ids is not None:
-        return position_ids
-    seen = 0 if cache is None else cache.get_seq_length()
-    slots = torch.arange(embeds.shape[1], device=embeds.device) + seen
-    if is_padding_mask(attention_mask):
-        return (slots - attention_mask.long().argmax(-1, keepdim=True)).clamp(min=0)
-    return slots.unsqueeze(0)

@@ -25,7 +25,7 @@ activation_dropout attention_dropout attention_scale attention_sinks attn_logit_
 classifier_act classifier_bias classifier_dense classifier_dropout classifier_norm depth_scaling embedding_dropout
 embedding_norm embedding_scale embedding_size eos_token_id final_logit_softcapping first_layer_norm head_dense_bias
 head_dim hf_tfm_version hidden_act hidden_dropout hidden_size initializer_range intermediate_size layer_types
-lean_loss lm_head_act lm_head_bias lm_head_type logit_scale max_position_embeddings mlp_bias mlp_type
+fused_loss lm_head_act lm_head_bias lm_head_type logit_scale max_position_embeddings mlp_bias mlp_type
 moe_intermediate_size moe_layers norm_bias norm_eps norm_topk_prob norm_type num_attention_heads num_experts
 num_experts_per_tok num_hidden_layers num_key_value_heads origin out_bias output_router_logits pad_token_id
 padding_free pooling position_offset position_type qk_norm qkv_bias relative_attention_max_distance
@@ -80,7 +80,7 @@ def test_generation_settings_are_sent_where_they_belong(config_class):
         ({"position_type": "alibi", "rope_theta": 5e5}, "rope_parameters is set"),
         ({"rope_parameters": {"sliding_attention": {"rope_theta": 1e4}}}, "not for \\['full_attention'\\]"),
         ({"rope_parameters": {"rope_type": "spiral"}}, "rope_type is 'spiral'.*allowed are"),
-        ({"rope_parameters": {"partial_rotary_factor": 0.05, "rope_theta": 1e4}}, "gives 3 entries"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.05, "rope_theta": 1e4}}, "gives 3 elements"),
         ({"position_type": "alibi", "rope_layers": [True] * 6}, "rope_layers is set"),
         ({"position_type": "alibi", "position_offset": 2}, "position_offset"),
         ({"shared_expert_intermediate_size": 64}, "shared_expert_intermediate_size needs"),

@@ -180,7 +180,7 @@ def test_the_balance_counts_real_tokens_only_and_enters_the_loss(architecture, c
     model, batch = make(architecture, **words), batch_of(architecture)
     with torch.no_grad():
         output = model(**batch)
-        model.balance.coefficient = 0.0
+        model.load_balancing.coefficient = 0.0
         alone = model(**batch).loss
     sides = {"aux_loss": ("router_logits", "attention_mask")}
     if architecture == "seq2seq":

@@ -52,14 +52,14 @@ def test_scaled_depth_shrinks_what_ends_a_branch(architecture, branches, mlp_typ
 
 def test_deepnorm_has_the_constants_of_its_paper():
     alone = fresh("decoder", depth_scaling="deepnorm", residual_type="post").model.layers[0]
-    assert alone.mlp_residual.skip == pytest.approx((2 * LAYERS) ** 0.25)
+    assert alone.mlp_residual.skip_weight == pytest.approx((2 * LAYERS) ** 0.25)
     xavier = math.sqrt(2 / 256)
     assert_std(alone.self_attn.q_proj.weight, xavier, "q_proj")
     assert_std(alone.self_attn.v_proj.weight, xavier * (8 * LAYERS) ** -0.25, "v_proj")
     pair = fresh("seq2seq", depth_scaling="deepnorm", residual_type="post", decoder_layers=5).model
     mixed = (LAYERS**4 * 5) ** (1 / 16)
-    assert pair.encoder.layers[0].mlp_residual.skip == pytest.approx(0.81 * mixed)
-    assert pair.decoder.layers[0].cross_attn_residual.skip == pytest.approx(15**0.25)
+    assert pair.encoder.layers[0].mlp_residual.skip_weight == pytest.approx(0.81 * mixed)
+    assert pair.decoder.layers[0].cross_attn_residual.skip_weight == pytest.approx(15**0.25)
     assert_std(pair.encoder.layers[0].self_attn.o_proj.weight, xavier * 0.87 / mixed, "encoder's o_proj")
     assert_std(pair.decoder.layers[0].self_attn.o_proj.weight, xavier * 60**-0.25, "decoder's o_proj")
 

@@ -158,7 +158,7 @@ def test_the_experts_balance_follows_its_formula_and_enters_the_loss(architectur
     output = model(input_ids=tokens, labels=tokens)
     assert len(output.router_logits) == SIZES["num_hidden_layers"]
     assert_same(output.aux_loss, balance_by_hand(output.router_logits, 4, 2), 1e-5, "balance")
-    model.balance.coefficient = 0.0
+    model.load_balancing.coefficient = 0.0
     assert_same(output.loss, model(input_ids=tokens, labels=tokens).loss + 0.5 * output.aux_loss, 1e-6, "loss")
     assert "router_logits" not in model(input_ids=tokens), "recorded although nobody asked"
     assert "router_logits" in model(input_ids=tokens, output_router_logits=True)

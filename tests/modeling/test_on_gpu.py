@@ -1,4 +1,4 @@
-"""On a GPU: torch's kernel for sequences of all lengths, the lean loss, compiled steps and written text. Half precision
+"""On a GPU: torch's kernel for sequences of all lengths, the fused loss, compiled steps and written text. Half precision
 is held to what rounding costs the padded batch, both measured against single precision."""
 
 import copy
@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from hf_tfm.modeling import apart, lean, padding
+from hf_tfm.modeling import fused_linear_cross_entropy, varlen_attention
+from hf_tfm.modeling.head_parts import LMHead
 from tests.grid import assert_same, ids, make
-from tests.modeling.padded import LEFT, LENGTHS, MIXED, batch
+from tests.modeling.padded_batches import LEFT, LENGTHS, MIXED, batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
@@ -28,13 +29,13 @@ WORDS = {
 def opened(monkeypatch):
     """The number of tokens that torch's kernel is asked to attend, every time that it is."""
     seen = []
-    kernel = apart.VARLEN
+    kernel = varlen_attention.VARLEN_ATTN
 
     def watched(query, *rest, **more):
         seen.append(query.shape[0])
         return kernel(query, *rest, **more)
 
-    monkeypatch.setattr(apart, "VARLEN", watched)
+    monkeypatch.setattr(varlen_attention, "VARLEN_ATTN", watched)
     return seen
 
 
@@ -146,7 +147,7 @@ def test_single_precision_stays_padded(opened):
 def learnt(model, inputs, call=None, **words):
     """The loss, and every gradient by name."""
     call = model if call is None else call
-    loss = call(**inputs, lean_loss=True, **words).loss
+    loss = call(**inputs, fused_loss=True, **words).loss
     loss.backward()
     gradients = {name: weight.grad.cpu() for name, weight in model.named_parameters()}
     return {"loss": loss.detach().cpu(), **gradients}
@@ -154,9 +155,9 @@ def learnt(model, inputs, call=None, **words):
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_lean_loss_is_that_of_a_cpu(compiled, smoothing, monkeypatch):
-    monkeypatch.setattr(lean, "TOKENS", 8)
-    monkeypatch.setattr(lean, "LOGITS", {"cpu": 1})
+def test_the_fused_loss_is_that_of_a_cpu(compiled, smoothing, monkeypatch):
+    monkeypatch.setattr(fused_linear_cross_entropy, "CHUNK_TOKENS", 8)
+    monkeypatch.setattr(fused_linear_cross_entropy, "CHUNK_LOGITS", {"cpu": 1})
     torch._dynamo.reset()
     model = make("decoder", final_logit_softcapping=5.0, lm_head_bias=True)
     tokens = ids(4, 9)
@@ -169,13 +170,13 @@ def test_the_lean_loss_is_that_of_a_cpu(compiled, smoothing, monkeypatch):
         assert_same(found[name], value, 1e-5, name)
 
 
-def test_the_lean_loss_in_half_precision_holds_no_logits():
+def test_the_fused_loss_in_half_precision_holds_no_logits():
     words = 50_001  # no multiple of 8
-    head = lean.WordHead(64, words, bias=False).cuda().bfloat16()
+    head = LMHead(64, words, bias=False).cuda().bfloat16()
     states, labels = torch.randn(16_384, 64, device="cuda").bfloat16(), torch.randint(words, (16_384,), device="cuda")
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    loss = head(states, labels, lean.make_cap(None)) / len(labels)
+    loss = head(states, labels, None) / len(labels)
     loss.backward()
     grown = torch.cuda.max_memory_allocated() - before
     # logits in bf16 and their gradient in float32 would take six bytes each
@@ -211,8 +212,9 @@ def test_text_of_a_static_compiled_cache_is_that_of_a_dynamic_one(architecture):
 
 def test_sequences_have_the_lengths_that_the_mask_says():
     """The bounds lie on the GPU in 32-bit numbers, which is all that the kernel takes."""
-    way = padding.find_way(make("encoder").config, torch.zeros(1, 1, 1, device="cuda", dtype=torch.bfloat16))
-    assert way is apart.variable_lengths
-    told = way([3, 2], [3, 2], torch.device("cuda"))["apart"]
-    assert [part.tolist() for part in told.bounds] == [[0, 3, 5]] * 2
-    assert all(part.dtype == torch.int32 and part.is_cuda for part in told.bounds)
+    embeds = torch.zeros(1, 1, 1, device="cuda", dtype=torch.bfloat16)
+    backend = varlen_attention.choose_varlen_backend(make("encoder").config, embeds)
+    assert backend == "torch_varlen"
+    kernel = varlen_attention.varlen_kwargs(backend, [3, 2], [3, 2], torch.device("cuda"))["varlen"]
+    assert [part.tolist() for part in kernel.bounds] == [[0, 3, 5]] * 2
+    assert all(part.dtype == torch.int32 and part.is_cuda for part in kernel.bounds)

@@ -240,7 +240,9 @@ def test_strangers_at_once_do_not_disturb_each_other(second_readers, number):
 @pytest.mark.parametrize(("name", "auto_class"), OPENINGS)
 def test_stranger_finds_the_class_in_the_name_table_of_the_host(first_readers, name, auto_class):
     table, tables = modeling_tfm.NAME_TABLES[auto_class], result_of(first_readers, name, auto_class)["tables"]
-    assert table in tables, f"{given_class(name, auto_class)} is in {tables}, not in {table}: see tell_host"
+    assert table in tables, (
+        f"{given_class(name, auto_class)} is in {tables}, not in {table}: see register_with_transformers"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, (_, head) in HEADS.items() if head is not CAUSAL])

@@ -12,14 +12,7 @@ from transformers.models.marian.modeling_marian import MarianSinusoidalPositiona
 from transformers.models.t5.modeling_t5 import T5Attention
 
 import hf_tfm
-from hf_tfm.modeling.position import (
-    POSITIONS,
-    alibi_slopes,
-    full_rotation,
-    no_rotation,
-    one_sided_bucket,
-    two_sided_bucket,
-)
+from hf_tfm.modeling.position import POSITIONS, Rotation, alibi_slopes
 from tests.grid import SIZES, assert_same, ids, logits_of, make
 
 EMBEDS = torch.zeros(1, 40, 32)
@@ -53,9 +46,10 @@ def test_alibi_penalises_distance():
 @pytest.mark.parametrize(("buckets", "distance"), [(32, 128), (8, 20), (16, 32)])
 def test_relative_buckets_are_those_of_t5(buckets, distance):
     offsets = torch.arange(-300, 300)
-    for ours, two_sided in ((one_sided_bucket, False), (two_sided_bucket, True)):
-        wanted = T5Attention._relative_position_bucket(offsets, two_sided, buckets, distance)
-        assert torch.equal(ours(offsets, buckets, distance), wanted)
+    sizes = {"relative_attention_num_buckets": buckets, "relative_attention_max_distance": distance}
+    for is_causal in (True, False):
+        ours = position_of("relative_bias", is_causal, **sizes).buckets(offsets)
+        assert torch.equal(ours, T5Attention._relative_position_bucket(offsets, not is_causal, buckets, distance))
 
 
 def test_relative_bias_is_that_of_t5():
@@ -122,8 +116,8 @@ def test_rotary_angles_and_rotation_are_those_of_llama(kind, length):
     for name, ours, theirs in zip(("cos", "sin"), found, (wanted[0], wanted[1] * sign), strict=True):
         assert_same(ours.squeeze(1), theirs, 1e-6, name)
     query, key = torch.randn(1, 4, length, 8), torch.randn(1, 2, length, 8)
-    turned = model.model.layers[0].self_attn.rotate(query, key, found)
-    for name, ours, theirs in zip(("queries", "keys"), turned, apply_rotary_pos_emb(query, key, *wanted), strict=True):
+    rotated = model.model.layers[0].self_attn.rotation(query, key, found)
+    for name, ours, theirs in zip(("queries", "keys"), rotated, apply_rotary_pos_emb(query, key, *wanted), strict=True):
         assert_same(ours, theirs, 1e-6, f"rotated {name}")
 
 
@@ -132,9 +126,9 @@ def test_partial_rotation_leaves_the_rest_of_the_head():
     attention = make("decoder", rope_parameters=rope).model.layers[0].self_attn
     angles = (torch.full((1, 1, 3, 4), 0.5), torch.full((1, 1, 3, 4), 0.5))
     heads = torch.randn(1, 4, 3, 8)
-    for turned in attention.rotate(heads, heads, angles):
-        assert torch.equal(turned[..., 4:], heads[..., 4:])
-        assert not torch.equal(turned[..., :4], heads[..., :4])
+    for rotated in attention.rotation(heads, heads, angles):
+        assert torch.equal(rotated[..., 4:], heads[..., 4:])
+        assert not torch.equal(rotated[..., :4], heads[..., :4])
 
 
 def test_layer_types_have_their_own_frequencies_and_layers_may_have_none():
@@ -150,8 +144,8 @@ def test_layer_types_have_their_own_frequencies_and_layers_may_have_none():
     )
     angles = model.model.position.angles(EMBEDS, torch.arange(40)[None])
     assert not torch.equal(angles["sliding_attention"][0], angles["full_attention"][0])
-    kinds = [layer.self_attn.rotate for layer in model.model.layers]
-    assert kinds == [full_rotation, full_rotation, no_rotation]
+    rotations = [type(layer.self_attn.rotation) for layer in model.model.layers]
+    assert rotations == [Rotation, Rotation, type(None)]
 
 
 def test_a_learned_table_has_a_row_for_every_position_and_the_offset():

@@ -139,7 +139,7 @@ def test_packed_documents_equal_separate_ones(architecture, row, use_cache):
 def carriers(model):
     """The kernels that may serve this configuration."""
     names = []
-    for name in ("eager", "eager_blocks", "sdpa", "flex_attention"):
+    for name in ("eager", "eager_blockwise", "sdpa", "flex_attention"):
         try:
             model.choose_attention(name)
             names.append(name)

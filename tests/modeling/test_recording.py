@@ -70,4 +70,6 @@ def test_a_pooling_trunk_returns_what_its_classifier_reads():
 def test_late_pooling_is_the_mean_of_what_the_dense_layer_says_of_each_token():
     trunk = make("encoder", hf_tfm.TfmEncoderModel, add_pooling_layer=True, classifier_dense="pooled", pooling="late")
     output = trunk(ids(2, 7))
-    assert_same(output.pooler_output, torch.tanh(trunk.pooler.before.dense(output.last_hidden_state)).mean(1), 1e-6)
+    assert_same(
+        output.pooler_output, torch.tanh(trunk.pooler.token_transform.dense(output.last_hidden_state)).mean(1), 1e-6
+    )

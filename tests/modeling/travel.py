@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 import hf_tfm
 from hf_tfm.modeling import modeling_tfm
-from hf_tfm.modeling.recipes import recipe_words
+from hf_tfm.modeling.recipes import recipe_fields
 from tests.grid import SIZES, TRUNKS, ids, make
 
 FLOOR = Path(modeling_tfm.__file__).parent
@@ -66,7 +66,7 @@ def part_of(name, auto_class):
 def make_head(name):
     architecture, head = HEADS[name]
     config_class = TRUNKS[architecture][0]
-    return make(architecture, head, **recipe_words(RECIPE[architecture], config_class.model_type, SIZES))
+    return make(architecture, head, **recipe_fields(RECIPE[architecture], config_class.model_type, SIZES))
 
 
 def trunk_inputs(config):
@@ -164,8 +164,8 @@ class {name}(TfmDecoderForCausalLM):
         self.gain = torch.nn.Parameter(torch.full((1,), 2.0))
         self.post_init()
 
-    def predict(self, hidden_states):
-        return super().predict(hidden_states) * self.gain
+    def compute_logits(self, hidden_states):
+        return super().compute_logits(hidden_states) * self.gain
 '''
 REGISTRATION = '\n\n{name}.register_for_auto_class("AutoModelForCausalLM")\n'
 # kind -> (class name, the text of its file)

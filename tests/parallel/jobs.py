@@ -57,7 +57,7 @@ def train(model: Any, inputs: dict[str, torch.Tensor]) -> list[float]:
     optimizer = torch.optim.Adam(model.train().parameters(), lr=1e-2)
     losses = []
     for step in range(STEPS):
-        loss = model(**inputs, lean_loss=step % 2 == 1).loss
+        loss = model(**inputs, fused_loss=step % 2 == 1).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -113,4 +113,4 @@ def refusals(folder: Path) -> None:
         with pytest.raises(ValueError, match=re.escape(word)):
             load(name, folder, **distributed)
     with pytest.raises(ValueError, match="tp_size=2 splits the vocabulary"):
-        load("plain", folder, tp_size=SIZE)(**batch("plain"), lean_loss=True)
+        load("plain", folder, tp_size=SIZE)(**batch("plain"), fused_loss=True)

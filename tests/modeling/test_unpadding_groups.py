@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from hf_tfm.modeling import padding
+from hf_tfm.modeling import unpadding
 from hf_tfm.modeling.attention import SelfAttention
-from hf_tfm.modeling.sequences import Sequences
+from hf_tfm.modeling.sequence_lengths import SequenceLengths
 from tests.grid import assert_same, ids, make
-from tests.modeling.padded import LEFT, LENGTHS, MIXED, batch
+from tests.modeling.padded_batches import LEFT, LENGTHS, MIXED, batch
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def grouped(monkeypatch):
         return forward(self, states, *inputs, **context)
 
     monkeypatch.setattr(SelfAttention, "forward", watched)
-    monkeypatch.setattr(padding, "GROUP_BYTES", 1)
+    monkeypatch.setattr(unpadding, "GROUP_BYTES", 1)
     return sizes
 
 
@@ -86,8 +86,8 @@ def test_what_must_be_kept_goes_through_at_once(grouped):
 
 def test_groups_are_of_about_one_size():
     lengths = torch.tensor([1, 2, 3, 4, 5, 6, 7])
-    own = Sequences((7, 9), torch.arange(7) * 9, lengths)
+    own = SequenceLengths((7, 9), torch.arange(7) * 9, lengths)
     for size, wanted in {28: [28], 14: [15, 13], 9: [10, 11, 7], 1000: [28], 1: lengths.tolist()}.items():
-        groups = own.groups(size)
+        groups = own.split(size)
         assert [int(group.lengths.sum()) for group in groups] == wanted, size
-        assert torch.equal(torch.cat([group.places() for group in groups]), own.places())
+        assert torch.equal(torch.cat([group.token_indices() for group in groups]), own.token_indices())

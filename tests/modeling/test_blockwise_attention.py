@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hf_tfm.modeling import blocks
+from hf_tfm.modeling import blockwise_attention
 from tests.grid import assert_same, assert_same_steps, by_kernels, ids, logits_of
 from tests.modeling.test_properties import padded
 
@@ -20,7 +20,7 @@ WORDS = {
 
 def both(architecture="decoder", **words):
     """The same model, eager and by blocks."""
-    return by_kernels(architecture, "eager", "eager_blocks", num_hidden_layers=2, **words)
+    return by_kernels(architecture, "eager", "eager_blockwise", num_hidden_layers=2, **words)
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
@@ -42,10 +42,10 @@ def test_blocks_are_used_for_whole_causal_rows_and_nowhere_else(monkeypatch):
         seen.append((query.shape[2], key.shape[2]))
         return kernel(module, query, key, *rest, **context)
 
-    kernel = blocks.eager_attention_forward
-    monkeypatch.setattr(blocks, "eager_attention_forward", spy)
+    kernel = blockwise_attention.eager_attention_forward
+    monkeypatch.setattr(blockwise_attention, "eager_attention_forward", spy)
     # code that came with a checkpoint registers its own copy
-    blocks.register_blocked_attention()
+    blockwise_attention.register_blockwise_attention()
     _, model = both()
     cache = model(ids(1, 33)).past_key_values
     assert seen == [(8, 8), (8, 16), (8, 24), (9, 33)] * 2
@@ -105,5 +105,5 @@ def test_compiled(dynamic):
 
 def test_weights_are_refused_where_they_are_not_kept():
     _, blocked = both()
-    with pytest.raises(ValueError, match="eager_blocks"):
+    with pytest.raises(ValueError, match="eager_blockwise"):
         blocked.config.output_attentions = True

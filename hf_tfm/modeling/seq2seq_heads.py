@@ -1,9 +1,8 @@
-"""Heads of the encoder-decoder that need no target: the decoder reads the shifted source.
+"""Heads of the encoder-decoder that need no target: the decoder reads the source, shifted by one.
 
-Mixins; the architecture's file names the trunk. Legend: B batch, T tokens, n labels.
+Mixins; the architecture's file adds the model below them. Legend: B batch, T tokens, n labels.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,20 +10,20 @@ from torch import nn
 from transformers.modeling_outputs import Seq2SeqQuestionAnsweringModelOutput, Seq2SeqSequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
-from .heads import Pooler
-from .loss import CLASSIFICATION_LOSSES
-from .shift import make_shift
-from .tasks import TokenTask
+from .decoder_inputs import DECODER_SHIFTS
+from .head_parts import Pooler
+from .loss import classification_loss
+from .task_heads import TokenHead
 
 
-class ShiftedSourceClassification:
+class Seq2SeqClassification:
     """Logits (B, n) of the decoder's pooled token; decoder ids are the shifted source where none are given (BART)."""
 
     config: Any
     model: Any
 
     def build_head(self, config: Any) -> None:
-        self.shift = make_shift(config)
+        self.decoder_inputs = DECODER_SHIFTS[config.decoder_shift](config)
         self.pooler = Pooler(config.decoder_view)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias)
@@ -46,7 +45,7 @@ class ShiftedSourceClassification:
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            decoder_input_ids=target_ids(self.shift, input_ids, decoder_input_ids, decoder_inputs_embeds),
+            decoder_input_ids=self.decoder_inputs.from_source(input_ids, decoder_input_ids, decoder_inputs_embeds),
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
             inputs_embeds=inputs_embeds,
@@ -57,15 +56,15 @@ class ShiftedSourceClassification:
         logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:
-            loss = CLASSIFICATION_LOSSES[self.config.problem_type](logits, labels, num_items_in_batch)
-        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **seen_inside(outputs))
+            loss = classification_loss(self.config.problem_type, logits, labels, num_items_in_batch)
+        return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **model_outputs(outputs))
 
 
-class ShiftedSourceQuestionAnswering(TokenTask):
+class Seq2SeqQuestionAnswering(TokenHead):
     """Logits (B, T) of the answer's first and last token, from the decoder run on the shifted source (BART)."""
 
     def build_head(self, config: Any) -> None:
-        self.shift = make_shift(config)
+        self.decoder_inputs = DECODER_SHIFTS[config.decoder_shift](config)
         self.build_token_head(config.decoder_view)
         self.loss_type = "ForQuestionAnswering"
         self.qa_outputs = nn.Linear(config.decoder_hidden_size, 2)
@@ -87,38 +86,24 @@ class ShiftedSourceQuestionAnswering(TokenTask):
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            decoder_input_ids=target_ids(self.shift, input_ids, decoder_input_ids, decoder_inputs_embeds),
+            decoder_input_ids=self.decoder_inputs.from_source(input_ids, decoder_input_ids, decoder_inputs_embeds),
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             **kwargs,
         )
-        start, end = self.qa_outputs(self.transform(outputs.last_hidden_state)).unbind(-1)
+        start, end = self.qa_outputs(self.transform_tokens(outputs.last_hidden_state)).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = self.loss_function(start, end, start_positions, end_positions, **kwargs)
         return Seq2SeqQuestionAnsweringModelOutput(
-            loss=loss, start_logits=start, end_logits=end, **seen_inside(outputs)
+            loss=loss, start_logits=start, end_logits=end, **model_outputs(outputs)
         )
 
 
-def target_ids(
-    shift: Callable[[torch.Tensor], torch.Tensor],
-    source: torch.Tensor | None,
-    given: torch.Tensor | None,
-    vectors: torch.Tensor | None,
-) -> torch.Tensor | None:
-    """The given decoder ids, none beside given vectors, else the shifted source. Raises ValueError without any."""
-    if given is not None or vectors is not None:
-        return given
-    if source is None:
-        raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
-    return shift(source)
-
-
-def seen_inside(outputs: Any) -> dict[str, Any]:
-    """What the trunks recorded, under the names of the heads' outputs."""
+def model_outputs(outputs: Any) -> dict[str, Any]:
+    """The cache and what was recorded, for the output of a head."""
     names = (
         "past_key_values",
         "decoder_hidden_states",

@@ -20,7 +20,7 @@ WORDS = {
 
 def both(**words):
     """The same decoder with the host's sdpa and by bands."""
-    return by_kernels("decoder", "sdpa", "sdpa_banded", **{"sliding_window": WINDOW, **words})
+    return by_kernels("decoder", "sdpa", "sdpa_sliding_window", **{"sliding_window": WINDOW, **words})
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
@@ -33,12 +33,12 @@ def test_logits_and_gradients(words, length):
 def test_windows_on_both_sides_and_memories(architecture):
     model, tokens = make(architecture, sliding_window=WINDOW, num_key_value_heads=2), ids(2, 33)
     wanted = logits_of(model, tokens)
-    model.set_attn_implementation("sdpa_banded")
+    model.set_attn_implementation("sdpa_sliding_window")
     assert_same(logits_of(model, tokens), wanted, what="logits")
 
 
 def test_bands_are_used_for_a_long_row_and_not_for_a_short_one(monkeypatch):
-    from hf_tfm.modeling import banded
+    from hf_tfm.modeling import sliding_window_attention
 
     seen = []
 
@@ -46,10 +46,10 @@ def test_bands_are_used_for_a_long_row_and_not_for_a_short_one(monkeypatch):
         seen.append(query.shape[2])
         return kernel(module, query, *rest, **context)
 
-    kernel = banded.sdpa_attention_forward
-    monkeypatch.setattr(banded, "sdpa_attention_forward", spy)
+    kernel = sliding_window_attention.sdpa_attention_forward
+    monkeypatch.setattr(sliding_window_attention, "sdpa_attention_forward", spy)
     # code that came with a checkpoint registers its own copy
-    banded.register_banded_attention()
+    sliding_window_attention.register_sliding_window_attention()
     _, model = both(**MIXED)
     model(ids(1, 33), use_cache=False)
     assert seen == [WINDOW, 33, WINDOW]
@@ -97,8 +97,8 @@ def test_compiled_without_a_mask(words, monkeypatch):
 
     # as under torch 2.11, whose compiler says so of every graph
     monkeypatch.setattr("transformers.masking_utils.is_torchdynamo_exporting", lambda: True)
-    kernel = ALL_ATTENTION_FUNCTIONS["sdpa_banded"]
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, "sdpa_banded", spy)
+    kernel = ALL_ATTENTION_FUNCTIONS["sdpa_sliding_window"]
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, "sdpa_sliding_window", spy)
     tokens = ids(2, 33)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     assert_same(compiled(tokens, use_cache=False).logits, plain(tokens, use_cache=False).logits, what="compiled logits")
@@ -108,5 +108,5 @@ def test_compiled_without_a_mask(words, monkeypatch):
 @pytest.mark.parametrize("words", [{"position_type": "alibi"}, {"attention_sinks": True}], ids=str)
 def test_what_bands_would_drop_is_refused(words):
     model = make("decoder", sliding_window=WINDOW, **words)
-    with pytest.raises(ValueError, match="sdpa_banded"):
-        model.set_attn_implementation("sdpa_banded")
+    with pytest.raises(ValueError, match="sdpa_sliding_window"):
+        model.set_attn_implementation("sdpa_sliding_window")

@@ -8,22 +8,22 @@ import torch
 from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache, EncoderDecoderCache, StaticCache
 
-from hf_tfm.modeling import apart, padding
+from hf_tfm.modeling import unpadding, varlen_attention
 from tests.grid import assert_same, ids, make, words_of
-from tests.modeling.padded import LEFT, LENGTHS, MIXED, RIGHT, batch
+from tests.modeling.padded_batches import LEFT, LENGTHS, MIXED, RIGHT, batch
 
 
 @pytest.fixture
 def opened(monkeypatch):
     """Every time that the door opens, the number of tokens that go through."""
     seen = []
-    take = padding.Gathering.take
+    take = unpadding.TokenIndex.unpad
 
     def watched(self, states):
-        seen.append(len(self.places))
+        seen.append(len(self.indices))
         return take(self, states)
 
-    monkeypatch.setattr(padding.Gathering, "take", watched)
+    monkeypatch.setattr(unpadding.TokenIndex, "unpad", watched)
     return seen
 
 
@@ -89,14 +89,14 @@ def test_memory_alone_may_be_padded(opened):
 
 
 @pytest.mark.parametrize("words", [{}, {"mlp_type": "moe", "num_experts": 3}])
-def test_a_lean_loss_reads_no_target_after_the_last_label(words, opened):
+def test_a_fused_loss_reads_no_target_after_the_last_label(words, opened):
     model = make("seq2seq", **words)
     labels = ids(4, 9, seed=2).masked_fill(RIGHT == 0, -100)
     labels[1, 4] = -100  # not scored, but read by what follows
     labels[3] = -100
     inputs = {"input_ids": ids(4, 9), "decoder_input_ids": ids(4, 9, seed=3), "labels": labels}
     full, lean = copy.deepcopy(model), model
-    wanted, found = full(**inputs).loss, lean(**inputs, lean_loss=True).loss
+    wanted, found = full(**inputs).loss, lean(**inputs, fused_loss=True).loss
     wanted.backward(), found.backward()
     assert_same(found, wanted, 1e-6, "loss")
     for (name, parameter), other in zip(lean.named_parameters(), full.parameters(), strict=True):
@@ -105,12 +105,12 @@ def test_a_lean_loss_reads_no_target_after_the_last_label(words, opened):
     assert set(opened) == (set() if words else {36, 3 + 9 + 3 + 1})
 
 
-def test_a_lean_loss_keeps_packed_targets_apart():
+def test_a_fused_loss_keeps_packed_targets_apart():
     model = make("seq2seq")
     positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]]).expand(4, -1)
     labels = ids(4, 9, seed=2).masked_fill(RIGHT == 0, -100)
     inputs = {"input_ids": ids(4, 9), "decoder_input_ids": ids(4, 9, seed=3), "decoder_position_ids": positions}
-    full, lean = (model(**inputs, labels=labels, lean_loss=choice).loss for choice in (False, True))
+    full, lean = (model(**inputs, labels=labels, fused_loss=choice).loss for choice in (False, True))
     assert_same(lean, full, 1e-6, "loss")
 
 
@@ -207,7 +207,7 @@ def test_a_configuration_that_records_closes_the_door(opened):
 def test_kernels_that_do_not_cut_rows_close_the_door(word, opened, monkeypatch):
     model = make("encoder")
     monkeypatch.setattr(model.config, "_attn_implementation_internal", word)
-    assert apart.find_way(model.config, torch.zeros(1, 2, 4)) is None
+    assert varlen_attention.choose_varlen_backend(model.config, torch.zeros(1, 2, 4)) is None
 
 
 def attention_of_flattened_rows(query, key, value, bounds_q, bounds_k, scale, window, is_causal):
@@ -236,13 +236,13 @@ def test_torchs_kernel_for_variable_lengths_is_asked_rightly(architecture, windo
     def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_size, **grouped):
         assert (max_q, max_k) == (cu_seq_q.diff().max(), cu_seq_k.diff().max())
         # torch before 2.12 does not know the word
-        assert grouped == ({"enable_gqa": True} if "enable_gqa" in apart.VARLEN_OPTIONS else {})
+        assert grouped == ({"enable_gqa": True} if "enable_gqa" in varlen_attention.VARLEN_PARAMETERS else {})
         return attention_of_flattened_rows(query, key, value, cu_seq_q, cu_seq_k, scale, window_size, False)
 
     model = make(architecture, num_key_value_heads=2, sliding_window=window)
     inputs, mask = batch(architecture, MIXED)
-    monkeypatch.setattr(apart, "VARLEN", kernel)
-    monkeypatch.setattr(padding, "find_way", lambda config, embeds: apart.variable_lengths)
+    monkeypatch.setattr(varlen_attention, "VARLEN_ATTN", kernel)
+    monkeypatch.setattr(unpadding, "choose_varlen_backend", lambda config, embeds: "torch_varlen")
     closed, found = both(model, inputs, mask)
     for name, value in closed.items():
         assert_same(found[name], value, 1e-5, name)
@@ -269,7 +269,7 @@ def test_flash_attention_is_told_where_sequences_end(architecture, opened, monke
     AttentionInterface.register("flash_attention_of_a_test", kernel)
     model.config._attn_implementation = "flash_attention_of_a_test"
     model.config.padding_free = True
-    monkeypatch.setattr(padding, "find_way", lambda config, embeds: apart.flash_lengths)
+    monkeypatch.setattr(unpadding, "choose_varlen_backend", lambda config, embeds: "flash_attention")
     # collators of flattened rows tell bounds too, for the order that they know
     inputs |= {"cu_seq_lens_q": None, "max_length_q": None}
     for name, value in answers(model, inputs, mask).items():
@@ -285,18 +285,20 @@ class OnAGpu:
 
 def test_torchs_kernel_is_taken_only_where_it_computes_what_is_configured(monkeypatch):
     states: Any = OnAGpu()
-    monkeypatch.setattr(apart, "VARLEN", None)
-    assert apart.find_way(make("encoder").config, states) is None, "torch has no such kernel"
-    monkeypatch.setattr(apart, "VARLEN", lambda: None)
+    monkeypatch.setattr(varlen_attention, "VARLEN_ATTN", None)
+    assert varlen_attention.choose_varlen_backend(make("encoder").config, states) is None, "torch has no such kernel"
+    monkeypatch.setattr(varlen_attention, "VARLEN_ATTN", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert apart.find_way(make("encoder").config, states) is apart.variable_lengths
+    assert varlen_attention.choose_varlen_backend(make("encoder").config, states) == "torch_varlen"
     unfit = ({"position_type": "alibi"}, {"attention_dropout": 0.1}, {"attention_sinks": True}, {"head_dim": 12})
     for words in (*unfit, {"head_dim": 200}):
-        assert apart.find_way(make("encoder", **words).config, states) is None, words
+        assert varlen_attention.choose_varlen_backend(make("encoder", **words).config, states) is None, words
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert apart.find_way(make("encoder").config, states) is None, "flash attention knows no such GPU"
+    assert varlen_attention.choose_varlen_backend(make("encoder").config, states) is None, (
+        "flash attention knows no such GPU"
+    )
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     states.dtype = torch.float32
-    assert apart.find_way(make("encoder").config, states) is None
+    assert varlen_attention.choose_varlen_backend(make("encoder").config, states) is None
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: True)
-    assert apart.find_way(make("encoder").config, states) is apart.variable_lengths
+    assert varlen_attention.choose_varlen_backend(make("encoder").config, states) == "torch_varlen"

@@ -1,21 +1,23 @@
-"""Heads that encoder and decoder share: one class or span per sequence, one class per token.
+"""Heads that encoder and decoder share: one class, one vector or one span per sequence, one class per token.
 
-Mixins; the architecture's file names the trunk. Legend: B batch, T tokens, C hidden size, n labels.
+Mixins; the architecture's file adds the model below them. Legend: B batch, T tokens, C hidden size, n labels.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
 from transformers.utils.generic import can_return_tuple
 
-from .heads import make_classifier_dense
-from .loss import CLASSIFICATION_LOSSES
+from .head_parts import make_classifier_dense, unit_length
+from .loss import classification_loss
 
 
 class SequenceClassification:
@@ -28,8 +30,8 @@ class SequenceClassification:
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
 
-    def pooled(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        """The vector (B, C) that speaks for the sequence."""
+    def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        """One vector (B, C) for the sequence."""
         raise NotImplementedError
 
     @can_return_tuple
@@ -52,10 +54,10 @@ class SequenceClassification:
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        logits = self.classifier(self.dropout(self.pooled(outputs, input_ids, attention_mask)))
+        logits = self.classifier(self.dropout(self.pool(outputs, input_ids, attention_mask)))
         loss = None
         if labels is not None:
-            loss = CLASSIFICATION_LOSSES[self.config.problem_type](logits, labels, num_items_in_batch)
+            loss = classification_loss(self.config.problem_type, logits, labels, num_items_in_batch)
         return SequenceClassifierOutputWithPast(
             loss=loss,
             logits=logits,
@@ -65,7 +67,49 @@ class SequenceClassification:
         )
 
 
-class TokenTask:
+@dataclass
+class TfmEmbeddingOutput(BaseModelOutputWithPooling):
+    """`pooler_output` (B, C) is the embedding, of unit length; `last_hidden_state` (B, T, C) as without the head."""
+
+
+class TextEmbedding:
+    """One vector of unit length per text: pool (`pooling`), a dense layer if there is one (`classifier_dense`), and
+    divide by the norm, so that a dot product is the cosine similarity.   Reimers and Gurevych 2019, arXiv:1908.10084"""
+
+    config: Any
+    model: Any
+
+    def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        """One vector (B, C) for the sequence."""
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> TfmEmbeddingOutput:
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        return TfmEmbeddingOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=unit_length(self.pool(outputs, input_ids, attention_mask)),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class TokenHead:
     """What the two heads on single tokens share: the dense layer before the last projection, if there is one."""
 
     config: Any
@@ -73,10 +117,13 @@ class TokenTask:
     loss_function: Any
 
     def build_token_head(self, config: Any) -> None:
-        self.transform = make_classifier_dense(config, for_tokens=True)
+        self.transform = make_classifier_dense(config) if config.classifier_dense == "all" else None
+
+    def transform_tokens(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return hidden_states if self.transform is None else self.transform(hidden_states)
 
 
-class TokenClassification(TokenTask):
+class TokenClassification(TokenHead):
     """Logits (B, T, n), one class per token; `labels` (B, T), -100 where nothing is scored."""
 
     def build_head(self, config: Any) -> None:
@@ -104,14 +151,14 @@ class TokenClassification(TokenTask):
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        logits = self.classifier(self.dropout(self.transform(outputs.last_hidden_state)))
+        logits = self.classifier(self.dropout(self.transform_tokens(outputs.last_hidden_state)))
         loss = None if labels is None else self.loss_function(logits, labels, self.config, **kwargs)
         return TokenClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
 
-class QuestionAnswering(TokenTask):
+class QuestionAnswering(TokenHead):
     """Logits (B, T) of the answer's first and last token; `start_positions`, `end_positions` (B,) in tokens. The loss
     is a mean over the micro-batch: accumulated steps equal the large batch where micro-batches are equally large."""
 
@@ -140,7 +187,7 @@ class QuestionAnswering(TokenTask):
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        start, end = self.qa_outputs(self.transform(outputs.last_hidden_state)).unbind(-1)
+        start, end = self.qa_outputs(self.transform_tokens(outputs.last_hidden_state)).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = self.loss_function(start, end, start_positions, end_positions, **kwargs)

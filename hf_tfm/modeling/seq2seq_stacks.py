@@ -1,4 +1,4 @@
-"""The two trunks of the encoder-decoder.
+"""The two stacks of the encoder-decoder.
 
 Legend: B batch, S source tokens, T target tokens, C hidden size.
 """
@@ -14,18 +14,18 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .attention import CrossAttention, own_cache
+from .attention import CrossAttention, self_attention_cache
 from .configuration_tfm import TfmSeq2SeqConfig
-from .depth import decoder_of_pair, encoder_of_pair
+from .depth_scaling import decoder_of_seq2seq, encoder_of_seq2seq
+from .distributed_checks import keep_plans_below
+from .masks import BIDIRECTIONAL_MASKS, check_packed_rows, count_positions
 from .modeling_tfm import RECORDED, TfmPreTrainedModel
-from .packing import document_mask, refuse_packed_under_mask
-from .padding import Rows, find_rows
-from .parallel import keep_side
-from .stack import MASKS, Stack, count_positions
+from .stack import Stack
+from .unpadding import run_unpadded, unpad_with_memory
 
 
 class TfmSeq2SeqPreTrainedModel(TfmPreTrainedModel):
-    """What trunks and heads of the encoder-decoder share."""
+    """What stacks and heads of the encoder-decoder share."""
 
     config: TfmSeq2SeqConfig
     _auto_map = {
@@ -39,21 +39,21 @@ class TfmSeq2SeqPreTrainedModel(TfmPreTrainedModel):
     }
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As the host's, for both tables. Raises ValueError where source and target vocabularies differ: which of the
-        two is meant cannot be told."""
+        """As in transformers, for both tables. Raises ValueError where source and target vocabularies differ: which of
+        the two is meant cannot be told."""
         config = self.config
         if config.decoder_vocab_size != config.vocab_size:
             raise ValueError(
                 f"Source ({config.vocab_size}) and target vocabulary ({config.decoder_vocab_size}) differ; "
                 "resize_token_embeddings cannot tell which one is meant."
             )
-        trunk: Any = self.base_model
-        if hasattr(trunk, "decoder") and not config.tie_encoder_decoder_embeddings:
-            trunk.decoder._resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        model: Any = self.base_model
+        if hasattr(model, "decoder") and not config.tie_encoder_decoder_embeddings:
+            model.decoder._resize_token_embeddings(new_num_tokens, *args, **kwargs)
         table = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         config.decoder_vocab_size = config.vocab_size
-        if hasattr(trunk, "decoder"):
-            trunk.decoder.embed_tokens.num_embeddings = config.vocab_size
+        if hasattr(model, "decoder"):
+            model.decoder.embed_tokens.num_embeddings = config.vocab_size
         return table
 
 
@@ -62,13 +62,13 @@ class TfmSeq2SeqEncoder(Stack, TfmSeq2SeqPreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        depth = encoder_of_pair(config.num_hidden_layers, config.decoder_layers)
-        self.build_stack(config, is_causal=False, deepnorm=depth)
+        deepnorm = encoder_of_seq2seq(config.num_hidden_layers, config.decoder_layers)
+        self.build_stack(config, is_causal=False, deepnorm=deepnorm)
         self.post_init()
 
     def init_parallel_plans(self) -> None:
         super().init_parallel_plans()
-        keep_side(self, "encoder.", "")
+        keep_plans_below(self, "encoder.", "")
 
     @capture_outputs
     def forward(
@@ -79,12 +79,8 @@ class TfmSeq2SeqEncoder(Stack, TfmSeq2SeqPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> MoEModelOutput:
-        embeds = self.look_up(input_ids, inputs_embeds)
-        refuse_packed_under_mask(position_ids, attention_mask)
-        rows = find_rows(self.config, Rows(embeds, attention_mask, position_ids))
-        masks = self.masks(rows, and_mask_function=document_mask(rows.position_ids, rows.attention_mask))
-        position_ids = count_positions(embeds, attention_mask, position_ids, None)
-        return MoEModelOutput(last_hidden_state=self.run(rows, embeds, position_ids, masks, **kwargs))
+        embeds = self.embed_words(input_ids, inputs_embeds)
+        return MoEModelOutput(last_hidden_state=self.encode(embeds, attention_mask, position_ids, **kwargs))
 
 
 class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
@@ -98,13 +94,13 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        depth = decoder_of_pair(config.decoder_layers)
-        self.build_stack(config.decoder_view, is_causal=True, deepnorm=depth, memory_size=config.hidden_size)
+        deepnorm = decoder_of_seq2seq(config.decoder_layers)
+        self.build_stack(config.decoder_view, is_causal=True, deepnorm=deepnorm, memory_size=config.hidden_size)
         self.post_init()
 
     def init_parallel_plans(self) -> None:
         super().init_parallel_plans()
-        keep_side(self, "decoder.", "")
+        keep_plans_below(self, "decoder.", "")
 
     @merge_with_config_defaults
     @capture_outputs
@@ -120,34 +116,34 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> MoEModelOutputWithPastAndCrossAttentions:
-        embeds = self.look_up(input_ids, inputs_embeds)
-        own = own_cache(past_key_values)
+        embeds = self.embed_words(input_ids, inputs_embeds)
+        memory = encoder_hidden_states
         if past_key_values is None:
-            refuse_packed_under_mask(position_ids, attention_mask)
-        rows = find_rows(
-            self.config,
-            Rows(embeds, attention_mask, position_ids, past_key_values, encoder_hidden_states, encoder_attention_mask),
-        )
-        position_ids = count_positions(embeds, attention_mask, position_ids, own)
-        masks = self.masks(rows, position_ids=rows.position_ids)
-        memory_mask = MASKS[False]["full_attention"](
-            config=self.config,
-            inputs_embeds=rows.frame,
-            attention_mask=rows.memory_mask,
-            encoder_hidden_states=rows.memory_frame,
-        )
+            check_packed_rows(position_ids, attention_mask)
+        unpadded = None
+        if memory is not None and (attention_mask is not None or encoder_attention_mask is not None):
+            unpadded = unpad_with_memory(
+                self.config, embeds, attention_mask, position_ids, past_key_values, memory, encoder_attention_mask
+            )
+        positions = count_positions(embeds, attention_mask, position_ids, self_attention_cache(past_key_values))
         cache = past_key_values
         if use_cache and past_key_values is None:
             cache = EncoderDecoderCache(DynamicCache(config=self.config.decoder_view), DynamicCache())
-        hidden_states = self.run(
-            rows,
-            embeds,
-            position_ids,
-            masks,
-            past_key_values=cache,
-            memory=encoder_hidden_states,
-            memory_context={"attention_mask": memory_mask, **rows.memory_context},
-            use_cache=use_cache,
-            **kwargs,
-        )
+        kwargs |= {"memory": memory, "past_key_values": cache, "use_cache": use_cache}
+        if unpadded is not None:
+            memory_mask = self.create_memory_mask(unpadded.frame, unpadded.memory_frame, None)
+            memory_kwargs = {"attention_mask": memory_mask}
+            hidden_states = run_unpadded(self, unpadded, embeds, positions, memory_kwargs=memory_kwargs, **kwargs)
+        else:
+            # made for the given cache: beside a new one, even empty, transformers would overlook packed rows
+            masks = self.create_masks(embeds, attention_mask, past_key_values, position_ids=position_ids)
+            biases = self.position.bias(embeds, self_attention_cache(past_key_values))
+            memory_kwargs = {"attention_mask": self.create_memory_mask(embeds, memory, encoder_attention_mask)}
+            hidden_states = self.run(embeds, positions, masks, biases, memory_kwargs=memory_kwargs, **kwargs)
         return MoEModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states, past_key_values=cache)
+
+    def create_memory_mask(self, embeds: torch.Tensor, memory: Any, memory_mask: Any) -> Any:
+        """transformers' mask of the cross-attention."""
+        return BIDIRECTIONAL_MASKS["full_attention"](
+            config=self.config, inputs_embeds=embeds, attention_mask=memory_mask, encoder_hidden_states=memory
+        )

@@ -1,0 +1,288 @@
+"""Parts of heads: logits and loss of a language model, pooling, and the dense layer before a classifier.
+
+Legend: B batch, T tokens, C hidden size, E embedding size, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.activations import ACT2FN
+from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
+from transformers.utils.import_utils import torch_compilable_check
+
+from .attention import soft_cap
+from .block import Scale
+from .fused_linear_cross_entropy import LinearCrossEntropy, select_scored
+from .loss import IGNORE_INDEX, make_load_balancing, mean_over_items
+from .masks import is_padding_mask
+from .normalization import make_norm
+
+
+class HeadDense(nn.Module):
+    """norm(act(dense(x))): BERT's transform before the vocabulary, and its pooler."""
+
+    def __init__(self, config: Any, act: str, has_norm: bool, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, width, bias=config.head_dense_bias)
+        self.act_fn = ACT2FN[act]
+        self.norm = make_norm(config, width) if has_norm else None
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        hidden_states = self.act_fn(self.dense(hidden_states))
+        return hidden_states if self.norm is None else self.norm(hidden_states)
+
+
+def make_lm_transform(config: Any) -> nn.Module | None:
+    """What stands before the map to the vocabulary: BERT's transform, the projection to the width of a factorised
+    table, or None."""
+    if config.lm_head_type == "transform":
+        return HeadDense(config, config.lm_head_act, has_norm=True, width=config.embedding_size)
+    if config.embedding_size != config.hidden_size:
+        return nn.Linear(config.hidden_size, config.embedding_size, bias=False)
+    return None
+
+
+class LMHead(nn.Linear):
+    """The map from the embedding's width to the vocabulary. Given labels (N,), it returns their summed loss instead of
+    logits, in its own forward, since sharded weights are whole only there (FSDP2, ZeRO-3)."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        cap: float | None = None,
+        scale: float = 1.0,
+        smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        if labels is None:
+            return super().forward(hidden_states)
+        gradient = torch.is_grad_enabled()
+        return LinearCrossEntropy.apply(hidden_states, self.weight, self.bias, labels, cap, scale, smoothing, gradient)  # pyright: ignore[reportReturnType]
+
+
+class LanguageHead:
+    """Mixin of the heads that predict tokens."""
+
+    config: Any
+    loss_function: Any
+
+    def build_language_head(self, config: Any) -> None:
+        self.lm_transform = make_lm_transform(config)
+        self.lm_head = LMHead(config.embedding_size, config.vocab_size, bias=config.lm_head_bias)
+        self.logit_scale = config.logit_scale
+        self.scale_logits = None if config.logit_scale == 1.0 else Scale(config.logit_scale)
+        self.logit_cap = config.final_logit_softcapping
+        self.load_balancing = make_load_balancing(config)
+
+    def transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Hidden states (..., C) to what `lm_head` reads (..., E)."""
+        return hidden_states if self.lm_transform is None else self.lm_transform(hidden_states)
+
+    def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits (..., V) of hidden states (..., C)."""
+        logits = self.lm_head(self.transform(hidden_states))
+        if self.scale_logits is not None:
+            logits = self.scale_logits(logits)
+        return logits if self.logit_cap is None else soft_cap(logits, self.logit_cap)
+
+    def target_labels(self, labels: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """The label that each position (B, T) is scored by; a causal model's are those of the next position."""
+        return labels
+
+    def uses_fused_loss(self, fused_loss: bool | None) -> bool:
+        """Whether a call asks for the fused loss; None: as configured."""
+        return self.config.fused_loss if fused_loss is None else fused_loss
+
+    def logits_and_loss(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor | None,
+        fused_loss: bool | None,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Logits (B, T, V) of hidden states (B, T, C), and with labels their loss in nats per scored token; with the
+        fused loss (None: as configured) no logits. Raises ValueError for smoothing without the fused loss.
+
+        Smoothing is a keyword argument of the heads without a place in their signatures: Trainer takes every argument
+        of a forward with "label" in its name for one that evaluation needs."""
+        if labels is None:
+            return self.compute_logits(hidden_states), None
+        if self.uses_fused_loss(fused_loss):
+            return None, self.compute_fused_loss(hidden_states, labels, label_smoothing, **kwargs)
+        if label_smoothing:
+            raise ValueError(
+                f"label_smoothing={label_smoothing} is for the fused loss: pass fused_loss=True with it, or smooth the "
+                "logits yourself."
+            )
+        logits = self.compute_logits(hidden_states)
+        return logits, self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+
+    def compute_fused_loss(
+        self,
+        hidden_states: torch.Tensor,
+        labels: torch.Tensor,
+        smoothing: float,
+        num_items_in_batch: Any = None,
+        ignore_index: int = IGNORE_INDEX,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """The loss without logits. Raises ValueError where it would ignore something; see `fused_loss_obstacle`."""
+        obstacle = fused_loss_obstacle(self)
+        if obstacle is not None:
+            raise ValueError(f"fused_loss=True is not possible: {obstacle}. Pass fused_loss=False.")
+        if not 0.0 <= smoothing <= 1.0:
+            raise ValueError(f"label_smoothing must lie between 0 and 1, got {smoothing}.")
+        labels = self.target_labels(labels, **kwargs).to(hidden_states.device)
+        labels = labels.masked_fill(labels == ignore_index, IGNORE_INDEX)
+        tokens, scored = select_scored(hidden_states, labels)
+        summed = self.lm_head(self.transform(tokens), scored, self.logit_cap, self.logit_scale, smoothing)
+        return mean_over_items(summed, labels, num_items_in_batch)
+
+    def router_kwargs(self, labels: torch.Tensor | None) -> dict[str, bool]:
+        """Asks the model below for the router logits that the load-balancing loss needs."""
+        return {} if self.load_balancing is None or labels is None else {"output_router_logits": True}
+
+    def add_load_balancing(
+        self, loss: Any, router_logits: Any, attention_mask: Any, labels: torch.Tensor | None, num_items_in_batch: Any
+    ) -> tuple[Any, torch.Tensor | None]:
+        """The loss with the load-balancing loss of the experts added, and that by itself, None without experts."""
+        if self.load_balancing is None or labels is None:
+            return loss, None
+        return self.load_balancing(loss, router_logits, attention_mask, labels, num_items_in_batch)
+
+    def _get_resized_lm_head(self, *args: Any, **kwargs: Any) -> nn.Module:
+        # a private step of transformers, which makes a plain linear map; once hooks wrap its forward it is too late
+        resized = super()._get_resized_lm_head(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        if type(resized) is nn.Linear:
+            resized.__class__ = LMHead
+        return resized
+
+
+def fused_loss_obstacle(model: Any) -> str | None:
+    """Why this language head cannot compute the fused loss now; None if it can."""
+    kind = type(model.lm_head)
+    if not issubclass(kind, LMHead):
+        return (
+            f"lm_head is a {kind.__module__}.{kind.__name__}, an adapter or a quantised map, say, which it would ignore"
+        )
+    if model.tp_size not in (None, 1):
+        return f"tp_size={model.tp_size} splits the vocabulary over processes"
+    if model.loss_function not in (ForCausalLMLoss, ForMaskedLMLoss):
+        return "the model was given a loss function of its own"
+    if type(model).compute_logits is not LanguageHead.compute_logits:
+        return f"{type(model).__name__} computes logits in its own way, `compute_logits`"
+    return None
+
+
+def select_token(hidden_states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """One token of each row: (B, T, C) and (B,) to (B, C)."""
+    return hidden_states[torch.arange(hidden_states.shape[0], device=hidden_states.device), index]
+
+
+def last_true(flags: torch.Tensor) -> torch.Tensor:
+    """Index (B,) of the last true entry of each row (B, T); 0 where there is none."""
+    return (torch.arange(flags.shape[1], device=flags.device) * flags).argmax(-1)
+
+
+class FirstToken(nn.Module):
+    """The first real token (BERT's [CLS]): under left padding that is not column 0."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        if is_padding_mask(attention_mask):
+            return select_token(hidden_states, attention_mask.long().argmax(-1))
+        return hidden_states[:, 0]
+
+
+class MeanOfTokens(FirstToken):
+    """The mean of the real tokens."""
+
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        if is_padding_mask(attention_mask):
+            weights = attention_mask.to(hidden_states.dtype)
+            return (hidden_states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)
+        return hidden_states.mean(1)
+
+
+class LastToken(nn.Module):
+    """The last token whose id is not padding, as in GPT-2's and Llama's classifiers; by the mask where ids or a padding
+    id are missing; the last column where both are."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.pad_token_id = config.pad_token_id
+
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        if input_ids is not None and self.pad_token_id is not None:
+            return select_token(hidden_states, last_true(input_ids != self.pad_token_id))
+        if is_padding_mask(attention_mask):
+            return select_token(hidden_states, last_true(attention_mask.bool()))
+        return hidden_states[:, -1]
+
+
+class LastEos(nn.Module):
+    """The last end-of-sequence token (T5, BART). Raises ValueError for a row without one, or without input ids."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        eos = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        if None in eos:
+            raise ValueError('pooling="last_eos" needs eos_token_id in the configuration.')
+        self.eos_token_ids = eos
+
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        if input_ids is None:
+            raise ValueError('pooling="last_eos" finds the token by its id: give input_ids, not inputs_embeds.')
+        torch_compilable_check(
+            input_ids.shape == hidden_states.shape[:2],
+            f"The end-of-sequence token is searched in input_ids {tuple(input_ids.shape)}, but there are hidden states "
+            f"for {tuple(hidden_states.shape[:2])} tokens: give no decoder_input_ids, or ones as long as the source.",
+        )
+        is_eos = torch.stack([input_ids == eos for eos in self.eos_token_ids]).any(0)
+        torch_compilable_check(
+            is_eos.any(-1).all(), f"Every row needs an end-of-sequence token {self.eos_token_ids} to pool at."
+        )
+        return select_token(hidden_states, last_true(is_eos))
+
+
+# value of `pooling` -> class, built from (config)
+POOLINGS: dict[str, type[nn.Module]] = {
+    "first": FirstToken,
+    "mean": MeanOfTokens,
+    "last_token": LastToken,
+    "last_eos": LastEos,
+    "late": MeanOfTokens,
+}
+
+
+def make_classifier_dense(config: Any) -> HeadDense:
+    """The dense layer before a classifier."""
+    return HeadDense(config, config.classifier_act, config.classifier_norm, config.hidden_size)
+
+
+class Pooler(nn.Module):
+    """One vector (B, C) for the sequence: pool, then the dense layer if there is one; with late pooling that layer on
+    every token first (EuroBERT: Boizard et al. 2025, arXiv:2503.05500)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        dense = None if config.classifier_dense == "none" else make_classifier_dense(config)
+        late = config.pooling == "late"
+        self.token_transform, self.transform = (dense, None) if late else (None, dense)
+        self.pool = POOLINGS[config.pooling](config)
+
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        if self.token_transform is not None:
+            hidden_states = self.token_transform(hidden_states)
+        pooled = self.pool(hidden_states, input_ids, attention_mask)
+        return pooled if self.transform is None else self.transform(pooled)
+
+
+def unit_length(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors (..., C) divided by their Euclidean norms."""
+    return F.normalize(vectors, dim=-1)
