@@ -10,7 +10,7 @@ __all__ = ["differences", "training_differences"]
 SILENT = {
     "origin", "hf_tfm_version", "dtype", "architectures", "transformers_version", "use_cache", "return_dict",
     "output_hidden_states", "chunk_size_feed_forward", "problem_type", "id2label", "label2id", "output_router_logits",
-    "decoder_start_token_id", "padding_free", "fused_loss",
+    "decoder_start_token_id", "padding_free", "lean_loss",
 }  # fmt: skip
 TRAINING = {
     "embedding_dropout", "attention_dropout", "activation_dropout", "hidden_dropout", "classifier_dropout",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..modeling.config_checks import LAYER_TYPES
+from ..modeling.sides import LAYER_TYPES
 from .family import Computed
 from .rows import ConversionError
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer, Trainer
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
 
-from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
+from hf_tfm.modeling.heads import LanguageHead
+from hf_tfm.modeling.lean import lean_obstacle
 
 from .averaging import RunningMean
 from .checkpoint import INCOMPLETE
@@ -59,7 +60,7 @@ class TfmTrainer(Seq2SeqTrainer):
         self.smoothing_kind = smoothing_kind(self.objective) if self.smoothing else ""
         head: Any = getattr(model, "get_base_model", lambda: model)()
         self.has_words = isinstance(head, LanguageHead)
-        self.lean = self.has_words and fused_loss_obstacle(head) is None
+        self.lean = self.has_words and lean_obstacle(head) is None
         self.mean = self.running_mean()
         self.passes = Passes(self)
         self.add_callback(self.passes)
@@ -163,7 +164,7 @@ class TfmTrainer(Seq2SeqTrainer):
         experts."""
         lean = self.lean and model.training
         if self.has_words:
-            inputs = {**inputs, "fused_loss": lean} | ({"label_smoothing": self.smoothing} if lean else {})
+            inputs = {**inputs, "lean_loss": lean} | ({"label_smoothing": self.smoothing} if lean else {})
         if lean or not (self.smoothing and model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainingArguments
 
 import hf_tfm
-from hf_tfm.modeling.loss import guessed_loss, multi_label_loss, regression_loss, single_label_loss
+from hf_tfm.modeling.loss import infer_problem_type, multi_label_loss, regression_loss, single_label_loss
 from tests.grid import SIZES, assert_same, ids, make
 from tests.modeling.travel import HEADS, head_inputs, make_head
 
@@ -128,7 +128,7 @@ def test_given_shifted_labels_are_used_as_they_are():
 )
 def test_the_kind_of_label_is_told_from_the_labels(outputs, labels, wanted):
     logits = torch.randn(2, outputs)
-    assert torch.equal(guessed_loss(logits, labels), wanted(logits, labels))
+    assert torch.equal(infer_problem_type(logits, labels), wanted(logits, labels))
 
 
 def test_the_problem_type_is_read_and_never_written():
