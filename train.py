@@ -4,7 +4,7 @@
 four minutes on two CPU cores; so does every other `--task`. `--help` lists every choice, `--train_file` takes your own
 data, and the same command again goes on where it was interrupted."""
 
-from hf_tfm.training.arguments import parse_options
+from hf_tfm.training.cli.parser import parse_options
 
 
 def main() -> None:
@@ -13,17 +13,17 @@ def main() -> None:
     # Imported here, so that --help and a mistyped option are answered at once.
     from transformers import set_seed
 
-    from hf_tfm.training.adapters import merge
-    from hf_tfm.training.checkpoint import check_space, left_empty_if_refused, open_folder
-    from hf_tfm.training.errors import one_line_errors
-    from hf_tfm.training.models import make_model, model_type_of, prepare_model
+    from hf_tfm.training.data.sources import load_data
+    from hf_tfm.training.loop.adapters import merge
+    from hf_tfm.training.loop.model_creation import make_model, model_type_of, prepare_model
+    from hf_tfm.training.loop.output_dir import check_space, left_empty_if_refused, open_folder
+    from hf_tfm.training.loop.sample_callback import Showing
+    from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
+    from hf_tfm.training.loop.trainer import TfmTrainer
     from hf_tfm.training.objectives import OBJECTIVES
-    from hf_tfm.training.progress import say
-    from hf_tfm.training.report import Report
-    from hf_tfm.training.showing import Showing
-    from hf_tfm.training.sources import load_data
-    from hf_tfm.training.tokenizer import make_tokenizer
-    from hf_tfm.training.trainer import TfmTrainer
+    from hf_tfm.training.report.run_report import Report
+    from hf_tfm.training.utils.errors import one_line_errors
+    from hf_tfm.training.utils.printing import say
 
     settings = options.train
     with one_line_errors(), left_empty_if_refused(settings.output_dir):

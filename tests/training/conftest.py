@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_tfm.training.corpus import Corpus, standard_library_corpus
+from hf_tfm.training.builtin_data.stdlib_corpus import Corpus, standard_library_corpus
 
 
 @pytest.fixture(scope="session")

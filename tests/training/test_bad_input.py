@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hf_tfm.training.tokenizer import train_tokenizer
+from hf_tfm.training.data.tokenizer import train_tokenizer
 
 from .test_train import ROOT, words
 from .tiny import ROWS, SIZES, make_tiny
@@ -108,7 +108,7 @@ BAD = {
 @pytest.mark.parametrize("wrong", BAD)
 def test_it_is_named_with_the_way_out(refusal, wrong, monkeypatch):
     arguments, told = BAD[wrong]
-    monkeypatch.setattr("hf_tfm.training.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("hf_tfm.training.arguments.training_arguments.find_spec", lambda name: None)
     line = refusal(*arguments)
     assert not [words for words in told if words not in line], line
 

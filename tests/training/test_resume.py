@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 from transformers import TrainerCallback
 
-from hf_tfm.training import trainer as trainers
-from hf_tfm.training.checkpoint import INCOMPLETE
+from hf_tfm.training.loop import trainer as trainers
+from hf_tfm.training.loop.output_dir import INCOMPLETE
 
 from .test_train import ROOT, SMALL_MODEL, die, train, words
 

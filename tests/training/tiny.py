@@ -8,12 +8,13 @@ from datasets import Dataset
 from transformers import EvalPrediction
 from transformers.trainer_pt_utils import EvalLoopContainer
 
-from hf_tfm.training.arguments import ModelArguments, TaskArguments
-from hf_tfm.training.models import make_model, model_type_of
+from hf_tfm.training.arguments.model_arguments import ModelArguments
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.data.sources import Data
+from hf_tfm.training.data.splits import SPLITS
+from hf_tfm.training.data.tokenizer import train_tokenizer
+from hf_tfm.training.loop.model_creation import make_model, model_type_of
 from hf_tfm.training.objectives import OBJECTIVES, Objective
-from hf_tfm.training.sources import Data
-from hf_tfm.training.splits import SPLITS
-from hf_tfm.training.tokenizer import train_tokenizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 LENGTHS = {"block_size": 16, "max_length": 48, "max_target_length": 16, "doc_stride": 4}

@@ -6,33 +6,21 @@ learns the labels of its training split.
 
 Legend: B batch, T tokens in a row, V vocabulary."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features, Value
 from transformers import EvalPrediction, PreTrainedModel
 
-from ..arguments import TaskArguments
-from ..metric_table import load_metric
-from ..metrics import Perplexity
+from ..arguments.task_arguments import TaskArguments
+from ..metrics.metric_registry import load_metric
+from ..metrics.perplexity import Perplexity
+from ..preprocessing.dataset_utils import check_text, map_rows
 
-__all__ = [
-    "Measured",
-    "Objective",
-    "check_text",
-    "few_rows",
-    "forward_one",
-    "literal",
-    "map_rows",
-    "require",
-    "sum_up",
-]
+__all__ = ["Measured", "Objective", "few_rows", "forward_one", "literal", "require", "sum_up"]
 
 # Characters of an input that is shown, and rows among which such are looked for.
 LONGEST_SHOWN, MOST_LOOKED_AT = 300, 200
@@ -181,40 +169,6 @@ class Objective:
     def usage(self, home: str, asked: Any) -> str:
         """A few lines of Python that load the checkpoint at `home` and use it, without hf_tfm installed."""
         raise NotImplementedError
-
-
-def map_rows(table: Any, function: Any, remove: list[str] | None = None, **options: Any) -> Any:
-    """The host's batched map for tables and streams alike; what only a table can do (progress, processes) is left out
-    for a stream."""
-    only_tables = ("desc", "num_proc", "features", "load_from_cache_file")
-    if not isinstance(table, Dataset):
-        options = {key: value for key, value in options.items() if key not in only_tables}
-        return table.map(function, batched=True, remove_columns=remove, **options)
-    run = partial(run_as_written, function=function, code=code_digest())
-    return table.map(run, batched=True, remove_columns=remove, **options)
-
-
-def run_as_written(*args: Any, function: Any, code: str) -> Any:
-    """A function under which the host finds kept results only as long as this package's code is the same: it knows
-    functions by their names."""
-    return function(*args)
-
-
-@cache
-def code_digest() -> str:
-    """A hash of the training room's code."""
-    room = Path(__file__).parents[1]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(room.rglob("*.py")))).hexdigest()
-
-
-def check_text(table: Any, part: str, where: str) -> None:
-    """Raises ValueError if a table's column holds something else than text."""
-    kind = (table.features or Features()).get(part)
-    if kind is not None and not (isinstance(kind, Value) and kind.dtype in ("string", "large_string", "null")):
-        raise ValueError(
-            f"Column {part!r} of {where} holds {kind.dtype if isinstance(kind, Value) else kind}, not text; choose "
-            f"another one: --columns {part}=<column>"
-        )
 
 
 def forward_one(model: Any, inputs: dict[str, Any]) -> Any:

@@ -11,10 +11,11 @@ from transformers import default_data_collator
 
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
 
-from ..baselines import measure_baselines
-from ..metrics import IGNORE_INDEX, Perplexity, sum_next_token_losses
-from .base import Measured, Objective, check_text, literal, map_rows, require, sum_up
-from .writing import continue_text, first_words
+from ..metrics.perplexity import IGNORE_INDEX, Perplexity, sum_next_token_losses
+from ..metrics.text_baselines import measure_baselines
+from ..preprocessing.dataset_utils import check_text, map_rows
+from .base import Measured, Objective, literal, require, sum_up
+from .text_sampling import continue_text, first_words
 
 __all__ = ["CausalLM", "LanguageModel"]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from transformers import DataCollatorForTokenClassification
 
-from ..lengths import report_cut
-from ..metrics import IGNORE_INDEX, Perplexity
-from .base import Measured, Objective, literal, map_rows, sum_up
+from ..metrics.perplexity import IGNORE_INDEX, Perplexity
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.truncation import report_cut
+from .base import Measured, Objective, literal, sum_up
 from .causal_lm import CausalLM
-from .writing import continue_text
+from .text_sampling import continue_text
 
 __all__ = ["Chat"]
 

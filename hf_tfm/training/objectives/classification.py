@@ -11,11 +11,12 @@ from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForSequenceClassifica
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassification
 
-from ..labels import Labels, in_order_of, known_names, learn_labels, named
-from ..lengths import encode_within, report_cut
-from ..metric_table import load_metric
-from ..progress import say
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
+from ..metrics.metric_registry import load_metric
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.labels import Labels, in_order_of, known_names, learn_labels, named
+from ..preprocessing.truncation import encode_within, report_cut
+from ..utils.printing import say
+from .base import Measured, Objective, few_rows, forward_one, literal, require
 
 __all__ = ["SequenceClassification"]
 

@@ -10,8 +10,9 @@ import torch
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
-from ..denoising_noise import BartNoiseCollator, SpanCorruptionCollator, add_sentinels
-from ..metrics import Perplexity, sum_losses
+from ..metrics.perplexity import Perplexity, sum_losses
+from ..preprocessing.span_corruption import SpanCorruptionCollator, add_sentinels
+from ..preprocessing.text_infilling import BartNoiseCollator
 from .base import Measured, require, sum_up
 from .causal_lm import LanguageModel
 from .seq2seq import generate_text, usage_of

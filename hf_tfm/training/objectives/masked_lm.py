@@ -11,11 +11,11 @@ from transformers import EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 
-from ..metrics import IGNORE_INDEX, sum_losses
-from ..noise import MaskedLMCollator, word_ids_of
+from ..metrics.perplexity import IGNORE_INDEX, sum_losses
+from ..preprocessing.token_masking import MaskedLMCollator, word_ids_of
 from .base import Measured, forward_one, literal, require
 from .causal_lm import LanguageModel
-from .writing import first_words
+from .text_sampling import first_words
 
 __all__ = ["MaskedLM", "token_rows"]
 

@@ -10,9 +10,9 @@ from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
 
-from ..lengths import encode_within, report_cut
-from ..splits import rows_of
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
+from ..preprocessing.dataset_utils import map_rows, rows_of
+from ..preprocessing.truncation import encode_within, report_cut
+from .base import Measured, Objective, few_rows, forward_one, literal, require
 
 __all__ = ["MultipleChoice"]
 

@@ -13,9 +13,10 @@ from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
 
-from ..answers import best_answers, check_answers, question_windows
-from ..metric_table import load_metric
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
+from ..metrics.metric_registry import load_metric
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.qa_windows import best_answers, check_answers, question_windows
+from .base import Measured, Objective, few_rows, forward_one, literal, require
 
 __all__ = ["QuestionAnswering"]
 

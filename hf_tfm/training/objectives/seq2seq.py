@@ -9,9 +9,10 @@ from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
-from ..lengths import encode_within, report_cut
-from ..metric_table import load_metric
-from .base import Measured, Objective, few_rows, literal, map_rows, require
+from ..metrics.metric_registry import load_metric
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.truncation import encode_within, report_cut
+from .base import Measured, Objective, few_rows, literal, require
 
 __all__ = ["Seq2Seq", "generate_text", "usage_of"]
 

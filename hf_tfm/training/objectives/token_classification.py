@@ -13,11 +13,12 @@ from transformers import DataCollatorForTokenClassification, EvalPrediction
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTokenClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassification
 
-from ..labels import Labels, class_names, in_order_of, known_names, named
-from ..metric_table import load_metric
-from ..progress import say
-from ..word_labels import align_word_labels, words_of_predictions
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
+from ..metrics.metric_registry import load_metric
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.labels import Labels, class_names, in_order_of, known_names, named
+from ..preprocessing.word_alignment import align_word_labels, words_of_predictions
+from ..utils.printing import say
+from .base import Measured, Objective, few_rows, forward_one, literal, require
 
 __all__ = ["TokenClassification"]
 

@@ -1,0 +1,48 @@
+"""Measures in the package, so that no run fetches a metric script; names and result keys are the Hugging Face Hub's.
+Here: what all have in common, and those of language models, classes and numbers.
+
+Legend: N rows, K classes or, of several labels at once, columns."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Features, Value
+from torch.nn import functional as F
+
+from .base import InMemoryMetric
+
+__all__ = ["Perplexity", "sum_losses", "sum_next_token_losses"]
+
+IGNORE_INDEX = -100
+
+
+def sum_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Per row, the negative log likelihood in nats summed over its scored tokens, and their number: (B, 2).
+
+    `logits` (B, T, V); `labels` (B, T), -100 where nothing is scored. Trainer keeps these numbers instead of logits."""
+    losses = F.cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=IGNORE_INDEX, reduction="none")
+    return torch.stack([losses.sum(-1), labels.ne(IGNORE_INDEX).sum(-1).to(losses.dtype)], dim=-1)
+
+
+def sum_next_token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """`sum_losses` where token t is predicted at t - 1, so that the first of a row never counts."""
+    return sum_losses(logits[:, :-1], labels[:, 1:])
+
+
+class Perplexity(InMemoryMetric):
+    """Nats per token, perplexity and, where the size of the text is known, bits per byte from summed losses.
+
+    compute(losses=, tokens=, source_bytes=): nats and tokens per row, and the bytes of the scored text, counted on the
+    source (a decoder may add or lose some). Bits per byte compare models whose tokenizers differ."""
+
+    inputs = Features({"losses": Value("float64"), "tokens": Value("int64")})
+
+    def _compute(self, losses: Any, tokens: Any, source_bytes: int | None = None) -> dict[str, float]:
+        nats, count = float(np.sum(losses)), int(np.sum(tokens))
+        if not count:
+            raise ValueError(f"{self.name} got no scored tokens in {len(tokens)} rows.")
+        results = {"nats_per_token": nats / count, "perplexity": float(np.exp(nats / count)), "scored_tokens": count}
+        if source_bytes is not None:
+            results["bits_per_byte"] = nats / np.log(2).item() / source_bytes
+        return results
