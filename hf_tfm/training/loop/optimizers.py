@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..arguments import TrainSettings
+from ..arguments.training_arguments import TrainSettings
 
 __all__ = ["OPTIMIZERS", "MuonAdamW", "hidden_matrices", "orthogonalize"]
 
