@@ -82,7 +82,7 @@ BAD = {
     "unseen label": ([*PAIRS, "--validation_file", "unseen.jsonl"], ["purple", "blue, green, yellow"]),
     "long text": (
         [*PAIRS, "--validation_file", "long.jsonl", "--max_length", "64"],
-        ["Row 1 ", "--max_length 64", "--long_texts cut"],
+        ["Row 1 ", "--max_length 64", "--long_texts truncate"],
     ),
     "no mask token": (
         ["--task", "masked-lm", "--train_file", "own.jsonl", "--tokenizer_name", "no_mask"],
@@ -93,8 +93,11 @@ BAD = {
     "unfit architecture": (["--task", "masked-lm", "--architecture", "decoder"], ["--architecture decoder", "encoder"]),
     "below a file": (["--train_file", "own.jsonl", "--output_dir", "file/out"], ["--output_dir file/out", "another"]),
     "unknown task": (["--task", "masked"], ["--task masked", "masked-lm"]),
-    "unknown Python set": (["--python_set", "snakes"], ["--python_set snakes", "documentation"]),
-    "unfit Python set": (["--python_set", "date_pairs"], ["--python_set date_pairs", "--task causal-lm", "text"]),
+    "unknown Python set": (["--builtin_dataset", "snakes"], ["--builtin_dataset snakes", "documentation"]),
+    "unfit Python set": (
+        ["--builtin_dataset", "date_pairs"],
+        ["--builtin_dataset date_pairs", "--task causal-lm", "text"],
+    ),
     "generation": (["--train_file", "own.jsonl", "--predict_with_generate"], ["--predict_with_generate", "causal-lm"]),
     "missing reporter": (
         ["--train_file", "own.jsonl", "--report_to", "trackio"],

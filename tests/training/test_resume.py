@@ -12,7 +12,7 @@ import pytest
 from transformers import TrainerCallback
 
 from hf_tfm.training.loop import trainer as trainers
-from hf_tfm.training.loop.output_dir import INCOMPLETE
+from hf_tfm.training.loop.output_dir import INCOMPLETE_MARKER
 
 from .test_train import ROOT, SMALL_MODEL, die, train, words
 
@@ -78,7 +78,7 @@ def kill_at(step):
 
 
 def kill_in_results():
-    trainers.TfmTrainer.measure_all = lambda self: die()
+    trainers.TfmTrainer.evaluate_all_splits = lambda self: die()
 
 
 def kill_in_checkpoint(step):
@@ -109,7 +109,7 @@ def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
     killed = train(data, *command, "--output_dir", place, job=partial(kill_at, step) if step else kill_in_results)
     assert killed.code == -9, killed.stderr
     state = json.loads((data / place / f"checkpoint-{left}" / "trainer_state.json").read_text())
-    assert state["stateful_callbacks"]["Passes"]["attributes"]["number"] == passes
+    assert state["stateful_callbacks"]["EpochCounter"]["attributes"]["number"] == passes
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
     assert f"Going on from {place}/checkpoint-{left}\n" in resumed.stdout
@@ -158,7 +158,7 @@ def killed(data, unbroken):
 
 
 DAMAGE = {
-    "it was being written": lambda folder: (folder / INCOMPLETE).touch(),
+    "it was being written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
     "trainer_state.json is missing": lambda folder: (folder / "trainer_state.json").unlink(),
     "trainer_state.json is cut off": lambda folder: os.truncate(folder / "trainer_state.json", 99),
 }

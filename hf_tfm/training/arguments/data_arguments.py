@@ -1,4 +1,4 @@
-"""The choices of a run beside its training settings, one dataclass per subject, and the command line of them all."""
+"""Options that say where the data come from."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -39,7 +39,7 @@ class DataArguments:
         default=None, metadata={"help": "A data set on the Hub, instead of files. Needs the network or a cached copy."}
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
-    python_set: str | None = field(
+    builtin_dataset: str | None = field(
         default=None, metadata={"help": "Another set made from Python itself: code_summaries (seq2seq)."}
     )
     mixture: list[float] | None = field(

@@ -1,4 +1,4 @@
-"""The choices of a run beside its training settings, one dataclass per subject, and the command line of them all."""
+"""Options that say how the model is built, or from which checkpoint it is loaded."""
 
 import dataclasses
 import json
@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from hf_tfm.modeling.recipes import RECIPES
 
-from .task_defaults import sizes_of, usual
+from .task_defaults import default_config_fields, default_help
 
 __all__ = ["ModelArguments"]
 
-RECIPE_WORDS = "; ".join(
+RECIPE_NAMES = "; ".join(
     f"{kind.removeprefix('tfm_')}: {', '.join(name for name, (kinds, _) in RECIPES.items() if kind in kinds)}"
     for kind in ("tfm_encoder", "tfm_decoder", "tfm_seq2seq")
 )
@@ -34,17 +34,17 @@ class ModelArguments:
     )
     recipe: str | None = field(
         default=None,
-        metadata={"help": f"Family whose wiring is used ({RECIPE_WORDS}); unset: pre-norm, RMS norm, rotary, gated."},
+        metadata={"help": f"Family whose wiring is used ({RECIPE_NAMES}); unset: pre-norm, RMS norm, rotary, gated."},
     )
     hidden_size: int | None = field(
-        default=None, metadata={"help": f"Width of the residual stream, elements; {usual('hidden_size')}."}
+        default=None, metadata={"help": f"Width of the residual stream, elements; {default_help('hidden_size')}."}
     )
     num_hidden_layers: int | None = field(
-        default=None, metadata={"help": f"Number of blocks (of each side); {usual('num_hidden_layers')}."}
+        default=None, metadata={"help": f"Number of blocks (of each side); {default_help('num_hidden_layers')}."}
     )
     num_attention_heads: int | None = field(
         default=None,
-        metadata={"help": f"Query heads, which must divide hidden_size; {usual('num_attention_heads')}."},
+        metadata={"help": f"Query heads, which must divide hidden_size; {default_help('num_attention_heads')}."},
     )
     num_key_value_heads: int | None = field(
         default=None, metadata={"help": "Key and value heads; unset: as many as query heads."}
@@ -58,7 +58,7 @@ class ModelArguments:
     )
     tie_word_embeddings: bool | None = field(
         default=None,
-        metadata={"help": f"Use one table for reading and predicting; {usual('tie_word_embeddings')}."},
+        metadata={"help": f"Use one table for reading and predicting; {default_help('tie_word_embeddings')}."},
     )
     hidden_dropout: float | None = field(
         default=None, metadata={"help": "Probability of dropping an element of a branch, 0 to 1; unset: the recipe's."}
@@ -66,7 +66,7 @@ class ModelArguments:
     depth_scaling: Literal["none", "scaled", "deepnorm"] | None = field(
         default=None,
         metadata={"help": "Initial size of branches: none, scaled (outputs by 1/sqrt(2 blocks)), deepnorm; "
-                  f"{usual('depth_scaling')}."},
+                  f"{default_help('depth_scaling')}."},
     )  # fmt: skip
     config_overrides: str | None = field(
         default=None,
@@ -84,13 +84,13 @@ class ModelArguments:
         default=False, metadata={"help": "Save the whole model with the adapter added in, instead of the adapter."}
     )
 
-    SOURCES = ("init_from", "config_file", "architecture", "recipe", "config_overrides")
-    ADAPTER = ("peft", "lora_r", "lora_alpha", "lora_dropout", "merge_adapter")
+    SOURCE_FIELDS = ("init_from", "config_file", "architecture", "recipe", "config_overrides")
+    ADAPTER_FIELDS = ("peft", "lora_r", "lora_alpha", "lora_dropout", "merge_adapter")
 
     def __post_init__(self) -> None:
         if self.init_from and self.config_file:
             raise ValueError("--init_from and --config_file are two sources of one model; give one of them.")
-        given = ", ".join(f"--{name}" for name in [*self.sizes(), "recipe"] if getattr(self, name) is not None)
+        given = ", ".join(f"--{name}" for name in [*self.given_fields(), "recipe"] if getattr(self, name) is not None)
         source = "--init_from" if self.init_from else "--config_file" if self.config_file else ""
         if source and given:
             raise ValueError(f"{source} brings its own sizes and wiring; leave out {given}.")
@@ -100,14 +100,18 @@ class ModelArguments:
             raise ValueError("--merge_adapter merges an adapter, and none is trained; add --peft lora.")
         self.overrides = parse_overrides(self.config_overrides) if self.config_overrides else {}
 
-    def sizes(self) -> dict[str, Any]:
+    def given_fields(self) -> dict[str, Any]:
         """Fields of the configuration that were given by name."""
-        names = [item.name for item in dataclasses.fields(self) if item.name not in (*self.SOURCES, *self.ADAPTER)]
+        names = [
+            item.name
+            for item in dataclasses.fields(self)
+            if item.name not in (*self.SOURCE_FIELDS, *self.ADAPTER_FIELDS)
+        ]
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def words(self, task: str) -> dict[str, Any]:
+    def config_fields(self, task: str) -> dict[str, Any]:
         """For a new configuration: `recipe` and fields. The task's usual ones, what was given, `config_overrides`."""
-        return sizes_of(task, self.recipe) | self.sizes() | self.overrides
+        return default_config_fields(task, self.recipe) | self.given_fields() | self.overrides
 
 
 def parse_overrides(text: str) -> dict[str, Any]:

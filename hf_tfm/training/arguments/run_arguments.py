@@ -1,19 +1,19 @@
-"""The choices of a run beside its training settings, one dataclass per subject, and the command line of them all."""
+"""All options of a run in one tuple."""
 
 from typing import NamedTuple
 
 from .data_arguments import DataArguments
 from .model_arguments import ModelArguments
 from .task_arguments import TaskArguments
-from .training_arguments import TrainSettings
+from .training_arguments import TfmTrainingArguments
 
-__all__ = ["Options"]
+__all__ = ["RunArguments"]
 
 
-class Options(NamedTuple):
+class RunArguments(NamedTuple):
     """All choices of a run."""
 
     model: ModelArguments
     data: DataArguments
     task: TaskArguments
-    train: TrainSettings
+    training: TfmTrainingArguments

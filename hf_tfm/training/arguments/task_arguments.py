@@ -1,4 +1,4 @@
-"""The choices of a run beside its training settings, one dataclass per subject, and the command line of them all."""
+"""Options that say how text becomes examples."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,9 +35,11 @@ class TaskArguments:
     max_target_length: int = field(
         default=128, metadata={"help": "Longest output of seq2seq, special tokens included."}
     )
-    long_texts: Literal["refuse", "cut"] | None = field(
+    long_texts: Literal["error", "truncate"] | None = field(
         default=None,
-        metadata={"help": "What happens to longer ones; unset: refuse your own data, cut Python's (and count them)."},
+        metadata={
+            "help": "What happens to longer ones; unset: error for your data, truncate (and count) for built-in data."
+        },
     )
     mask_rate: float = field(default=0.15, metadata={"help": "masked-lm, denoising: share of tokens that are hidden."})
     mask_unit: Literal["token", "whole_word", "span"] = field(

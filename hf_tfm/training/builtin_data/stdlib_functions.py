@@ -13,15 +13,23 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from .stdlib_corpus import is_text, parse, source_files
+from .stdlib_corpus import is_valid_text, parse_source, stdlib_source_files
 
-__all__ = ["Function", "decoded", "described_names", "documented_functions", "library_files", "opening", "summary"]
+__all__ = [
+    "DocumentedFunction",
+    "decode_source",
+    "described_names",
+    "documented_functions",
+    "first_sentence",
+    "introduction",
+    "stdlib_modules",
+]
 
-BOUND = re.compile(r"^(?:self|cls)\b(?:, /)?(?:, )?")
+SELF_PARAMETER = re.compile(r"^(?:self|cls)\b(?:, /)?(?:, )?")
 AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Function(NamedTuple):
+class DocumentedFunction(NamedTuple):
     """One function, method or class (as the function that makes its instances) that has a docstring."""
 
     module: str
@@ -37,13 +45,13 @@ class Function(NamedTuple):
     """from decorators to the last line, outdented, without the docstring; empty for classes and empty bodies"""
 
 
-def library_files(
+def stdlib_modules(
     library: Path | None, purpose: str, packages: Iterable[str] | None = None
 ) -> Iterator[tuple[str, Path]]:
     """(dotted module name, path) of the standard library's source files, all or those of some packages, with a progress
     bar that says `purpose`. Raises ValueError if there are no sources."""
     library = library or Path(sysconfig.get_path("stdlib"))
-    files = source_files(library)
+    files = stdlib_source_files(library)
     if not files:
         raise ValueError(
             f"This Python ({sys.executable}) carries no sources of its standard library (looked in {library}), so "
@@ -55,7 +63,7 @@ def library_files(
     yield from tqdm(chosen, desc=purpose, unit="file", leave=False)
 
 
-def decoded(path: Path) -> str:
+def decode_source(path: Path) -> str:
     """The text of a source file, by its coding line; empty if it cannot be decoded."""
     try:
         return importlib.util.decode_source(path.read_bytes())
@@ -63,44 +71,46 @@ def decoded(path: Path) -> str:
         return ""
 
 
-def inner_statements(node: ast.AST) -> Iterator[ast.AST]:
+def child_statements(node: ast.AST) -> Iterator[ast.AST]:
     """Statements right below a module, class, function, loop, branch or handler, in reading order."""
     for block in ("body", "handlers", "orelse", "finalbody"):
         yield from getattr(node, block, ())
 
 
-def members_below(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, AnyFunction | ast.ClassDef]]:
+def nested_definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, AnyFunction | ast.ClassDef]]:
     """(name within the module, definition) of all classes and functions, inner ones too, in reading order."""
-    for child in inner_statements(node):
+    for child in child_statements(node):
         if isinstance(child, AnyFunction | ast.ClassDef):
             yield prefix + child.name, child
-            yield from members_below(child, f"{prefix}{child.name}.")
+            yield from nested_definitions(child, f"{prefix}{child.name}.")
         else:
-            yield from members_below(child, prefix)
+            yield from nested_definitions(child, prefix)
 
 
 def constructor(node: ast.ClassDef) -> AnyFunction | None:
     """`__init__` or `__new__` of a class, as written in its body."""
-    methods = {child.name: child for child in inner_statements(node) if isinstance(child, AnyFunction)}
+    methods = {child.name: child for child in child_statements(node) if isinstance(child, AnyFunction)}
     return methods.get("__init__", methods.get("__new__"))
 
 
 @functools.cache
-def documented_functions(library: Path | None = None) -> tuple[Function, ...]:
+def documented_functions(library: Path | None = None) -> tuple[DocumentedFunction, ...]:
     """All functions with a docstring, no two docstrings alike (the first in reading order stays).
 
     Kept for the life of the process, since several data sets are made from it (a few MB)."""
-    found: dict[str, Function] = {}
-    for module, path in library_files(library, "Reading functions"):
-        text = decoded(path)
+    found: dict[str, DocumentedFunction] = {}
+    for module, path in stdlib_modules(library, "Reading functions"):
+        text = decode_source(path)
         lines = text.split("\n")
-        for name, node in members_below(parse(text)):
+        for name, node in nested_definitions(parse_source(text)):
             docstring = (ast.get_docstring(node) or "").strip()
             called = constructor(node) if isinstance(node, ast.ClassDef) else node
-            if called and is_text(docstring) and docstring not in found:
-                signature = f"{node.name}({BOUND.sub('', ast.unparse(called.args))})"
+            if called and is_valid_text(docstring) and docstring not in found:
+                signature = f"{node.name}({SELF_PARAMETER.sub('', ast.unparse(called.args))})"
                 code = "" if isinstance(node, ast.ClassDef) else code_without_docstring(node, lines)
-                found[docstring] = Function(module, name, signature, parameter_names(called.args), docstring, code)
+                found[docstring] = DocumentedFunction(
+                    module, name, signature, parameter_names(called.args), docstring, code
+                )
     return tuple(found.values())
 
 
@@ -122,17 +132,21 @@ def code_without_docstring(node: AnyFunction, lines: list[str]) -> str:
     kept = [*lines[first - 1 : docstring.lineno - 1], *body]
     margin = " " * node.col_offset
     code = "\n".join(line.removeprefix(margin).rstrip() for line in kept)
-    return code if is_text(code) else ""
+    return code if is_valid_text(code) else ""
 
 
 # What a name at the start of a line means: "- timeout -- seconds", "timeout: seconds", ":param timeout: seconds".
-ITEM = r"[ \t]*(?:[-*+] +)?(?::\w+ +)?['\"`*]{0,2}(?P<name>\w+)['\"`*]{0,2}(?: *\([^()\n]*\))?(?: *:| +--?)(?=\s)"
-NEXT_ITEM = rf"(?!{ITEM.replace('?P<name>', '')}|[ \t]*(?:[-*+] |:\w))"
-DEFINITION = re.compile(rf"^{ITEM}\s+{NEXT_ITEM}(?P<text>\S.*(?:\n{NEXT_ITEM}[ \t]*\S.*)*)", re.MULTILINE)
+LIST_ITEM = r"[ \t]*(?:[-*+] +)?(?::\w+ +)?['\"`*]{0,2}(?P<name>\w+)['\"`*]{0,2}(?: *\([^()\n]*\))?(?: *:| +--?)(?=\s)"
+NEXT_LIST_ITEM = rf"(?!{LIST_ITEM.replace('?P<name>', '')}|[ \t]*(?:[-*+] |:\w))"
+DEFINITION = re.compile(
+    rf"^{LIST_ITEM}\s+{NEXT_LIST_ITEM}(?P<text>\S.*(?:\n{NEXT_LIST_ITEM}[ \t]*\S.*)*)", re.MULTILINE
+)
 BULLET = re.compile(r"\s*(?:[-+*]\s+)?")
 PARAGRAPH = re.compile(r"\S.*(?:\n[ \t]*\S.*)*")
 # Between sentences: a stop before a capital letter or a mark, a stop and more than a space, or the next item of a list.
-GAP = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!cf\.)(?:\s+(?=[A-Z*'`\"(<])|  +|\n)|(?<=:)\n|\n(?=[ \t]*[-*+] )")
+SENTENCE_BREAK = re.compile(
+    r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!cf\.)(?:\s+(?=[A-Z*'`\"(<])|  +|\n)|(?<=:)\n|\n(?=[ \t]*[-*+] )"
+)
 SIGNATURE = re.compile(r"[\w.]+\(.*\)|[\w-]+ = .*")
 # Sentences that speak about a name, the plainest first.
 MENTIONS = [
@@ -148,12 +162,12 @@ MENTIONS = [
 DESCRIPTION_CHARACTERS = range(12, 301)
 
 
-def sentences(text: str) -> Iterator[tuple[int, int]]:
+def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of the sentences of a docstring, without bullets; paragraphs that show a session are left out."""
     for paragraph in PARAGRAPH.finditer(text):
         if ">>>" in paragraph[0]:
             continue
-        gaps = [(gap.start(), gap.end()) for gap in GAP.finditer(text, paragraph.start(), paragraph.end())]
+        gaps = [(gap.start(), gap.end()) for gap in SENTENCE_BREAK.finditer(text, paragraph.start(), paragraph.end())]
         edges = [paragraph.start(), *(edge for gap in gaps for edge in gap), paragraph.end()]
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             yield start + len(BULLET.match(text, start, end)[0]), end  # pyright: ignore[reportOptionalSubscript]
@@ -167,7 +181,7 @@ def described_names(docstring: str) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for definition in DEFINITION.finditer(docstring):
         found.setdefault(definition["name"], definition.span("text"))
-    spans = list(sentences(docstring))
+    spans = list(sentence_spans(docstring))
     for mention in MENTIONS:
         for start, end in spans:
             for name in mention.findall(docstring, start, end):
@@ -175,18 +189,18 @@ def described_names(docstring: str) -> dict[str, tuple[int, int]]:
     return {name: (start, end) for name, (start, end) in found.items() if end - start in DESCRIPTION_CHARACTERS}
 
 
-def summary(docstring: str) -> str:
+def first_sentence(docstring: str) -> str:
     """The first sentence of a docstring on one line, which mostly is its first line; empty where it begins with a
     signature, a session or a single word."""
     text = first_paragraph(docstring)
-    gap = GAP.search(text)
+    gap = SENTENCE_BREAK.search(text)
     return text[: gap.start()] if gap else text
 
 
-def opening(docstring: str) -> str:
+def introduction(docstring: str) -> str:
     """The first paragraph of a docstring on one line, or its summary where that is longer than 300 characters."""
     text = first_paragraph(docstring)
-    return text if len(text) in DESCRIPTION_CHARACTERS else summary(docstring)
+    return text if len(text) in DESCRIPTION_CHARACTERS else first_sentence(docstring)
 
 
 def first_paragraph(docstring: str) -> str:

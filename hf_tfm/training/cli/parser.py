@@ -1,4 +1,4 @@
-"""The choices of a run beside its training settings, one dataclass per subject, and the command line of them all."""
+"""The command line: all dataclasses of options in one parser, with the defaults of the task."""
 
 import sys
 from itertools import pairwise
@@ -7,36 +7,36 @@ from transformers import HfArgumentParser
 
 from ..arguments.data_arguments import DataArguments
 from ..arguments.model_arguments import ModelArguments
-from ..arguments.run_arguments import Options
+from ..arguments.run_arguments import RunArguments
 from ..arguments.task_arguments import TaskArguments
-from ..arguments.task_defaults import SETTINGS, further
-from ..arguments.training_arguments import TrainSettings
+from ..arguments.task_defaults import ARGUMENTS_OF_TASK, fine_tuning_arguments
+from ..arguments.training_arguments import TfmTrainingArguments
 
-__all__ = ["parse_options"]
+__all__ = ["parse_arguments"]
 
 
-def parse_options(arguments: list[str] | None = None) -> Options:
+def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
     """Choices from the command line, or from `arguments`. Exits with a message and status 2, as argparse does, for an
     unknown option or an impossible value."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = HfArgumentParser(
-        [ModelArguments, DataArguments, TaskArguments, TrainSettings],  # pyright: ignore[reportArgumentType]
+        [ModelArguments, DataArguments, TaskArguments, TfmTrainingArguments],  # pyright: ignore[reportArgumentType]
         usage="%(prog)s [--task WORD] [--option value ...]    (--help lists every option; --task WORD --help that "
         "task's defaults)",
         description="Train one Transformer and leave a checkpoint that Hugging Face loads.",
         allow_abbrev=False,
     )
-    parser.set_defaults(**SETTINGS.get(value_of("task", arguments) or TrainSettings.task, {}))
-    source = value_of("init_from", arguments)
+    parser.set_defaults(**ARGUMENTS_OF_TASK.get(option_value("task", arguments) or TfmTrainingArguments.task, {}))
+    source = option_value("init_from", arguments)
     if source:
-        parser.set_defaults(**further(source, adapter=value_of("peft", arguments) is not None))
+        parser.set_defaults(**fine_tuning_arguments(source, adapter=option_value("peft", arguments) is not None))
     try:
-        return Options(*parser.parse_args_into_dataclasses(args=arguments))
+        return RunArguments(*parser.parse_args_into_dataclasses(args=arguments))
     except ValueError as error:
         parser.error(str(error))
 
 
-def value_of(option: str, arguments: list[str]) -> str | None:
+def option_value(option: str, arguments: list[str]) -> str | None:
     """What an option is given among command-line arguments, before they are parsed: it decides defaults of others."""
     found = None
     for word, following in pairwise([*arguments, ""]):

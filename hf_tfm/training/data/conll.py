@@ -1,9 +1,4 @@
-"""Token classification: labels of words to labels of pieces and back, and files in CoNLL columns.
-
-Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050 (the columns); Devlin et al. 2019, arXiv:1810.04805, section 5.3
-(the first piece of a word carries its label).
-
-Legend: N rows of pieces, T pieces in a padded row."""
+"""Files in CoNLL columns (Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050)."""
 
 import gzip
 import re

@@ -14,11 +14,11 @@ from datasets.exceptions import DatasetGenerationError
 
 from .conll import read_conll
 
-__all__ = ["FORMATS", "Table", "expand", "read_files"]
+__all__ = ["FILE_FORMATS", "Table", "expand_patterns", "read_files"]
 
 Table = Dataset | IterableDataset
 # ending -> the format
-FORMATS = {
+FILE_FORMATS = {
     ".txt": "text",
     ".md": "text",
     ".jsonl": "json",
@@ -35,33 +35,34 @@ CSV_OPTIONS: dict[str, Any] = {"keep_default_na": False, "chunksize": 100_000}
 TSV_OPTIONS = CSV_OPTIONS | {"sep": "\t", "quoting": csv.QUOTE_NONE}
 
 
-def ending(path: str) -> str:
+def file_extension(path: str) -> str:
     """The ending that tells the format, in lower case: .csv of my.csv and of my.csv.gz."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     suffixes = suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes
     return suffixes[-1] if suffixes else ""
 
 
-def expand(option: str, patterns: list[str]) -> list[list[str]]:
+def expand_patterns(option: str, patterns: list[str]) -> list[list[str]]:
     """For each pattern the existing, non-empty files of known format that it means, in order; a folder means all such
     files below it. Raises FileNotFoundError or ValueError for the first that is not one."""
-    return [expand_one(option, pattern) for pattern in patterns]
+    return [expand_pattern(option, pattern) for pattern in patterns]
 
 
-def expand_one(option: str, pattern: str) -> list[str]:
+def expand_pattern(option: str, pattern: str) -> list[str]:
     if Path(pattern).is_file():
         paths = [pattern]
     elif Path(pattern).is_dir():
-        paths = [str(path) for path in sorted(Path(pattern).rglob("*")) if ending(str(path)) in FORMATS]
+        paths = [str(path) for path in sorted(Path(pattern).rglob("*")) if file_extension(str(path)) in FILE_FORMATS]
         if not paths:
-            raise FileNotFoundError(f"{option} {pattern}: no file of a known format there ({', '.join(FORMATS)}).")
+            raise FileNotFoundError(f"{option} {pattern}: no file of a known format there ({', '.join(FILE_FORMATS)}).")
     else:
         paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
         raise FileNotFoundError(f"{option} {pattern}: no such file (looked from {Path.cwd()}).")
     for path in paths:
-        if ending(path) not in FORMATS:
-            raise ValueError(f"{option} {path}: unknown format; known endings: {', '.join(FORMATS)}, each also .gz.")
+        if file_extension(path) not in FILE_FORMATS:
+            known = ", ".join(FILE_FORMATS)
+            raise ValueError(f"{option} {path}: unknown format; known endings: {known}, each also .gz.")
         if path.lower().endswith(".parquet.gz"):
             raise ValueError(f"{option} {path}: a .parquet is compressed within; unpack the file: gunzip {path}")
         if Path(path).stat().st_size == 0:
@@ -72,30 +73,30 @@ def expand_one(option: str, pattern: str) -> list[str]:
 def read_files(option: str, paths: list[str], sample_by: str, streaming: bool = False) -> Table:
     """All files, which must share one format, as one table. Raises ValueError that names the file, and the line where
     it is known."""
-    kinds = {FORMATS[ending(path)] for path in paths}
+    kinds = {FILE_FORMATS[file_extension(path)] for path in paths}
     if len(kinds) > 1:
         raise ValueError(f"{option} mixes formats ({', '.join(sorted(kinds))}); give files of one format.")
     kind = kinds.pop()
     for path in paths if kind != "parquet" else []:
-        refuse_encoding(path)
+        check_utf8(path)
     if kind == "conll":
-        return as_asked(rows_of_conll(paths), streaming)
+        return as_table_or_stream(read_conll_files(paths), streaming)
     if kind == "json" and all(is_squad(path) for path in paths):
-        return as_asked(Dataset.from_list([row for path in paths for row in squad_rows(path)]), streaming)
+        return as_table_or_stream(Dataset.from_list([row for path in paths for row in squad_rows(path)]), streaming)
     reader = {"tsv": "csv"}.get(kind, kind)
     options = {"text": {"sample_by": sample_by}, "csv": CSV_OPTIONS, "tsv": TSV_OPTIONS}.get(kind, {})
     try:
         table: Any = load_dataset(reader, data_files=paths, split="train", streaming=streaming, **options)
-        return table if kind != "json" or not holds_dates(table) else dates_as_written(paths, streaming)
+        return table if kind != "json" or not has_date_columns(table) else read_json_with_dates(paths, streaming)
     except (DatasetGenerationError, ValueError) as error:
-        raise ValueError(f"Cannot read {', '.join(paths)} as {kind}: {first_cause(error)}") from error
+        raise ValueError(f"Cannot read {', '.join(paths)} as {kind}: {root_cause(error)}") from error
 
 
-def as_asked(table: Dataset, streaming: bool) -> Table:
+def as_table_or_stream(table: Dataset, streaming: bool) -> Table:
     return table.to_iterable_dataset() if streaming else table
 
 
-def first_cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """The message of the error at the beginning of a chain, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -106,7 +107,7 @@ def open_bytes(path: str) -> Any:
     return gzip.open(path) if path.lower().endswith(".gz") else Path(path).open("rb")
 
 
-def refuse_encoding(path: str) -> None:
+def check_utf8(path: str) -> None:
     """Raises ValueError with line and byte if a file is not UTF-8."""
     try:
         with open_bytes(path) as file:
@@ -122,26 +123,26 @@ def refuse_encoding(path: str) -> None:
         raise ValueError(f"{path} cannot be unpacked: {error}") from error
 
 
-def rows_of_conll(paths: list[str]) -> Dataset:
+def read_conll_files(paths: list[str]) -> Dataset:
     tables = [read_conll(path) for path in paths]
     return Dataset.from_dict({key: [row for table in tables for row in table[key]] for key in ("tokens", "tags")})
 
 
-def holds_dates(table: Table) -> bool:
+def has_date_columns(table: Table) -> bool:
     # a stream of a list of rows does not say what it holds
     features = table.features or Dataset.from_list(list(table.take(1))).features
     return any("timestamp[" in str(field.type) for field in features.arrow_schema)
 
 
-def dates_as_written(paths: list[str], streaming: bool) -> Table:
+def read_json_with_dates(paths: list[str], streaming: bool) -> Table:
     """JSON files read without the library's reader, which takes columns of texts such as "2020-05-03" for times and
     forgets how they were written. Raises ValueError for a layout that is not one of rows."""
     if streaming:
-        return IterableDataset.from_generator(rows_of_json, gen_kwargs={"paths": paths})
-    return Dataset.from_list(list(rows_of_json(paths)))
+        return IterableDataset.from_generator(json_rows, gen_kwargs={"paths": paths})
+    return Dataset.from_list(list(json_rows(paths)))
 
 
-def rows_of_json(paths: list[str]) -> Iterator[dict[str, Any]]:
+def json_rows(paths: list[str]) -> Iterator[dict[str, Any]]:
     for path in paths:
         with open_bytes(path) as file:
             is_list = file.read(4096).lstrip(codecs.BOM_UTF8).lstrip().startswith(b"[")
@@ -157,7 +158,7 @@ def rows_of_json(paths: list[str]) -> Iterator[dict[str, Any]]:
 
 def is_squad(path: str) -> bool:
     """Whether a JSON file has SQuAD's nesting: data, paragraphs, questions."""
-    if ending(path) != ".json":
+    if file_extension(path) != ".json":
         return False
     with open_bytes(path) as file:
         start = file.read(4096).lstrip()

@@ -5,7 +5,7 @@ Every source gives the same thing: `Data`, three splits whose columns are the pa
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,19 @@ from typing import Any
 from datasets import Dataset, IterableDataset, interleave_datasets, load_dataset
 
 from ..arguments.data_arguments import DataArguments
-from ..builtin_data.builtin_datasets import PYTHON_SETS, PythonSet
-from ..builtin_data.stdlib_corpus import standard_library_corpus
+from ..builtin_data.builtin_datasets import BUILTIN_DATASETS, BuiltinDataset
+from ..builtin_data.stdlib_corpus import read_stdlib_corpus
 from ..objectives.base import Objective
-from ..preprocessing.dataset_utils import rows_of
+from ..preprocessing.dataset_utils import iterate_rows
 from ..utils.hashing import fingerprint
-from .readers import Table, expand, read_files
+from .readers import Table, expand_patterns, read_files
 from .splits import SPLITS, complete_splits
 
-__all__ = ["Data", "load_data"]
+__all__ = ["TaskData", "load_data"]
 
 
 @dataclass
-class Data:
+class TaskData:
     """What a task learns from, in three splits; `is_default` where it was made from Python itself; `texts` turns a row
     into the texts that are counted and that a tokenizer learns from."""
 
@@ -34,7 +34,6 @@ class Data:
     is_default: bool
     objective: Objective
     hub_name: str | None = None
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def streaming(self) -> bool:
@@ -42,14 +41,14 @@ class Data:
 
     def texts(self, split: str) -> Iterator[str]:
         """The texts of a split, one after another; data of any size stay on disk."""
-        for row in rows_of(self.splits[split]):
+        for row in iterate_rows(self.splits[split]):
             yield from self.objective.texts(row)
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all rows of all splits, whatever their order; of the measured splits where training streams."""
         read = [name for name in SPLITS if isinstance(self.splits[name], Dataset)]
-        return fingerprint(self.row_text(row) for name in read for row in rows_of(self.splits[name]))
+        return fingerprint(self.row_text(row) for name in read for row in iterate_rows(self.splits[name]))
 
     def row_text(self, row: dict[str, Any]) -> str:
         return row["text"] if set(row) == {"text"} else json.dumps(row, ensure_ascii=False, sort_keys=True)
@@ -70,54 +69,60 @@ class Data:
         return f"{self.description}; rows: {', '.join(sizes)}; fingerprint {self.fingerprint}"
 
 
-def load_data(objective: Objective, args: DataArguments, seed: int = 0, watched: int | None = None) -> Data:
-    """The data that the arguments ask for; the first `watched` validation rows, where asked for, are a further split
-    that is measured during training. Raises ValueError or OSError that name the file, column or row and say what
+def load_data(
+    objective: Objective, args: DataArguments, seed: int = 0, max_eval_samples: int | None = None
+) -> TaskData:
+    """The data that the arguments ask for. With `max_eval_samples`, that many first validation rows are one more split,
+    which is measured during training. Raises ValueError or OSError that name the file, column or row and say what
     to do."""
     if args.dataset_name:
-        found, description, by = from_hub(objective, args, seed), f"data set {args.dataset_name} from the Hub", None
+        found, description, by = load_hub(objective, args, seed), f"data set {args.dataset_name} from the Hub", None
     elif args.train_file:
-        found, by = from_files(objective, args, seed), None
+        found, by = load_files(objective, args, seed), None
         description = f"files {' '.join(Path(file).name for file in args.train_file)}"
     else:
-        found, description, by = from_python(objective, args.python_set or objective.python_set)
-    if args.streaming and not objective.streams:
+        found, description, by = load_builtin(objective, args.builtin_dataset or objective.builtin_dataset)
+    if args.streaming and not objective.supports_streaming:
         raise ValueError(f"--task {objective.task} must know all its labels before training; leave out --streaming.")
     is_default = not (args.train_file or args.dataset_name)
     if is_default and objective.args.long_texts is None:
-        objective.long_texts = "cut"
-    splits = objective.learn(complete_splits(found, by or objective.split_by, objective.shares))
-    if watched:
-        splits["watched"] = splits["validation"].select(range(min(watched, len(splits["validation"]))))
-    return Data(splits, description, is_default, objective, args.dataset_name)
+        objective.long_texts = "truncate"
+    splits = objective.fit_labels(complete_splits(found, by or objective.split_column, objective.split_fractions))
+    if max_eval_samples:
+        splits["validation_subset"] = splits["validation"].select(
+            range(min(max_eval_samples, len(splits["validation"])))
+        )
+    return TaskData(splits, description, is_default, objective, args.dataset_name)
 
 
-def documentation() -> list[dict[str, str]]:
-    return [{"text": text} for text in standard_library_corpus().documents]
+def documentation_rows() -> list[dict[str, str]]:
+    return [{"text": text} for text in read_stdlib_corpus().documents]
 
 
-SETS = {
-    "documentation": PythonSet(documentation, "text", "documentation topics and docstrings of the standard library")
-} | PYTHON_SETS
+AVAILABLE_DATASETS = {
+    "documentation": BuiltinDataset(
+        documentation_rows, "text", "documentation topics and docstrings of the standard library"
+    )
+} | BUILTIN_DATASETS
 
 
-def from_python(objective: Objective, name: str) -> tuple[dict[str, Any], str, str]:
+def load_builtin(objective: Objective, name: str) -> tuple[dict[str, Any], str, str]:
     """A set that every Python carries, what it is, and the column that decides the split."""
-    if name not in SETS:
-        raise ValueError(f"--python_set {name} is unknown; known sets: {', '.join(SETS)}.")
-    chosen = SETS[name]
+    if name not in AVAILABLE_DATASETS:
+        raise ValueError(f"--builtin_dataset {name} is unknown; known sets: {', '.join(AVAILABLE_DATASETS)}.")
+    chosen = AVAILABLE_DATASETS[name]
     rows = chosen.read()
     description = f"{chosen.description}, Python {platform.python_version()}"
-    missing = [part for part in objective.required if part not in rows[0]]
+    missing = [part for part in objective.required_columns if part not in rows[0]]
     if missing:
         raise ValueError(
-            f"--python_set {name} does not fit --task {objective.task}: it has {', '.join(rows[0])}, and the task "
-            f"reads {', '.join(objective.required)}."
+            f"--builtin_dataset {name} does not fit --task {objective.task}: it has {', '.join(rows[0])}, and the task "
+            f"reads {', '.join(objective.required_columns)}."
         )
-    return {"train": objective.clean(Dataset.from_list(rows), description)}, description, chosen.split_column
+    return {"train": objective.prepare_rows(Dataset.from_list(rows), description)}, description, chosen.split_column
 
 
-def from_files(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
+def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
     """The user's own files, one split each for those that are given."""
     given = zip(SPLITS, (args.train_file, args.validation_file, args.test_file), strict=True)
     tables: dict[str, Any] = {}
@@ -126,16 +131,16 @@ def from_files(objective: Objective, args: DataArguments, seed: int) -> dict[str
             continue
         option = f"--{split}_file"
         parts = []
-        for paths in expand(option, patterns):
+        for paths in expand_patterns(option, patterns):
             table = read_files(option, paths, args.sample_by, args.streaming and split == "train")
-            parts.append(objective.clean(pick_columns(table, objective, args, paths), ", ".join(paths)))
-        refuse_unlike(dict(zip(patterns, parts, strict=True)))
-        tables[split] = join(parts, args.mixture if split == "train" else None, seed)
-    refuse_unlike(tables)
-    return shuffled(tables, args, seed)
+            parts.append(objective.prepare_rows(select_columns(table, objective, args, paths), ", ".join(paths)))
+        check_same_columns(dict(zip(patterns, parts, strict=True)))
+        tables[split] = combine_tables(parts, args.mixture if split == "train" else None, seed)
+    check_same_columns(tables)
+    return shuffle_stream(tables, args, seed)
 
 
-def refuse_unlike(tables: dict[str, Any]) -> None:
+def check_same_columns(tables: dict[str, Any]) -> None:
     """Raises ValueError if some tables have an optional part (a second text) and others lack it."""
     (first, expected), *others = ((name, sorted(column_names(table))) for name, table in tables.items())
     for name, found in others:
@@ -145,7 +150,7 @@ def refuse_unlike(tables: dict[str, Any]) -> None:
             )
 
 
-def join(parts: list[Any], weights: list[float] | None, seed: int) -> Any:
+def combine_tables(parts: list[Any], weights: list[float] | None, seed: int) -> Any:
     """Tables one after another, or mixed by weights until the first is used up."""
     if len(parts) == 1:
         return parts[0]
@@ -157,13 +162,13 @@ def join(parts: list[Any], weights: list[float] | None, seed: int) -> Any:
     return interleave_datasets(parts, probabilities=shares, seed=seed, stopping_strategy="first_exhausted")
 
 
-def shuffled(tables: dict[str, Any], args: DataArguments, seed: int) -> dict[str, Any]:
+def shuffle_stream(tables: dict[str, Any], args: DataArguments, seed: int) -> dict[str, Any]:
     if not args.shuffle_buffer:
         return tables
     return tables | {"train": tables["train"].shuffle(seed=seed, buffer_size=args.shuffle_buffer)}
 
 
-def from_hub(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
+def load_hub(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
     """Splits train, validation and test of a Hub data set, as far as it has them."""
     name = str(args.dataset_name)
     try:
@@ -178,21 +183,21 @@ def from_hub(objective: Objective, args: DataArguments, seed: int) -> dict[str, 
     for split in (split for split in SPLITS if split in loaded):
         table = loaded[split] if split == "train" or not args.streaming else Dataset.from_list(list(loaded[split]))
         where = f"{name}, split {split}"
-        tables[split] = objective.clean(pick_columns(table, objective, args, [where]), where)
-    refuse_unlike(tables)
-    return shuffled(tables, args, seed)
+        tables[split] = objective.prepare_rows(select_columns(table, objective, args, [where]), where)
+    check_same_columns(tables)
+    return shuffle_stream(tables, args, seed)
 
 
-def asked_columns(objective: Objective, args: DataArguments) -> dict[str, list[str]]:
+def requested_columns(objective: Objective, args: DataArguments) -> dict[str, list[str]]:
     """Columns by part, as --columns says. Raises ValueError for a word that is not part=column."""
-    parts = [*objective.required, *objective.optional]
+    parts = [*objective.required_columns, *objective.optional_columns]
     asked = {}
     for word in args.columns or ():
         part, found, names = word.partition("=")
         if not found or part not in parts or not names:
             raise ValueError(
                 f"--columns {word} is not part=column; the parts of {objective.task} are: {', '.join(parts)}. "
-                f"Example: --columns {' '.join(f'{part}=my_{part}' for part in objective.required)}"
+                f"Example: --columns {' '.join(f'{part}=my_{part}' for part in objective.required_columns)}"
             )
         if part in asked:
             raise ValueError(f"--columns names {part} twice; several columns for it go together: {part}=a,b")
@@ -200,12 +205,12 @@ def asked_columns(objective: Objective, args: DataArguments) -> dict[str, list[s
     return asked
 
 
-def pick_columns(table: Table, objective: Objective, args: DataArguments, paths: list[str]) -> Table:
+def select_columns(table: Table, objective: Objective, args: DataArguments, paths: list[str]) -> Table:
     """The task's parts of a table, under their own names. Raises ValueError for a column that is not there."""
     known, where = column_names(table), ", ".join(paths)
-    asked = asked_columns(objective, args)
-    optional = {part: [part] for part in objective.optional if part in known}
-    chosen = {part: [part] for part in objective.required} | optional | asked
+    asked = requested_columns(objective, args)
+    optional = {part: [part] for part in objective.optional_columns if part in known}
+    chosen = {part: [part] for part in objective.required_columns} | optional | asked
     for part, names in chosen.items():
         missing = [name for name in names if name not in known]
         if missing:
@@ -224,10 +229,10 @@ def pick_columns(table: Table, objective: Objective, args: DataArguments, paths:
         table = table.map(gather)
     sources = {part: f"_{part}" if part in several else names[0] for part, names in chosen.items()}
     table = table.select_columns(list(dict.fromkeys(sources.values())))
-    return rename(table, sources)
+    return rename_columns(table, sources)
 
 
-def rename(table: Any, sources: dict[str, str]) -> Any:
+def rename_columns(table: Any, sources: dict[str, str]) -> Any:
     """Columns under the names of their parts; two parts may share one column."""
     for part, source in sources.items():
         if part != source and list(sources.values()).count(source) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..preprocessing.dataset_utils import rows_of
+from ..preprocessing.dataset_utils import iterate_rows
 from ..utils.hashing import content_digest
 
 __all__ = ["SPLITS", "complete_splits"]
@@ -27,7 +27,7 @@ def complete_splits(found: dict[str, Any], by: str, shares: tuple[float, float, 
         )
     edges = (shares[0], shares[0] + shares[1], 1.0)
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for row, content in enumerate(rows_of(found["train"].select_columns([by]))):
+    for row, content in enumerate(iterate_rows(found["train"].select_columns([by]))):
         value = content[by]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
         share = int.from_bytes(content_digest(text)[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""A tokenizer trained on the run's own text, or a ready one reused."""
+"""Training a tokenizer on text, and loading a ready one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, TokenizersBackend
 
-__all__ = ["END_OF_TEXT", "PADDING", "STYLES", "Style", "load_tokenizer", "train_tokenizer"]
+__all__ = ["END_OF_TEXT", "PAD_TOKEN", "TOKENIZER_STYLES", "TokenizerStyle", "load_tokenizer", "train_tokenizer"]
 
 END_OF_TEXT = "<|endoftext|>"
-PADDING = "<|pad|>"
-TYPES = "token_type_ids"
+PAD_TOKEN = "<|pad|>"
+TOKEN_TYPE_IDS = "token_type_ids"
 # 256 bytes and the special tokens: without merges, but every text can be written.
-BYTES = 256
+NUM_BYTES = 256
 # ChatML, with what the assistant says marked for the loss.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class Style:
+class TokenizerStyle:
     """Special tokens by their transformers name, and where they stand: around one text, and around two."""
 
     tokens: dict[str, str]
@@ -34,27 +34,27 @@ class Style:
     chat_template: str | None = None
 
 
-STYLES = {
+TOKENIZER_STYLES = {
     # running text, each document ended by one token
-    "plain": Style({"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PADDING}),
+    "plain": TokenizerStyle({"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PAD_TOKEN}),
     # BERT's: a token that speaks for the sequence, one that ends each text
-    "pair": Style(
+    "pair": TokenizerStyle(
         {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
         "[CLS]:0 $A:0 [SEP]:0",
         "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
     ),
     # T5's: each text ended
-    "source": Style({"pad_token": "<pad>", "eos_token": "</s>"}, "$A:0 </s>:0", "$A:0 </s>:0 $B:1 </s>:1"),
+    "source": TokenizerStyle({"pad_token": "<pad>", "eos_token": "</s>"}, "$A:0 </s>:0", "$A:0 </s>:0 $B:1 </s>:1"),
     # BART's: each text begun and ended
-    "bracketed": Style(
+    "bracketed": TokenizerStyle(
         {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>",
          "mask_token": "<mask>"},
         "<s>:0 $A:0 </s>:0",
         "<s>:0 $A:0 </s>:0 $B:1 </s>:1",
     ),
     # messages, each ended; the last token of an answer ends the text
-    "chat": Style(
-        {"bos_token": END_OF_TEXT, "eos_token": "<|im_end|>", "pad_token": PADDING},
+    "chat": TokenizerStyle(
+        {"bos_token": END_OF_TEXT, "eos_token": "<|im_end|>", "pad_token": PAD_TOKEN},
         chat_template=CHAT_TEMPLATE,
     ),
 }  # fmt: skip
@@ -66,17 +66,17 @@ def train_tokenizer(
     vocab_size: int,
     model_max_length: int,
     style: str = "plain",
-    kind: str = "bpe",
-    tells_apart: bool = False,
+    tokenizer_type: str = "bpe",
+    with_token_types: bool = False,
 ) -> TokenizersBackend:
-    """A tokenizer of `kind` "bpe" (byte-level: every text comes back unchanged) or "characters", with the special
-    tokens of a style; with `tells_apart` it gives token types, 1 for the second text of a pair.
+    """A tokenizer of type "bpe" (byte-level: every text comes back unchanged) or "characters", with the special tokens
+    of a style; with `with_token_types` it gives token types, 1 for the second text of a pair.
 
     `vocab_size` counts tokens, the special tokens included; short texts give fewer. Raises ValueError if there is no
     room for 256 bytes beside them, or if there are more characters than that."""
-    chosen = STYLES[style]
+    chosen = TOKENIZER_STYLES[style]
     special = list(dict.fromkeys([*chosen.tokens.values(), *EXTRA_TOKENS.get(style, ())]))
-    tokenizer = KINDS[kind](texts, vocab_size, special)
+    tokenizer = TOKENIZER_TRAINERS[tokenizer_type](texts, vocab_size, special)
     if chosen.single:
         ids = [(token, tokenizer.token_to_id(token)) for token in special]
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -87,7 +87,7 @@ def train_tokenizer(
         **chosen.tokens,
         model_max_length=model_max_length,
         clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", *([TYPES] if tells_apart else []), "attention_mask"],
+        model_input_names=["input_ids", *([TOKEN_TYPE_IDS] if with_token_types else []), "attention_mask"],
     )
     if chosen.chat_template:
         built.chat_template = chosen.chat_template
@@ -95,11 +95,11 @@ def train_tokenizer(
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, special: list[str]) -> Tokenizer:
-    smallest = BYTES + len(special)
+    smallest = NUM_BYTES + len(special)
     if vocab_size < smallest:
         raise ValueError(
-            f"--vocab_size {vocab_size} is too small: {BYTES} bytes and {len(special)} special tokens need {smallest}; "
-            "2048 to 8192 suit a few megabytes of text."
+            f"--vocab_size {vocab_size} is too small: {NUM_BYTES} bytes and {len(special)} special tokens need "
+            f"{smallest}; 2048 to 8192 suit a few megabytes of text."
         )
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -131,7 +131,7 @@ def train_characters(texts: Iterable[str], vocab_size: int, special: list[str]) 
     return tokenizer
 
 
-KINDS = {"bpe": train_bpe, "characters": train_characters}
+TOKENIZER_TRAINERS = {"bpe": train_bpe, "characters": train_characters}
 
 
 def load_tokenizer(name: str, model_max_length: int | None = None) -> Any:

@@ -1,5 +1,4 @@
-"""The host's Trainer with the blanks filled: our optimisers, a schedule in shares, checkpoints that are whole or named
-as not, and randomness that depends on the seed, the pass over the data and the row alone."""
+"""Counts the epochs of a run, of streams too, and passes the number to what draws random numbers."""
 
 from typing import Any
 
@@ -13,13 +12,13 @@ class EpochCounter(TrainerCallback, ExportableState):
     """Counts the passes over the data (`number`, and the step at which it `began`) and tells the trainer's parts."""
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer, self.number, self.began = trainer, 0, 0
+        self.trainer, self.epoch, self.start_step = trainer, 0, 0
 
     def state(self) -> dict[str, Any]:
-        return {"args": {}, "attributes": {"number": self.number, "began": self.began}}
+        return {"args": {}, "attributes": {"epoch": self.epoch, "start_step": self.start_step}}
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.set_epoch(self.number)
+        self.trainer.set_epoch(self.epoch)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.number, self.began = self.number + 1, state.global_step
+        self.epoch, self.start_step = self.epoch + 1, state.global_step

@@ -7,28 +7,32 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..metrics.perplexity import IGNORE_INDEX
+from hf_tfm.modeling.loss import IGNORE_INDEX
 
-__all__ = ["smooth", "smoothing_kind"]
+__all__ = ["label_position", "smoothing_loss"]
 
 # task -> where the label of a position stands: "next" or "same"
-KINDS = {
+LABEL_POSITIONS = {
     "causal-lm": "next", "chat": "next", "masked-lm": "same", "denoising": "same", "seq2seq": "same",
     "sequence-classification": "same", "token-classification": "same", "multiple-choice": "same",
 }  # fmt: skip
 
 
-def smoothing_kind(objective: Any) -> str:
+def label_position(objective: Any) -> str:
     """Raises ValueError for a task whose labels are not one class of several."""
     labels = getattr(objective, "labels", None)
-    if objective.task not in KINDS or (labels is not None and labels.kind in ("multi_label", "regression")):
+    if objective.task not in LABEL_POSITIONS or (
+        labels is not None and labels.problem_type in ("multi_label", "regression")
+    ):
         raise ValueError(
             "--label_smoothing_factor is for labels that are one class of several, which this task has not."
         )
-    return KINDS[objective.task]
+    return LABEL_POSITIONS[objective.task]
 
 
-def smooth(logits: torch.Tensor, labels: torch.Tensor, share: float, kind: str, items: Any = None) -> torch.Tensor:
+def smoothing_loss(
+    logits: torch.Tensor, labels: torch.Tensor, share: float, kind: str, items: Any = None
+) -> torch.Tensor:
     """What smoothing adds to a cross-entropy: share x (mean over classes of -log p, less -log p of the label), summed
     over labels and divided by `items`, their number in the whole step (default: in this batch).
 

@@ -1,5 +1,4 @@
-"""The host's Trainer with the blanks filled: our optimisers, a schedule in shares, checkpoints that are whole or named
-as not, and randomness that depends on the seed, the pass over the data and the row alone."""
+"""Batches of rows of similar length, in an order that depends on seed and epoch alone."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -22,10 +21,10 @@ class SeededLengthGroupedSampler(torch.utils.data.Sampler):
     batches of all lengths follow one another. Among fifty batches of rows drawn at random the likes are put
     together."""
 
-    BATCHES = 50
+    POOL_BATCHES = 50
 
-    def __init__(self, lengths: list[int], rows: int, seed: int) -> None:
-        self.lengths, self.rows, self.seed, self.epoch = lengths, rows, seed, 0
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -34,14 +33,16 @@ class SeededLengthGroupedSampler(torch.utils.data.Sampler):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        dice = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=dice).tolist()
-        pools = [sorted(pool, key=self.lengths.__getitem__) for pool in chunks(order, self.BATCHES * self.rows)]
-        batches = [batch for pool in pools for batch in chunks(pool, self.rows)]
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        pools = [
+            sorted(pool, key=self.lengths.__getitem__) for pool in chunks(order, self.POOL_BATCHES * self.batch_size)
+        ]
+        batches = [batch for pool in pools for batch in chunks(pool, self.batch_size)]
         # A batch that is not full stays last, or all batches after it would be cut elsewhere.
-        short = [batch for batch in batches if len(batch) < self.rows]
-        full = [batch for batch in batches if len(batch) == self.rows]
-        mixed = [full[at] for at in torch.randperm(len(full), generator=dice).tolist()]
+        short = [batch for batch in batches if len(batch) < self.batch_size]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        mixed = [full[at] for at in torch.randperm(len(full), generator=generator).tolist()]
         return chain.from_iterable([*mixed, *short])
 
 

@@ -13,19 +13,19 @@ from hf_tfm.conversion.families import FAMILIES
 from hf_tfm.conversion.family import HEADS
 from hf_tfm.conversion.opening import named_head
 
-from ..utils.printing import say
+from ..utils.printing import print_on_main_process
 
-__all__ = ["as_ours", "our_config"]
+__all__ = ["converted_checkpoint", "to_tfm_config"]
 
 
-def our_config(config: PreTrainedConfig) -> Any:
+def to_tfm_config(config: PreTrainedConfig) -> Any:
     """A native configuration in our words; one of ours, and one of no known family, as it is."""
     family = FAMILIES.get(config.model_type)
     return family.our_config(config, "base", {}) if family else config
 
 
 @contextmanager
-def as_ours(source: str, auto_class: str, labels: dict[str, Any]) -> Iterator[str]:
+def converted_checkpoint(source: str, auto_class: str, labels: dict[str, Any]) -> Iterator[str]:
     """Where a checkpoint of ours lies for the moment: `source` itself, or a native one converted to float32 with the
     head of `auto_class`. A head that it lacks is made for `labels`."""
     config = AutoConfig.from_pretrained(source)
@@ -38,5 +38,5 @@ def as_ours(source: str, auto_class: str, labels: dict[str, Any]) -> Iterator[st
     with TemporaryDirectory() as folder:
         model = from_native(source, head, dtype=torch.float32, **new)
         model.save_pretrained(folder)
-        say(f"{source}: {config.model_type}, converted to {model.config.model_type}")
+        print_on_main_process(f"{source}: {config.model_type}, converted to {model.config.model_type}")
         yield folder

@@ -10,24 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..arguments.training_arguments import TrainSettings
+from ..arguments.training_arguments import TfmTrainingArguments
 
 __all__ = ["OPTIMIZERS", "MuonAdamW", "hidden_matrices", "orthogonalize"]
 
 # Odd polynomial a x + b x^3 + c x^5 with the steepest start among those that keep [0, 1] within about [0.7, 1.2].
 # Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
-QUINTIC = (3.4445, -4.7750, 2.0315)
-QUINTIC_ROUNDS = 5
+NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     """Matrices (N, R, C) with the same singular vectors and all singular values near 1 (0.7 to 1.2).
     In the precision of the input: bfloat16 is emulated, and 40 times slower, on many processors."""
-    a, b, c = QUINTIC
+    a, b, c = NEWTON_SCHULZ_COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    for _ in range(QUINTIC_ROUNDS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x.mT if tall else x
@@ -62,11 +62,11 @@ class MuonAdamW(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             if group["muon"]:
-                self.step_matrices(group)
+                self.muon_step(group)
         self.adamw.step()
         return loss
 
-    def step_matrices(self, group: dict[str, Any]) -> None:
+    def muon_step(self, group: dict[str, Any]) -> None:
         """Muon's step, all matrices of one shape at once."""
         by_shape: dict[tuple[Any, ...], list[nn.Parameter]] = defaultdict(list)
         for parameter in group["params"]:
@@ -74,13 +74,13 @@ class MuonAdamW(torch.optim.Optimizer):
                 by_shape[(*parameter.shape, parameter.device)].append(parameter)
         for parameters in by_shape.values():
             rows, columns = parameters[0].shape[-2:]
-            directions = [self.direction(parameter, group["momentum"]) for parameter in parameters]
+            directions = [self.nesterov_momentum(parameter, group["momentum"]) for parameter in parameters]
             updates = orthogonalize(torch.stack(directions)).unbind()
             size = group["lr"] * math.sqrt(max(1.0, rows / columns))
             for parameter, update in zip(parameters, updates, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-size)
 
-    def direction(self, parameter: nn.Parameter, momentum: float) -> torch.Tensor:
+    def nesterov_momentum(self, parameter: nn.Parameter, momentum: float) -> torch.Tensor:
         """The running mean of gradients, updated in place, looked ahead by one step (Nesterov)."""
         gradient = parameter.grad
         state = self.state[parameter]
@@ -103,35 +103,35 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def parameter_groups(model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, args: TfmTrainingArguments) -> list[dict[str, Any]]:
     """All trainable parameters for AdamW, in two groups: the rest without decay, hidden matrices with it."""
     hidden = hidden_matrices(model)
     rest = [p for name, p in model.named_parameters() if p.requires_grad and name not in hidden]
-    betas = settings.adam_beta1, settings.adam_beta2
-    shared = {"lr": settings.learning_rate, "betas": betas, "eps": settings.adam_epsilon}
+    betas = args.adam_beta1, args.adam_beta2
+    shared = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
     return [
         {"params": rest, "weight_decay": 0.0, "muon": False, **shared},
-        {"params": list(hidden.values()), "weight_decay": settings.weight_decay, "muon": False, **shared},
+        {"params": list(hidden.values()), "weight_decay": args.weight_decay, "muon": False, **shared},
     ]
 
 
-def make_adamw(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameter_groups(model, settings))
+def make_adamw(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameter_groups(model, args))
 
 
-def make_muon(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+def make_muon(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
     """Raises ValueError if parameters are sharded, or if the model has no hidden matrices."""
-    if settings.fsdp or settings.deepspeed:
+    if args.fsdp or args.deepspeed:
         raise ValueError("--optimizer muon needs whole matrices, FSDP and DeepSpeed shard them; use --optimizer adamw.")
-    rest, hidden = parameter_groups(model, settings)
+    rest, hidden = parameter_groups(model, args)
     if not hidden["params"]:
         raise ValueError("--optimizer muon: the model has no trainable hidden matrices; use --optimizer adamw.")
-    muon = {"muon": True, "lr": settings.muon_learning_rate, "momentum": settings.muon_momentum}
+    muon = {"muon": True, "lr": args.muon_learning_rate, "momentum": args.muon_momentum}
     return MuonAdamW([rest, {"params": hidden["params"], "weight_decay": hidden["weight_decay"], **muon}])
 
 
 # Words of --optimizer; "trainer" is not among them: there the host chooses by --optim.
-OPTIMIZERS: dict[str, Callable[[nn.Module, TrainSettings], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[nn.Module, TfmTrainingArguments], torch.optim.Optimizer]] = {
     "adamw": make_adamw,
     "muon": make_muon,
 }

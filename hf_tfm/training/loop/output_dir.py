@@ -1,7 +1,7 @@
-"""Where a run writes, whose folder it is, and where it goes on.
+"""The output directory of a run: whose it is, and from which checkpoint a run resumes.
 
-A run leaves `run.json`, its choices, before it computes anything. The same command in the same folder goes on from the
-last whole checkpoint; another command is refused."""
+A run writes `run.json`, its options, before it computes anything. The same command with the same directory resumes from
+the last complete checkpoint; another command is refused."""
 
 import dataclasses
 import json
@@ -15,16 +15,23 @@ from typing import Any
 
 from accelerate import PartialState
 
-from ..arguments.run_arguments import Options
-from ..utils.printing import say
+from ..arguments.run_arguments import RunArguments
+from ..utils.printing import print_on_main_process
 
-__all__ = ["INCOMPLETE", "RUN_FILE", "Folder", "check_space", "left_empty_if_refused", "open_folder"]
+__all__ = [
+    "INCOMPLETE_MARKER",
+    "RUN_FILE",
+    "OutputDir",
+    "check_disk_space",
+    "open_output_dir",
+    "remove_new_files_on_error",
+]
 
 RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
 # The host's own sign for a checkpoint whose writing was cut short; see TfmTrainer._save_checkpoint.
-INCOMPLETE = "checkpoint-is-incomplete.txt"
+INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
 # Choices that change what is written or shown and not what is learnt.
-HARMLESS = frozenset(
+RESUME_IGNORED_ARGUMENTS = frozenset(
     """data_note output_dir overwrite_output_dir resume_from_checkpoint prompt max_eval_samples metrics disable_tqdm
     report_to run_name project logging_dir logging_strategy logging_first_step logging_steps log_level
     log_level_replica eval_strategy eval_steps eval_delay eval_on_start save_strategy save_steps save_total_limit
@@ -36,28 +43,28 @@ HARMLESS = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder:
+class OutputDir:
     """The output folder of a run, and the checkpoint from which it goes on, if any."""
 
     path: Path
     resume_from: str | None = None
     choices: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
-    is_writer: bool = True
+    is_main_process: bool = True
 
-    def claim(self, fingerprint: str) -> None:
+    def begin_run(self, fingerprint: str) -> None:
         """Write run.json; what is to be overwritten goes only now that the new data could be read. Only the main
         process deletes and writes. Raises ValueError if the run goes on and its data are no longer what they were."""
-        known = read_run(self.path)
+        known = read_run_file(self.path)
         if self.resume_from and known and known.get("data") not in (None, fingerprint):
             raise ValueError(
                 f"The data have changed since the run in {self.path} began (fingerprint {known['data']}, now "
                 f"{fingerprint}), so it cannot go on as it was. Restore them, or start afresh: --overwrite_output_dir."
             )
-        if not self.is_writer:
+        if not self.is_main_process:
             return
         if self.overwrite:
-            clear(self.path)
+            delete_previous_run(self.path)
         content = {"choices": self.choices, "data": fingerprint}
         # Replaced in one step, so that a run killed here still knows its folder.
         written = self.path / f".{RUN_FILE}"
@@ -65,35 +72,35 @@ class Folder:
         os.replace(written, self.path / RUN_FILE)
 
 
-def open_folder(options: Options) -> Folder:
+def open_output_dir(run_args: RunArguments) -> OutputDir:
     """The folder that a run may write into, made if need be.
 
     Raises FileExistsError for a folder of another run, of a finished one, or of something else; ValueError for a
     checkpoint that is not there or not whole, and where a shuffled stream would not be skipped to it; OSError where
     nothing can be written."""
-    settings = options.train
-    if settings.ignore_data_skip and options.data.shuffle_buffer:
+    args = run_args.training
+    if args.ignore_data_skip and run_args.data.shuffle_buffer:
         raise ValueError(
             "--ignore_data_skip begins a stream anew on resuming, and with --shuffle_buffer nobody knows which of its "
             "rows were read; leave out one of them."
         )
-    path = Path(str(settings.output_dir))
-    choices = choices_of(options)
-    asked = asked_checkpoint(settings.resume_from_checkpoint)
-    if asked is None and not settings.overwrite_output_dir:
-        refuse_foreign(path, choices)
-    found = asked or (None if settings.overwrite_output_dir else last_whole_checkpoint(path))
+    path = Path(str(args.output_dir))
+    choices = resume_arguments(run_args)
+    asked = requested_checkpoint(args.resume_from_checkpoint)
+    if asked is None and not args.overwrite_output_dir:
+        check_same_run(path, choices)
+    found = asked or (None if args.overwrite_output_dir else last_complete_checkpoint(path))
     if found:
         print(f"Going on from {found}")
     # All processes have looked before one of them writes.
     PartialState().wait_for_everyone()
-    if settings.should_save:
-        try_writing(path)
-    return Folder(path, found, choices, settings.overwrite_output_dir, settings.should_save)
+    if args.should_save:
+        check_writable(path)
+    return OutputDir(path, found, choices, args.overwrite_output_dir, args.should_save)
 
 
 @contextmanager
-def left_empty_if_refused(folder: str | None) -> Iterator[None]:
+def remove_new_files_on_error(folder: str | None) -> Iterator[None]:
     """A folder that was empty or absent holds no files again if the block raises: the corrected command finds it
     free."""
     path = Path(str(folder))
@@ -107,23 +114,23 @@ def left_empty_if_refused(folder: str | None) -> Iterator[None]:
         raise
 
 
-def choices_of(options: Options) -> dict[str, Any]:
+def resume_arguments(run_args: RunArguments) -> dict[str, Any]:
     """What decides the course of a run, as plain JSON, by option."""
-    named = {"world_size": options.train.world_size}
-    for part in options:
+    named = {"world_size": run_args.training.world_size}
+    for part in run_args:
         for item in dataclasses.fields(part):
-            if item.name not in HARMLESS and not item.name.startswith(("hub_", "trackio_", "_")):
-                named[item.name] = plain(getattr(part, item.name))
+            if item.name not in RESUME_IGNORED_ARGUMENTS and not item.name.startswith(("hub_", "trackio_", "_")):
+                named[item.name] = to_json_value(getattr(part, item.name))
     return named
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return value if isinstance(value, (bool, int, float, str, type(None), list)) else str(value)
 
 
-def read_run(path: Path) -> dict[str, Any] | None:
+def read_run_file(path: Path) -> dict[str, Any] | None:
     """What an earlier run wrote of itself, or None."""
     try:
         return json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
@@ -131,12 +138,12 @@ def read_run(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def refuse_foreign(path: Path, choices: dict[str, Any]) -> None:
+def check_same_run(path: Path, choices: dict[str, Any]) -> None:
     """FileExistsError unless a folder is empty, absent, or holds the unfinished run of the same choices."""
     ways = "Choose another --output_dir, or start afresh there with --overwrite_output_dir"
     if not path.is_dir() or not any(path.iterdir()):
         return
-    known = read_run(path)
+    known = read_run_file(path)
     if known is None:
         names = ", ".join(sorted(item.name for item in path.iterdir())[:5])
         raise FileExistsError(f"--output_dir {path} holds something that no run of this script left: {names}. {ways}.")
@@ -151,12 +158,12 @@ def refuse_foreign(path: Path, choices: dict[str, Any]) -> None:
         raise FileExistsError(f"--output_dir {path} holds this run, finished. {ways}.")
 
 
-def asked_checkpoint(asked: str | None) -> str | None:
+def requested_checkpoint(asked: str | None) -> str | None:
     """The checkpoint that the user named. Raises ValueError if it is not there or not whole; True and False are taken
     for words about the run's own folder, where going on is usual anyway."""
     if asked is None or asked.lower() in ("true", "false"):
         return None
-    problem = what_is_missing(Path(asked))
+    problem = incomplete_reason(Path(asked))
     if problem:
         raise ValueError(
             f"--resume_from_checkpoint {asked}: {problem}. Name a whole checkpoint-<steps> folder, or leave the option "
@@ -165,14 +172,14 @@ def asked_checkpoint(asked: str | None) -> str | None:
     return asked
 
 
-def last_whole_checkpoint(path: Path) -> str | None:
+def last_complete_checkpoint(path: Path) -> str | None:
     """The newest checkpoint that was written to its end; each newer one that was not is named."""
     folders = {int(folder.name.split("-")[1]): folder for folder in path.glob("checkpoint-*") if is_numbered(folder)}
     for _, folder in sorted(folders.items(), reverse=True):
-        problem = what_is_missing(folder)
+        problem = incomplete_reason(folder)
         if problem is None:
             return str(folder)
-        say(f"Passing over {folder}: {problem}")
+        print_on_main_process(f"Passing over {folder}: {problem}")
     return None
 
 
@@ -180,11 +187,11 @@ def is_numbered(folder: Path) -> bool:
     return folder.is_dir() and folder.name.split("-")[1].isdigit()
 
 
-def what_is_missing(folder: Path) -> str | None:
+def incomplete_reason(folder: Path) -> str | None:
     """Why a checkpoint cannot be gone on from, or None if it can."""
     if not folder.is_dir():
         return "no such folder"
-    if (folder / INCOMPLETE).exists():
+    if (folder / INCOMPLETE_MARKER).exists():
         return "it was being written when the run ended"
     try:
         json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
@@ -195,7 +202,7 @@ def what_is_missing(folder: Path) -> str | None:
     return None
 
 
-def clear(path: Path) -> None:
+def delete_previous_run(path: Path) -> None:
     """Delete what a run of this script may have left, so that nothing of it is taken for the new one's."""
     for checkpoint in path.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
@@ -203,7 +210,7 @@ def clear(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
 
 
-def try_writing(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Make a folder and write into it. Raises OSError that names it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -214,7 +221,7 @@ def try_writing(path: Path) -> None:
         raise OSError(f"--output_dir {path} cannot be written: {error.strerror}. Choose another folder.") from error
 
 
-def check_space(path: Path, parameters: int, checkpoints: int | None) -> None:
+def check_disk_space(path: Path, parameters: int, checkpoints: int | None) -> None:
     """Raises OSError if a disk has less room than the run's files take: 4 bytes a weight for the model, and three
     times that for each checkpoint (weights and two running means), of which one more than is kept exists at a time."""
     needed = 4 * parameters * (1 + 3 * ((checkpoints or 2) + 1))

@@ -7,10 +7,10 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import ProgressCallback
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBarCallback"]
 
 
-class ProgressBar(ProgressCallback):
+class ProgressBarCallback(ProgressCallback):
     """The host's bar; numbers that it prints as dictionaries stand beside it, and evaluations in one line each."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -25,12 +25,12 @@ class ProgressBar(ProgressCallback):
             return
         measured = {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_")}
         if measured:
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in measured.items() if not is_housekeeping(name))
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in measured.items() if not is_timing(name))
             tqdm.write(f"step {state.global_step}: {shown}")
         elif "loss" in logs:
             tokens = (state.num_input_tokens_seen - self.before) / max(1e-9, time.time() - self.began)
             self.training_bar.set_postfix_str(f"loss {float(logs['loss']):.4f}, {tokens:,.0f} tokens/s")
 
 
-def is_housekeeping(name: str) -> bool:
+def is_timing(name: str) -> bool:
     return name == "runtime" or name.endswith("_per_second")

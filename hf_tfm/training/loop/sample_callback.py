@@ -9,27 +9,32 @@ from transformers import TrainerCallback
 
 from hf_tfm.cards import Sample
 
-__all__ = ["Showing"]
+__all__ = ["SampleCallback"]
 
 # Characters: an untrained model repeats itself as long as it may.
-LONGEST_ANSWER = 400
+MAX_OUTPUT_CHARACTERS = 400
 SAMPLES_FILE = "samples.jsonl"
 
 
-class Showing(TrainerCallback):
+class SampleCallback(TrainerCallback):
     """Asks the model the same few things at the start, at every evaluation and at the end; samples.jsonl keeps all."""
 
-    def __init__(self, trainer: Any, asked: list[Any]) -> None:
-        self.trainer, self.asked, self.objective = trainer, asked, trainer.objective
-        self.before = self.answers()
-        self.file = Path(str(trainer.settings.output_dir)) / SAMPLES_FILE
+    def __init__(self, trainer: Any, inputs: list[Any]) -> None:
+        self.trainer, self.inputs, self.objective = trainer, inputs, trainer.objective
+        self.outputs_before = self.outputs()
+        self.file = Path(str(trainer.args.output_dir)) / SAMPLES_FILE
 
-    def answers(self) -> list[str]:
+    def outputs(self) -> list[str]:
         # Under tensor parallelism every process must take part in every forward pass.
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        with self.trainer.averaged():
-            answers = [self.objective.answer(model, self.trainer.processing_class, item) for item in self.asked]
-        return [answer if len(answer) <= LONGEST_ANSWER else f"{answer[:LONGEST_ANSWER]} ..." for answer in answers]
+        with self.trainer.ema_weights():
+            outputs = [
+                self.objective.predict_sample(model, self.trainer.processing_class, item) for item in self.inputs
+            ]
+        return [
+            output if len(output) <= MAX_OUTPUT_CHARACTERS else f"{output[:MAX_OUTPUT_CHARACTERS]} ..."
+            for output in outputs
+        ]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget what an interrupted run wrote of steps that now come again."""
@@ -39,26 +44,26 @@ class Showing(TrainerCallback):
             self.file.write_text("".join(kept), encoding="utf-8")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One answer on the screen, all of them in the file."""
+        """One output on the screen, all of them in the file."""
         if not self.trainer.is_in_train:
             return
-        answers = self.answers()
+        outputs = self.outputs()
         if not state.is_world_process_zero:
             return
-        shown = self.objective.shown(self.asked[0])
-        tqdm.write(f"  {in_one_line(shown)} -> {in_one_line(answers[0])}")
+        shown = self.objective.format_input(self.inputs[0])
+        tqdm.write(f"  {shorten(shown)} -> {shorten(outputs[0])}")
         with self.file.open("a", encoding="utf-8") as file:
-            for item, answer in zip(self.asked, answers, strict=True):
-                row = {"step": state.global_step, "input": self.objective.shown(item), "output": answer}
+            for item, output in zip(self.inputs, outputs, strict=True):
+                row = {"step": state.global_step, "input": self.objective.format_input(item), "output": output}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def samples(self) -> list[Sample]:
-        """What the card shows: every input with the first and the present answer."""
-        told = zip(self.asked, self.before, self.answers(), strict=True)
-        shown, wanted = self.objective.shown, self.objective.wanted
+        """What the card shows: every input with the first and the present output."""
+        told = zip(self.inputs, self.outputs_before, self.outputs(), strict=True)
+        shown, wanted = self.objective.format_input, self.objective.reference
         return [Sample(shown(item), before, after, wanted(item)) for item, before, after in told]
 
 
-def in_one_line(text: str, width: int = 90) -> str:
+def shorten(text: str, width: int = 90) -> str:
     words = " ".join(text.split())
     return words if len(words) <= width else f"{words[: width - 3]}..."

@@ -13,20 +13,20 @@ from transformers.trainer_utils import rotate_checkpoints
 from hf_tfm.modeling.heads import LanguageHead
 from hf_tfm.modeling.lean import lean_obstacle
 
-from ..arguments.training_arguments import TrainSettings
-from ..data.sources import Data
-from .ema import RunningMean
+from ..arguments.training_arguments import TfmTrainingArguments
+from ..data.sources import TaskData
+from .ema import ExponentialMovingAverage
 from .epoch_counter import EpochCounter
-from .label_smoothing import smooth, smoothing_kind
+from .label_smoothing import label_position, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import OPTIMIZERS
-from .output_dir import INCOMPLETE
-from .progress_bar import ProgressBar
+from .output_dir import INCOMPLETE_MARKER
+from .progress_bar import ProgressBarCallback
 
 __all__ = ["TfmTrainer"]
 
 
-def cache_setting(config: Any) -> dict[str, bool]:
+def use_cache_setting(config: Any) -> dict[str, bool]:
     """The configuration's `use_cache`, for kinds of model that have one."""
     return {"use_cache": config.use_cache} if hasattr(config, "use_cache") else {}
 
@@ -35,62 +35,67 @@ class TfmTrainer(Seq2SeqTrainer):
     """A Trainer for one objective on one set of data; everything else is the host's."""
 
     def __init__(
-        self, model: PreTrainedModel, settings: TrainSettings, data: Data, examples: dict[str, Any], tokenizer: Any
+        self,
+        model: PreTrainedModel,
+        args: TfmTrainingArguments,
+        data: TaskData,
+        examples: dict[str, Any],
+        tokenizer: Any,
     ) -> None:
-        self.settings, self.data, self.examples = settings, data, examples
+        self.args, self.data, self.examples = args, data, examples
         self.objective = data.objective
         self.check_generation()
-        self.watched = "watched" if "watched" in examples else "validation"
-        self.scratch = Path(str(settings.output_dir)) / "metrics"
-        self.of_generation = cache_setting(model.config)
+        self.eval_split = "validation_subset" if "validation_subset" in examples else "validation"
+        self.metrics_cache_dir = Path(str(args.output_dir)) / "metrics"
+        self.generation_cache_setting = use_cache_setting(model.config)
         super().__init__(
             model=model,
-            args=settings,
-            train_dataset=self.inputs("train"),
-            eval_dataset=self.inputs(self.watched),
+            args=args,
+            train_dataset=self.model_inputs("train"),
+            eval_dataset=self.model_inputs(self.eval_split),
             processing_class=tokenizer,
             data_collator=self.objective.collator(tokenizer, model, training=True),
-            preprocess_logits_for_metrics=None if settings.predict_with_generate else self.objective.reduce_logits,
+            preprocess_logits_for_metrics=None if args.predict_with_generate else self.objective.preprocess_logits,
         )
-        self.of_training = cache_setting(model.config)
+        self.training_cache_setting = use_cache_setting(model.config)
         self.eval_collator = self.objective.collator(tokenizer, model, training=False)
-        self.compute_metrics = self.measure_of(self.watched)
-        self.smoothing, self.label_smoother = settings.label_smoothing_factor, None
-        self.smoothing_kind = smoothing_kind(self.objective) if self.smoothing else ""
+        self.compute_metrics = self.compute_metrics_of(self.eval_split)
+        self.label_smoothing, self.label_smoother = args.label_smoothing_factor, None
+        self.label_position = label_position(self.objective) if self.label_smoothing else ""
         head: Any = getattr(model, "get_base_model", lambda: model)()
-        self.has_words = isinstance(head, LanguageHead)
-        self.lean = self.has_words and lean_obstacle(head) is None
-        self.mean = self.running_mean()
-        self.passes = EpochCounter(self)
-        self.add_callback(self.passes)
-        if not settings.disable_tqdm:
+        self.has_lm_head = isinstance(head, LanguageHead)
+        self.uses_fused_loss = self.has_lm_head and lean_obstacle(head) is None
+        self.ema = self.make_ema()
+        self.epoch_counter = EpochCounter(self)
+        self.add_callback(self.epoch_counter)
+        if not args.disable_tqdm:
             self.callback_handler.callbacks = [
                 item for item in self.callback_handler.callbacks if not type(item).__name__.endswith("ProgressCallback")
             ]
-            self.add_callback(ProgressBar())
+            self.add_callback(ProgressBarCallback())
 
     def check_generation(self) -> None:
-        if self.settings.predict_with_generate and not self.objective.generates:
+        if self.args.predict_with_generate and not self.objective.generates_text:
             raise ValueError(
                 f"--predict_with_generate is for tasks that write text; --task {self.objective.task} does not."
             )
 
-    def running_mean(self) -> RunningMean | None:
+    def make_ema(self) -> ExponentialMovingAverage | None:
         """Raises ValueError where weights are sharded over processes."""
-        settings = self.settings
-        if not settings.ema_decay:
+        args = self.args
+        if not args.ema_decay:
             return None
-        if settings.fsdp or settings.deepspeed or max(settings.tp_size, settings.fsdp_size) > 1:
+        if args.fsdp or args.deepspeed or max(args.tp_size, args.fsdp_size) > 1:
             raise ValueError("--ema_decay keeps a mean of whole weights, and here they are sharded; leave it out.")
-        mean = RunningMean(self.model, settings.ema_decay)  # pyright: ignore[reportArgumentType]
+        mean = ExponentialMovingAverage(self.model, args.ema_decay)  # pyright: ignore[reportArgumentType]
         self.add_callback(mean)
         return mean
 
     # Data
-    def inputs(self, split: str) -> Any:
+    def model_inputs(self, split: str) -> Any:
         """The examples of a split without the columns that only its measure reads."""
         table = self.examples[split]
-        extra = [name for name in self.objective.extra_columns if name in (table.column_names or ())]
+        extra = [name for name in self.objective.metric_columns if name in (table.column_names or ())]
         return table.remove_columns(extra)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
@@ -111,10 +116,10 @@ class TfmTrainer(Seq2SeqTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Rows of like length together, in an order that follows from seed and epoch, so that resuming finds it."""
         table: Any = self.train_dataset if train_dataset is None else train_dataset
-        if self.settings.train_sampling_strategy != "group_by_length" or not hasattr(table, "__len__"):
+        if self.args.train_sampling_strategy != "group_by_length" or not hasattr(table, "__len__"):
             return super()._get_train_sampler(train_dataset)
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        seed = self.settings.seed if self.settings.data_seed is None else self.settings.data_seed
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         self.sampler = SeededLengthGroupedSampler(row_lengths(self.examples["train"]), rows, seed)
         return self.sampler
 
@@ -128,10 +133,10 @@ class TfmTrainer(Seq2SeqTrainer):
     # Training
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         self.resumed_from = resume_from_checkpoint
-        if self.mean and resume_from_checkpoint:
-            self.mean.load(str(resume_from_checkpoint))
-        self.outcome = super().train(resume_from_checkpoint, **kwargs)
-        return self.outcome
+        if self.ema and resume_from_checkpoint:
+            self.ema.load(str(resume_from_checkpoint))
+        self.train_output = super().train(resume_from_checkpoint, **kwargs)
+        return self.train_output
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """As the host's: on resuming, whole passes over the data and micro-batches of the last one that are passed
@@ -142,10 +147,10 @@ class TfmTrainer(Seq2SeqTrainer):
         states: Any = self.state.stateful_callbacks
         told = states.get(EpochCounter.__name__, {}).get("attributes")
         if told and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
-            number = told["number"]
-            batches = (self.state.global_step - told["began"]) * self.args.gradient_accumulation_steps
-        self.passes.number = number
-        self.passes.began = self.state.global_step - batches // self.args.gradient_accumulation_steps
+            number = told["epoch"]
+            batches = (self.state.global_step - told["start_step"]) * self.args.gradient_accumulation_steps
+        self.epoch_counter.epoch = number
+        self.epoch_counter.start_step = self.state.global_step - batches // self.args.gradient_accumulation_steps
         return number, batches
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
@@ -161,33 +166,35 @@ class TfmTrainer(Seq2SeqTrainer):
         """As the host's. Steps of training that need no logits make none; evaluation always has them. Elsewhere label
         smoothing is added to the model's own loss, which so keeps its shift, its count of items and the balance of
         experts."""
-        lean = self.lean and model.training
-        if self.has_words:
-            inputs = {**inputs, "lean_loss": lean} | ({"label_smoothing": self.smoothing} if lean else {})
-        if lean or not (self.smoothing and model.training):
+        lean = self.uses_fused_loss and model.training
+        if self.has_lm_head:
+            inputs = {**inputs, "lean_loss": lean} | ({"label_smoothing": self.label_smoothing} if lean else {})
+        if lean or not (self.label_smoothing and model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         scores: Any = outputs
         counted = num_items_in_batch is not None
         over = self.accelerator.num_processes // self.get_tp_size()
         scale = over if self.args.average_tokens_across_devices and counted else 1
-        added = smooth(scores["logits"], inputs["labels"], self.smoothing, self.smoothing_kind, num_items_in_batch)
+        added = smoothing_loss(
+            scores["logits"], inputs["labels"], self.label_smoothing, self.label_position, num_items_in_batch
+        )
         loss = loss + scale * added
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        if self.optimizer is None and self.settings.optimizer in OPTIMIZERS:
+        if self.optimizer is None and self.args.optimizer in OPTIMIZERS:
             target: Any = self.model if model is None else model
-            self.optimizer = OPTIMIZERS[self.settings.optimizer](target, self.settings)
+            self.optimizer = OPTIMIZERS[self.args.optimizer](target, self.args)
             return self.optimizer
         return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self.settings.lr_scheduler_type == SchedulerType.WARMUP_STABLE_DECAY:
-            falling = num_training_steps - self.settings.get_warmup_steps(num_training_steps)
-            decay = max(0, min(falling, round(self.settings.decay_fraction * num_training_steps)))
-            asked: Any = self.settings.lr_scheduler_kwargs or {}
-            self.settings.lr_scheduler_kwargs = {"num_decay_steps": decay, "decay_type": "linear"} | asked
+        if self.args.lr_scheduler_type == SchedulerType.WARMUP_STABLE_DECAY:
+            falling = num_training_steps - self.args.get_warmup_steps(num_training_steps)
+            decay = max(0, min(falling, round(self.args.decay_fraction * num_training_steps)))
+            asked: Any = self.args.lr_scheduler_kwargs or {}
+            self.args.lr_scheduler_kwargs = {"num_decay_steps": decay, "decay_type": "linear"} | asked
         return super().create_scheduler(num_training_steps, optimizer)
 
     # Checkpoints
@@ -197,10 +204,10 @@ class TfmTrainer(Seq2SeqTrainer):
         beside them."""
         is_checkpoint = _internal_call and output_dir is not None
         config: Any = self.model.config  # pyright: ignore[reportOptionalMemberAccess]
-        config.update(self.of_generation)
-        with nullcontext() if is_checkpoint else self.averaged():
+        config.update(self.generation_cache_setting)
+        with nullcontext() if is_checkpoint else self.ema_weights():
             super().save_model(output_dir, _internal_call)
-        config.update(self.of_training)
+        config.update(self.training_cache_setting)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """As the host's, under a sign that is taken away when every process has written its part, and only then are
@@ -208,37 +215,37 @@ class TfmTrainer(Seq2SeqTrainer):
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / INCOMPLETE).write_text("This checkpoint is being written, or its writing was cut short.\n")
+            (folder / INCOMPLETE_MARKER).write_text("This checkpoint is being written, or its writing was cut short.\n")
         self.accelerator.wait_for_everyone()
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
-        if self.mean and self.args.should_save:
-            self.mean.save(str(folder))
+        if self.ema and self.args.should_save:
+            self.ema.save(str(folder))
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            (folder / INCOMPLETE).unlink()
+            (folder / INCOMPLETE_MARKER).unlink()
             best = self.state.best_model_checkpoint
             rotate_checkpoints(str(folder.parent), limit, best_model_checkpoint=best, use_mtime=True)
 
     def _load_best_model(self) -> None:
         """As the host's, with the running mean of that checkpoint."""
         super()._load_best_model()
-        if self.mean:
-            self.mean.load(str(self.state.best_model_checkpoint))
+        if self.ema:
+            self.ema.load(str(self.state.best_model_checkpoint))
 
     # Results
-    def averaged(self) -> AbstractContextManager[None]:
+    def ema_weights(self) -> AbstractContextManager[None]:
         """The model with its running mean of weights, where one is kept."""
-        return self.mean.in_place() if self.mean else nullcontext()
+        return self.ema.average_parameters() if self.ema else nullcontext()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As the host's, with the running mean of weights; training draws the same numbers however often is evaluated,
         though loaders draw one each time."""
         devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with self.averaged(), torch.random.fork_rng(devices=devices):
+        with self.ema_weights(), torch.random.fork_rng(devices=devices):
             return super().evaluate(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -247,27 +254,27 @@ class TfmTrainer(Seq2SeqTrainer):
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
 
-    def measure_of(self, split: str) -> Any:
+    def compute_metrics_of(self, split: str) -> Any:
         """The function that turns what was kept of a split into results; None where only its loss is measured."""
-        if self.objective.generates and not self.settings.predict_with_generate:
+        if self.objective.generates_text and not self.args.predict_with_generate:
             return None
-        cache = self.scratch / str(self.args.process_index)
+        cache = self.metrics_cache_dir / str(self.args.process_index)
         size = self.data.source_bytes.get(split, 0)
         rows, features = self.data.splits[split], self.examples[split]
-        return self.objective.measure(rows, features, self.processing_class, cache, size)
+        return self.objective.make_compute_metrics(rows, features, self.processing_class, cache, size)
 
     def evaluate_split(self, split: str, prefix: str) -> dict[str, float]:
         """Results on all rows of a split, their names beginning with a prefix."""
-        watching, self.compute_metrics = self.compute_metrics, self.measure_of(split)
+        compute_metrics, self.compute_metrics = self.compute_metrics, self.compute_metrics_of(split)
         try:
-            return self.evaluate(self.inputs(split), metric_key_prefix=prefix)
+            return self.evaluate(self.model_inputs(split), metric_key_prefix=prefix)
         finally:
-            self.compute_metrics = watching
+            self.compute_metrics = compute_metrics
 
-    def measure_all(self) -> dict[str, Any]:
+    def evaluate_all_splits(self) -> dict[str, Any]:
         """Results on every split, each also saved as <split>_results.json and together as all_results.json."""
         results = {
-            "train": self.outcome.metrics,
+            "train": self.train_output.metrics,
             "eval": self.evaluate_split("validation", "eval"),
             "test": self.evaluate_split("test", "test"),
         }
@@ -276,10 +283,10 @@ class TfmTrainer(Seq2SeqTrainer):
         # Another process may still be writing there.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            shutil.rmtree(self.metrics_cache_dir, ignore_errors=True)
         return {name: value for metrics in results.values() for name, value in metrics.items()}
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Pushing keeps the measured card that train.py wrote; before there is one, the host drafts its own."""
-        if not (Path(str(self.settings.output_dir)) / "README.md").exists():
+        if not (Path(str(self.args.output_dir)) / "README.md").exists():
             super().create_model_card(*args, **kwargs)

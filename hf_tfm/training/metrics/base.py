@@ -1,7 +1,4 @@
-"""Measures in the package, so that no run fetches a metric script; names and result keys are the Hugging Face Hub's.
-Here: what all have in common, and those of language models, classes and numbers.
-
-Legend: N rows, K classes or, of several labels at once, columns."""
+"""What all metrics share: rows are kept in memory, and nothing is written outside `cache_dir`."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +7,7 @@ import evaluate
 import numpy as np
 from datasets import Features
 
-__all__ = ["InMemoryMetric", "divide", "texts_of"]
+__all__ = ["InMemoryMetric", "check_strings", "safe_divide"]
 
 
 class InMemoryMetric(evaluate.Metric):
@@ -45,27 +42,27 @@ class InMemoryMetric(evaluate.Metric):
         if len(set(lengths.values())) > 1:
             raise ValueError(f"{self.name} compares row with row, and got unequally many: {lengths}.")
         if not all(lengths.values()):
-            raise ValueError(self._nothing())
+            raise ValueError(self._no_rows_message())
         super().add_batch(**self.prepare(batch))
 
     def compute(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> dict[str, Any] | None:
         """Measure the rows given here and before, and forget them."""
         given = {"predictions": predictions, "references": references, **kwargs}
         if not len(self) and all(given.get(name) is None for name in self._feature_names()):
-            raise ValueError(self._nothing())
+            raise ValueError(self._no_rows_message())
         return super().compute(predictions=predictions, references=references, **kwargs)
 
-    def _nothing(self) -> str:
+    def _no_rows_message(self) -> str:
         return f"{self.name} got no rows; the split, or what is left of it after filtering, is empty."
 
 
-def divide(numerators: Any, denominators: Any) -> np.ndarray:
+def safe_divide(numerators: Any, denominators: Any) -> np.ndarray:
     """Quotients, 0 where a denominator is 0."""
     denominators = np.asarray(denominators, dtype=float)
     return np.divide(numerators, denominators, out=np.zeros_like(denominators), where=denominators != 0)
 
 
-def texts_of(values: Any, name: str) -> list[str]:
+def check_strings(values: Any, name: str) -> list[str]:
     """Rows that are strings. Raises ValueError for the first that is not."""
     for row, text in enumerate(values):
         if not isinstance(text, str):

@@ -1,5 +1,4 @@
-"""Measures in the package, so that no run fetches a metric script; names and result keys are the Hugging Face Hub's.
-Here: what all have in common, and those of language models, classes and numbers.
+"""Accuracy, precision, recall, F1 and Matthews correlation; names and result keys are those of the Hugging Face Hub.
 
 Legend: N rows, K classes or, of several labels at once, columns."""
 
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Features, List, Value
 
-from .base import InMemoryMetric, divide
+from .base import InMemoryMetric, safe_divide
 
 __all__ = ["F1", "Accuracy", "MatthewsCorrelation", "Precision", "Recall"]
 
@@ -17,7 +16,7 @@ Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
 AVERAGES = ("binary", "macro", "micro", "weighted", None)
 
 
-def _labels_of(values: Any, name: str) -> np.ndarray:
+def _check_class_labels(values: Any, name: str) -> np.ndarray:
     """Whole numbers, (N,) of classes or (N, K) of several labels at once, 0 or 1 each; one column counts as classes."""
     labels = np.asarray(values)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -32,7 +31,7 @@ def _labels_of(values: Any, name: str) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-class _OfClasses(InMemoryMetric):
+class ClassMetric(InMemoryMetric):
     """Predictions and references are classes (N,), or 0 and 1 per label (N, K)."""
 
     inputs = [
@@ -41,14 +40,14 @@ class _OfClasses(InMemoryMetric):
     ]
 
     def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
-        labels = {name: _labels_of(rows, f"{self.name}: {name}") for name, rows in batch.items()}
+        labels = {name: _check_class_labels(rows, f"{self.name}: {name}") for name, rows in batch.items()}
         shapes = {name: rows.shape for name, rows in labels.items()}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"{self.name} compares row with row, and got unequal shapes: {shapes}.")
         return {name: rows.tolist() for name, rows in labels.items()}
 
 
-class Accuracy(_OfClasses):
+class Accuracy(ClassMetric):
     """Share of rows that are right; of several labels at once, in every label."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
@@ -56,7 +55,7 @@ class Accuracy(_OfClasses):
         return {"accuracy": float(right.mean())}
 
 
-class _PerClass(_OfClasses):
+class AveragedClassMetric(ClassMetric):
     """A fraction per class, averaged as by scikit-learn:
     - "binary": of class `pos_label`, where there are no more than two; `labels` is not looked at;
     - "micro": of the counts summed over classes;
@@ -88,7 +87,7 @@ class _PerClass(_OfClasses):
         if average == "micro":
             hits, predicted, actual = hits.sum(keepdims=True), predicted.sum(keepdims=True), actual.sum(keepdims=True)
         terms = {"precision": (hits, predicted), "recall": (hits, actual), "f1": (2 * hits, predicted + actual)}
-        fractions = divide(*terms[self.key])
+        fractions = safe_divide(*terms[self.key])
         if average is None:
             return {self.key: fractions.tolist()}
         is_weighted = average == "weighted" and actual.any()
@@ -124,22 +123,22 @@ def _count_columns(predicted: np.ndarray, actual: np.ndarray, labels: Sequence[i
     return (predicted & actual).sum(axis=0), predicted.sum(axis=0), actual.sum(axis=0)
 
 
-class F1(_PerClass):
-    __doc__ = f"Harmonic mean of precision and recall. {_PerClass.__doc__}"
+class F1(AveragedClassMetric):
+    __doc__ = f"Harmonic mean of precision and recall. {AveragedClassMetric.__doc__}"
     key = "f1"
 
 
-class Precision(_PerClass):
-    __doc__ = f"Share of what was predicted that is right. {_PerClass.__doc__}"
+class Precision(AveragedClassMetric):
+    __doc__ = f"Share of what was predicted that is right. {AveragedClassMetric.__doc__}"
     key = "precision"
 
 
-class Recall(_PerClass):
-    __doc__ = f"Share of the references that was predicted. {_PerClass.__doc__}"
+class Recall(AveragedClassMetric):
+    __doc__ = f"Share of the references that was predicted. {AveragedClassMetric.__doc__}"
     key = "recall"
 
 
-class MatthewsCorrelation(_OfClasses):
+class MatthewsCorrelation(ClassMetric):
     """Correlation of predicted and true classes, -1 to 1; 0 where either is one class only. Gorodkin 2004, eq. 8."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:

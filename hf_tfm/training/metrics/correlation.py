@@ -1,7 +1,4 @@
-"""Measures in the package, so that no run fetches a metric script; names and result keys are the Hugging Face Hub's.
-Here: what all have in common, and those of language models, classes and numbers.
-
-Legend: N rows, K classes or, of several labels at once, columns."""
+"""Pearson and Spearman correlation of two columns of numbers."""
 
 from typing import Any
 
@@ -13,7 +10,7 @@ from .base import InMemoryMetric
 __all__ = ["Pearsonr", "Spearmanr"]
 
 
-class _OfNumbers(InMemoryMetric):
+class NumberMetric(InMemoryMetric):
     inputs = Features({"predictions": Value("float64"), "references": Value("float64")})
 
     def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -34,14 +31,14 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
 
 
-class Pearsonr(_OfNumbers):
+class Pearsonr(NumberMetric):
     """Linear correlation of two columns of numbers, -1 to 1; nan where one is constant."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return {"pearsonr": _correlation(np.asarray(predictions), np.asarray(references))}
 
 
-class Spearmanr(_OfNumbers):
+class Spearmanr(NumberMetric):
     """Correlation of ranks, equal numbers sharing their mean rank; nan where one column is constant."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Answers as text against reference answers: SQuAD's two measures, and equality of whole strings."""
+"""Equality of whole strings."""
 
 import re
 import string
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Features, Value
 
-from .base import InMemoryMetric, texts_of
+from .base import InMemoryMetric, check_strings
 from .squad import PUNCTUATION
 
 __all__ = ["ExactMatch"]
@@ -24,7 +24,7 @@ class ExactMatch(InMemoryMetric):
     inputs = Features({"predictions": Value("string"), "references": Value("string")})
 
     def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {name: texts_of(rows, f"{self.name}: {name}") for name, rows in batch.items()}
+        return {name: check_strings(rows, f"{self.name}: {name}") for name, rows in batch.items()}
 
     def _compute(
         self,

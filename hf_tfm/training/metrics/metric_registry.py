@@ -14,7 +14,7 @@ from .translation import Chrf, Sacrebleu
 
 __all__ = ["METRICS", "load_metric"]
 
-HUB = "hub:"
+HUB_PREFIX = "hub:"
 # all of them take predictions and references; Perplexity, which takes sums of losses, is not among them
 METRICS: dict[str, type[evaluate.Metric]] = {
     "accuracy": Accuracy,
@@ -38,12 +38,12 @@ def load_metric(name: str, cache_dir: str | Path) -> evaluate.Metric:
 
     "hub:NAME" hands NAME (a Hub name, or a path to a script) to `evaluate.load`, which downloads and runs the script.
     Raises ValueError for a name that is neither, ImportError where sacrebleu is needed and missing."""
-    if name.startswith(HUB):
-        metric: Any = evaluate.load(name.removeprefix(HUB), keep_in_memory=True, cache_dir=str(cache_dir))
+    if name.startswith(HUB_PREFIX):
+        metric: Any = evaluate.load(name.removeprefix(HUB_PREFIX), keep_in_memory=True, cache_dir=str(cache_dir))
         return metric
     if name not in METRICS:
         raise ValueError(
             f'Unknown metric "{name}"; the package has {", ".join(METRICS)}. '
-            f'"{HUB}{name}" would download and run the script of that name from the Hugging Face Hub.'
+            f'"{HUB_PREFIX}{name}" would download and run the script of that name from the Hugging Face Hub.'
         )
     return METRICS[name](cache_dir=str(cache_dir))

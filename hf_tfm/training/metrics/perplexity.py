@@ -1,7 +1,6 @@
-"""Measures in the package, so that no run fetches a metric script; names and result keys are the Hugging Face Hub's.
-Here: what all have in common, and those of language models, classes and numbers.
+"""Metrics of language models, from the summed losses of rows.
 
-Legend: N rows, K classes or, of several labels at once, columns."""
+Legend: B batch, T tokens in a row, V vocabulary."""
 
 from typing import Any
 
@@ -10,11 +9,11 @@ import torch
 from datasets import Features, Value
 from torch.nn import functional as F
 
+from hf_tfm.modeling.loss import IGNORE_INDEX
+
 from .base import InMemoryMetric
 
 __all__ = ["Perplexity", "sum_losses", "sum_next_token_losses"]
-
-IGNORE_INDEX = -100
 
 
 def sum_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

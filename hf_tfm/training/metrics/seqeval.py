@@ -8,22 +8,22 @@ from typing import Any
 
 from datasets import Features, List, Value
 
-from .base import InMemoryMetric, divide, texts_of
+from .base import InMemoryMetric, check_strings, safe_divide
 
-__all__ = ["Seqeval", "spans_of"]
+__all__ = ["Seqeval", "get_spans"]
 
-OUTSIDE = "O"
+OUTSIDE_TAG = "O"
 
 
-def spans_of(sequences: list[list[str]], suffix: bool = False) -> Iterator[tuple[str, int, int]]:
+def get_spans(sequences: list[list[str]], suffix: bool = False) -> Iterator[tuple[str, int, int]]:
     """Spans as (type, first, last), positions counted over all sequences with one place between them.
 
     A tag is a letter and a type, "B-PER" ("PER-B" with `suffix`), or O; without a type, "B", the type is "_". A span
     ends after E and S, before B, S and O, and where the type changes; it begins at B and S, at I and E that follow
     none, and where the type changes. So IOB1, IOB2, IOE and BIOES are read alike, and an I with nothing before it
     opens a span, as conlleval has it."""
-    letter, kind, first = OUTSIDE, "", 0
-    for place, tag in enumerate(chain.from_iterable([*sequence, OUTSIDE] for sequence in sequences)):
+    letter, kind, first = OUTSIDE_TAG, "", 0
+    for place, tag in enumerate(chain.from_iterable([*sequence, OUTSIDE_TAG] for sequence in sequences)):
         before, kind_before = letter, kind
         letter, kind = _split(tag, suffix)
         changes = kind != kind_before
@@ -69,7 +69,7 @@ class Seqeval(InMemoryMetric):
         strange = sorted(tag for tag in set(chain.from_iterable(pairs)) if not _is_span_tag(tag, suffix))
         if strange:
             warnings.warn(f"{self.name} expects tags like B-PER, I-PER and O; got {strange[:5]}.", stacklevel=2)
-        predicted, actual = set(spans_of(predictions, suffix)), set(spans_of(references, suffix))
+        predicted, actual = set(get_spans(predictions, suffix)), set(get_spans(references, suffix))
         hits = predicted & actual
         counts = [Counter(kind for kind, _, _ in spans) for spans in (hits, predicted, actual)]
         kinds = sorted(counts[1] | counts[2])
@@ -82,12 +82,12 @@ class Seqeval(InMemoryMetric):
 def _tags_of(row: Any, name: str) -> list[str]:
     if isinstance(row, str):
         raise ValueError(f"{name} must be lists of tags, one per sequence; got the string {row!r}.")
-    tags = texts_of(row, f"the tags of {name}")
+    tags = check_strings(row, f"the tags of {name}")
     if "" in tags:
         raise ValueError(f"{name} hold an empty tag at position {tags.index('')}; tags are O, or like B-PER.")
     return tags
 
 
 def _fractions(hits: int, predicted: int, actual: int) -> dict[str, Any]:
-    precision, recall, f1 = divide([hits, hits, 2 * hits], [predicted, actual, predicted + actual]).tolist()
+    precision, recall, f1 = safe_divide([hits, hits, 2 * hits], [predicted, actual, predicted + actual]).tolist()
     return {"precision": precision, "recall": recall, "f1": f1, "number": int(actual)}

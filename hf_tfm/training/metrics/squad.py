@@ -1,4 +1,4 @@
-"""Answers as text against reference answers: SQuAD's two measures, and equality of whole strings."""
+"""Answers as text against reference answers: the metrics of SQuAD 1.1 and 2.0."""
 
 import re
 import string
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Features, List, Value
 
-from .base import InMemoryMetric, texts_of
+from .base import InMemoryMetric, check_strings
 
 __all__ = ["Squad", "SquadV2", "normalize_answer"]
 
@@ -21,14 +21,14 @@ def normalize_answer(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 
-def _overlap(prediction: str, reference: str) -> float:
+def _word_f1(prediction: str, reference: str) -> float:
     """F1 of the words of two normalised answers; 0 where they share none."""
     predicted, actual = prediction.split(), reference.split()
     hits = (Counter(predicted) & Counter(actual)).total()
     return 2 * hits / (len(predicted) + len(actual)) if hits else 0.0
 
 
-class _OfQuestions(InMemoryMetric):
+class QuestionMetric(InMemoryMetric):
     """Rows of questions, matched by their id; keys that are not listed here are dropped."""
 
     inputs = Features(
@@ -50,15 +50,17 @@ class _OfQuestions(InMemoryMetric):
                 }
                 for row in batch["predictions"]
             ]
-            references = [{"id": str(row["id"]), "answers": _texts(row["answers"])} for row in batch["references"]]
+            references = [
+                {"id": str(row["id"]), "answers": _answer_texts(row["answers"])} for row in batch["references"]
+            ]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{self.name} compares predictions {{'id', 'prediction_text'}} with references "
                 f"{{'id', 'answers': {{'text': [...]}}}}; reading a row failed: {error!r}."
             ) from error
-        texts_of([row["prediction_text"] for row in predictions], "prediction_text")
+        check_strings([row["prediction_text"] for row in predictions], "prediction_text")
         for row in references:
-            texts_of(row["answers"], f"answers of question {row['id']!r}")
+            check_strings(row["answers"], f"answers of question {row['id']!r}")
         return {"predictions": predictions, "references": references}
 
     def by_question(self, predictions: Any, references: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -76,12 +78,12 @@ class _OfQuestions(InMemoryMetric):
         return [(answers[row["id"]], row) for row in references]
 
 
-def _texts(answers: Any) -> list[str]:
+def _answer_texts(answers: Any) -> list[str]:
     """From {"text": [...]}, or a list of {"text": ...}."""
     return list(answers["text"]) if isinstance(answers, dict) else [answer["text"] for answer in answers]
 
 
-class Squad(_OfQuestions):
+class Squad(QuestionMetric):
     """Exact match and F1 of words in percent, each against the reference answer that suits best.
 
     Predictions {"id", "prediction_text"}, references {"id", "answers": {"text": [...]}}; every question has an answer
@@ -95,11 +97,11 @@ class Squad(_OfQuestions):
             predicted = normalize_answer(answer["prediction_text"])
             texts = [normalize_answer(text) for text in question["answers"]]
             exact.append(predicted in texts)
-            overlap.append(max(_overlap(predicted, text) for text in texts))
+            overlap.append(max(_word_f1(predicted, text) for text in texts))
         return {"exact_match": 100 * float(np.mean(exact)), "f1": 100 * float(np.mean(overlap))}
 
 
-class SquadV2(_OfQuestions):
+class SquadV2(QuestionMetric):
     """`exact` and `f1` in percent and `total` of all questions, and of those with and without answer (`HasAns_...`,
     `NoAns_...`), where there are such. The right prediction for a question without answer is "".
 
@@ -135,7 +137,7 @@ def _score_or_abstention(prediction: str, answers: list[str]) -> tuple[float, fl
     if not predicted or texts == [""]:
         equal = float(predicted in texts)
         return equal, equal
-    return float(predicted in texts), max(_overlap(predicted, text) for text in texts)
+    return float(predicted in texts), max(_word_f1(predicted, text) for text in texts)
 
 
 def _summary(scores: np.ndarray) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from typing import Any
 
 from datasets import Features, List, Value
 
-from .base import InMemoryMetric, texts_of
+from .base import InMemoryMetric, check_strings
 
 __all__ = ["Chrf", "Sacrebleu"]
 
 
-class _OfTranslations(InMemoryMetric):
+class TranslationMetric(InMemoryMetric):
     """Predictions are strings; references one string each or a list of them, whose lengths may differ.
     Without sacrebleu, ImportError at construction: a run fails before it trains."""
 
@@ -27,11 +27,14 @@ class _OfTranslations(InMemoryMetric):
     def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
         references = []
         for number, row in enumerate(batch["references"]):
-            texts = texts_of([row] if isinstance(row, str) else row, f"{self.name}: references of row {number}")
+            texts = check_strings([row] if isinstance(row, str) else row, f"{self.name}: references of row {number}")
             if not texts:
                 raise ValueError(f"{self.name}: row {number} has no reference.")
             references.append(texts)
-        return {"predictions": texts_of(batch["predictions"], f"{self.name}: predictions"), "references": references}
+        return {
+            "predictions": check_strings(batch["predictions"], f"{self.name}: predictions"),
+            "references": references,
+        }
 
     @staticmethod
     def score(metric: Any, predictions: list[str], references: list[list[str]]) -> tuple[Any, str]:
@@ -41,7 +44,7 @@ class _OfTranslations(InMemoryMetric):
         return score, str(metric.get_signature())
 
 
-class Sacrebleu(_OfTranslations):
+class Sacrebleu(TranslationMetric):
     """BLEU in percent with its parts; `tokenize` and the other options are sacrebleu's. Post 2018, arXiv:1804.08771."""
 
     def _compute(
@@ -71,7 +74,7 @@ class Sacrebleu(_OfTranslations):
         return {key: getattr(score, key) for key in keys} | {"signature": signature}
 
 
-class Chrf(_OfTranslations):
+class Chrf(TranslationMetric):
     """F score of character n-grams in percent (chrF2; chrF2++ with word_order=2). Popovic 2015, WMT, W15-3049."""
 
     def _compute(

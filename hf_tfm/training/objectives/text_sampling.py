@@ -4,19 +4,19 @@ from typing import Any
 
 import torch
 
-__all__ = ["continue_text", "first_words"]
+__all__ = ["first_tokens", "sample_text"]
 
-NEW_TOKENS = 60
+MAX_NEW_TOKENS = 60
 
 
-def first_words(data: Any, tokenizer: Any, count: int = 2, tokens: int = 6) -> list[str]:
+def first_tokens(data: Any, tokenizer: Any, count: int = 2, tokens: int = 6) -> list[str]:
     """The first tokens of the first test texts."""
     rows = data.splits["test"].select(range(min(count, len(data.splits["test"]))))
     texts = [text for row in rows for text in data.objective.texts(row)][:count]
     return [tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids[:tokens]) for text in texts]
 
 
-def continue_text(model: Any, tokenizer: Any, prompt: Any, seed: int, add_special_tokens: bool = True) -> str:
+def sample_text(model: Any, tokenizer: Any, prompt: Any, seed: int, add_special_tokens: bool = True) -> str:
     """A prompt with up to 60 sampled tokens after it (temperature 0.8, the likeliest 95 in 100 of the probability).
     The caller's random numbers and the model's mode are left as they were. Raises ValueError if there is no room."""
     inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=add_special_tokens).to(model.device)
@@ -32,7 +32,7 @@ def continue_text(model: Any, tokenizer: Any, prompt: Any, seed: int, add_specia
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         written = model.generate(
-            **inputs, max_new_tokens=min(NEW_TOKENS, room), do_sample=True, temperature=0.8, top_p=0.95, top_k=0
+            **inputs, max_new_tokens=min(MAX_NEW_TOKENS, room), do_sample=True, temperature=0.8, top_p=0.95, top_k=0
         )
     model.train(training)
     return tokenizer.decode(written[0], skip_special_tokens=True)

@@ -1,5 +1,4 @@
-"""Splits by content: what is missing is cut from the training rows by a hash, so it depends on content alone, not on
-order, platform or process, and twins stay together."""
+"""Tables and streams of the datasets library: mapping, iterating and checking their rows."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,10 +8,10 @@ from typing import Any
 
 from datasets import Dataset, Features, Value
 
-__all__ = ["check_text", "map_rows", "rows_of"]
+__all__ = ["check_text_column", "iterate_rows", "map_rows"]
 
 
-def rows_of(table: Any) -> Iterator[dict[str, Any]]:
+def iterate_rows(table: Any) -> Iterator[dict[str, Any]]:
     """Rows of a table or stream, one after another."""
     if not isinstance(table, Dataset):
         yield from table
@@ -30,11 +29,11 @@ def map_rows(table: Any, function: Any, remove: list[str] | None = None, **optio
     if not isinstance(table, Dataset):
         options = {key: value for key, value in options.items() if key not in only_tables}
         return table.map(function, batched=True, remove_columns=remove, **options)
-    run = partial(run_as_written, function=function, code=code_digest())
+    run = partial(call_with_code_digest, function=function, code=code_digest())
     return table.map(run, batched=True, remove_columns=remove, **options)
 
 
-def run_as_written(*args: Any, function: Any, code: str) -> Any:
+def call_with_code_digest(*args: Any, function: Any, code: str) -> Any:
     """A function under which the host finds kept results only as long as this package's code is the same: it knows
     functions by their names."""
     return function(*args)
@@ -47,7 +46,7 @@ def code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(room.rglob("*.py")))).hexdigest()
 
 
-def check_text(table: Any, part: str, where: str) -> None:
+def check_text_column(table: Any, part: str, where: str) -> None:
     """Raises ValueError if a table's column holds something else than text."""
     kind = (table.features or Features()).get(part)
     if kind is not None and not (isinstance(kind, Value) and kind.dtype in ("string", "large_string", "null")):

@@ -1,4 +1,4 @@
-"""Noise that depends on nothing but seed, epoch and content of the row; masked language modelling made of it.
+"""Noise that depends on nothing but seed, epoch and content of the row.
 
 A row meets the same noise in one process or in many, in any batch, under any number of loader workers and any
 prefetching, in an unbroken run and in a resumed one; another epoch brings other noise. Equal rows of one epoch meet
@@ -15,7 +15,7 @@ import torch
 
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
-__all__ = ["NoiseCollator", "row_generator"]
+__all__ = ["NoisingCollator", "row_generator"]
 
 # no epoch of training has this number, so a fixed row shares its noise with none of them
 FIXED_EPOCH = -1
@@ -28,7 +28,7 @@ def row_generator(seed: int, epoch: int, ids: Sequence[int] | np.ndarray) -> np.
     return np.random.Generator(np.random.PCG64(int.from_bytes(content.digest(), "little")))
 
 
-def require_token(tokenizer: Any, name: str) -> int:
+def special_token_id(tokenizer: Any, name: str) -> int:
     """The id of a special token. Raises ValueError if the tokenizer has none of that name."""
     if (found := getattr(tokenizer, f"{name}_id")) is None:
         raise ValueError(
@@ -38,14 +38,14 @@ def require_token(tokenizer: Any, name: str) -> int:
     return found
 
 
-def require_between(name: str, value: float, low: float, high: float) -> float:
+def check_range(name: str, value: float, low: float, high: float) -> float:
     """`value`, if it lies in [low, high]. Raises ValueError otherwise."""
     if not low <= value <= high:
         raise ValueError(f"{name} ({value}) must lie between {low} and {high}.")
     return value
 
 
-class NoiseCollator:
+class NoisingCollator:
     """Rows {"input_ids", ...}, unpadded, to a batch of `input_ids`, `attention_mask` and `labels`, each (B, T).
 
     Special tokens (the tokenizer's, and those of a row's `special_tokens_mask`) never change. Padding stands at the
@@ -58,14 +58,14 @@ class NoiseCollator:
     Raises ValueError if the tokenizer has no pad_token."""
 
     def __init__(self, tokenizer: Any, *, seed: int, fixed: bool, pad_to_multiple_of: int | None) -> None:
-        self.pad_id = require_token(tokenizer, "pad_token")
+        self.pad_id = special_token_id(tokenizer, "pad_token")
         self.seed, self.fixed, self.multiple = seed, fixed, pad_to_multiple_of or 1
         self.epoch = torch.zeros(1, dtype=torch.long).share_memory_()
         vocabulary = np.array(sorted(tokenizer.get_vocab().values()))
         added = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
         self.is_special = np.zeros(vocabulary[-1] + 1, dtype=bool)
         self.is_special[[*tokenizer.all_special_ids, *added]] = True
-        self.words = vocabulary[~self.is_special[vocabulary]]
+        self.random_token_ids = vocabulary[~self.is_special[vocabulary]]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -76,23 +76,25 @@ class NoiseCollator:
         """The epoch whose noise follows, in this process and in its loader workers."""
         self.epoch.fill_(epoch)
 
-    def generator(self, ids: np.ndarray) -> np.random.Generator:
+    def row_rng(self, ids: np.ndarray) -> np.random.Generator:
         return row_generator(self.seed, FIXED_EPOCH if self.fixed else int(self.epoch), ids)
 
-    def open_places(self, ids: np.ndarray, row: Mapping[str, Any]) -> np.ndarray:
-        """Places (n,) of the tokens that noise may touch, in order."""
+    def maskable_positions(self, ids: np.ndarray, row: Mapping[str, Any]) -> np.ndarray:
+        """Positions (n,) of the tokens that noise may touch, in order."""
         is_open = ~self.is_special[ids]
         if (special := row.get("special_tokens_mask")) is not None:
             is_open &= np.asarray(special) == 0
         return np.flatnonzero(is_open)
 
-    def noise(self, ids: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def add_noise(
+        self, ids: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Input ids and labels of one row, from its clean ids (L,), which must not be changed."""
         raise NotImplementedError
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         clean = [np.asarray(row["input_ids"], dtype=np.int64) for row in rows]
-        noised = [self.noise(ids, row, self.generator(ids)) for ids, row in zip(clean, rows, strict=True)]
+        noised = [self.add_noise(ids, row, self.row_rng(ids)) for ids, row in zip(clean, rows, strict=True)]
         inputs, labels = zip(*noised, strict=True)
         return {
             "input_ids": self.pad(inputs, self.pad_id),

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["best_answers", "check_answers", "question_windows"]
+__all__ = ["best_answers", "check_answers", "make_qa_windows"]
 
 # Where the answer "none" is.
-NO_ANSWER = 0
-OUTSIDE = [-1, -1]
+NO_ANSWER_POSITION = 0
+OUTSIDE_CONTEXT = [-1, -1]
 
 
-def question_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int) -> dict[str, list[Any]]:
+def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int) -> dict[str, list[Any]]:
     """One feature per window of each context, all columns as lists.
 
     `rows`: columns id, context, question, answers, and row (the index of each in its split; without it the batch is
@@ -46,7 +46,7 @@ def question_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int
     for i, example in enumerate(rows.get("row", range(len(rows["id"])))):
         name, context = rows["id"][i], rows["context"][i]
         sides = encoded.sequence_ids(i)
-        begin, end = context_tokens(sides)
+        begin, end = context_token_range(sides)
         room = max_length - begin - (len(sides) - end)
         if room <= doc_stride:
             raise ValueError(
@@ -54,9 +54,9 @@ def question_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int
                 f"{room} of max_length {max_length} to its context, which needs more than doc_stride ({doc_stride}). "
                 "Raise max_length, lower doc_stride, or shorten the question."
             )
-        offsets = [visible(context, *encoded["offset_mapping"][i][token]) for token in range(begin, end)]
-        answers = answers_of(rows["answers"][i])
-        first, last = answer_tokens(name, context, offsets, *answers[0]) if answers else (-1, -1)
+        offsets = [strip_span(context, *encoded["offset_mapping"][i][token]) for token in range(begin, end)]
+        answers = answer_spans(rows["answers"][i])
+        first, last = answer_token_range(name, context, offsets, *answers[0]) if answers else (-1, -1)
         for start in range(0, max(1, end - begin - doc_stride), room - doc_stride):
             stop = min(start + room, end - begin)
             for column in columns:
@@ -64,9 +64,11 @@ def question_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int
                 features[column].append(ids[:begin] + ids[begin + start : begin + stop] + ids[end:])
             features["attention_mask"].append([1] * (begin + stop - start + len(sides) - end))
             is_here = start <= first and last < stop
-            features["start_positions"].append(begin + first - start if is_here else NO_ANSWER)
-            features["end_positions"].append(begin + last - start if is_here else NO_ANSWER)
-            features["offsets"].append([OUTSIDE] * begin + offsets[start:stop] + [OUTSIDE] * (len(sides) - end))
+            features["start_positions"].append(begin + first - start if is_here else NO_ANSWER_POSITION)
+            features["end_positions"].append(begin + last - start if is_here else NO_ANSWER_POSITION)
+            features["offsets"].append(
+                [OUTSIDE_CONTEXT] * begin + offsets[start:stop] + [OUTSIDE_CONTEXT] * (len(sides) - end)
+            )
             features["example"].append(example)
     return dict(features)
 
@@ -74,7 +76,7 @@ def question_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int
 def check_answers(rows: Any) -> None:
     """Raises ValueError for the first answer whose text is blank or does not stand in its context where it should."""
     for name, context, answers in zip(rows["id"], rows["context"], rows["answers"], strict=True):
-        for start, text in answers_of(answers):
+        for start, text in answer_spans(answers):
             if not text.strip():
                 raise ValueError(
                     f"Question {name} has an answer without text: {text!r} at character {start}. Drop it; a question "
@@ -94,14 +96,14 @@ def check_answers(rows: Any) -> None:
                 )
 
 
-def answers_of(answers: Any) -> list[tuple[int, str]]:
+def answer_spans(answers: Any) -> list[tuple[int, str]]:
     """(first character, text) of every answer, from either layout."""
     if isinstance(answers, dict):
         return list(zip(answers["answer_start"], answers["text"], strict=True))
     return [(answer["answer_start"], answer["text"]) for answer in answers]
 
 
-def context_tokens(sides: list[int | None]) -> tuple[int, int]:
+def context_token_range(sides: list[int | None]) -> tuple[int, int]:
     """First token of the context, and the one after its last. `sides`: per token 0 for the question, 1 for the context,
     None for special tokens. Raises ValueError if the first token is not special."""
     if not sides or sides[0] is not None:
@@ -114,15 +116,15 @@ def context_tokens(sides: list[int | None]) -> tuple[int, int]:
     return (inside[0], inside[-1] + 1) if inside else (len(sides), len(sides))
 
 
-def visible(context: str, start: int, end: int) -> list[int]:
+def strip_span(context: str, start: int, end: int) -> list[int]:
     """A piece of the context without the white space around it; [end, end] if it is nothing else."""
     text = context[start:end].lstrip()
     return [end - len(text), end - len(text) + len(text.rstrip())]
 
 
-def answer_tokens(name: str, context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
+def answer_token_range(name: str, context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
     """First and last token of the context that hold characters of the answer. Raises ValueError if none does."""
-    begin, end = visible(context, start, start + len(text))
+    begin, end = strip_span(context, start, start + len(text))
     inside = [token for token, (left, right) in enumerate(offsets) if left < right and left < end and begin < right]
     if not inside:
         raise ValueError(
@@ -146,7 +148,7 @@ def best_answers(
     """By id, the best answer over all windows of each example: `text`, `score`, `no_answer_probability`.
 
     `start_logits`, `end_logits` (N, T), padded at the right; `features`: columns offsets and example of
-    `question_windows`, in the same order; `examples`: columns id and context of the whole split.
+    `make_qa_windows`, in the same order; `examples`: columns id and context of the whole split.
 
     A span of at most `max_answer_tokens` tokens inside the context scores start + end. "No answer", text "", scores
     start + end of the first token, the lowest of its windows; it wins, if `allow_null`, where it is above the best span
@@ -159,7 +161,7 @@ def best_answers(
     for window, example in enumerate(features["example"]):
         windows_of[example].append(window)
     names = list(examples["id"])
-    refuse_misfits(starts, ends, sum(map(len, windows_of.values())), names, windows_of)
+    check_logits(starts, ends, sum(map(len, windows_of.values())), names, windows_of)
     if n_best < 1 or max_answer_tokens < 1:
         raise ValueError(f"n_best ({n_best}) and max_answer_tokens ({max_answer_tokens}) must be 1 or more.")
     answers = {}
@@ -168,19 +170,19 @@ def best_answers(
         offsets = pad_offsets([features["offsets"][window] for window in windows], starts.shape[1])
         length = offsets.shape[1]
         spans = best_spans(starts[windows, :length], ends[windows, :length], offsets, n_best, max_answer_tokens)
-        null = float((starts[windows, NO_ANSWER] + ends[windows, NO_ANSWER]).min())
+        null = float((starts[windows, NO_ANSWER_POSITION] + ends[windows, NO_ANSWER_POSITION]).min())
         (begin, end), score = next(iter(spans.items()), ((0, 0), null))
         if allow_null and null - score > null_threshold:
             (begin, end), score = (0, 0), null
         answers[name] = {
             "text": examples["context"][example][begin:end],
             "score": score,
-            "no_answer_probability": first_of_softmax([null, *spans.values()]),
+            "no_answer_probability": first_softmax_probability([null, *spans.values()]),
         }
     return answers
 
 
-def refuse_misfits(
+def check_logits(
     starts: np.ndarray, ends: np.ndarray, windows: int, names: list[str], windows_of: dict[int, list[int]]
 ) -> None:
     """Raises ValueError for logits and features that do not belong together."""
@@ -240,7 +242,7 @@ def best_spans(
     return spans
 
 
-def first_of_softmax(scores: list[float]) -> float:
+def first_softmax_probability(scores: list[float]) -> float:
     """The probability of the first score among all."""
     weights = np.exp(np.asarray(scores) - max(scores))
     return float(weights[0] / weights.sum())

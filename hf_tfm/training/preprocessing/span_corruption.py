@@ -1,6 +1,6 @@
-"""Noise for encoder-decoders: T5's span corruption and BART's denoising, as pure functions of a row's random numbers.
+"""T5's span corruption as a pure function of a row's random numbers.
 
-Legend: L tokens in a row, n of them open to noise (no special tokens); places: their positions in the row, in order."""
+Legend: L tokens in a row, n of them open to noise (no special tokens); positions: where these are, in order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .noising_collator import NoiseCollator, require_between, require_token
+from .noising_collator import NoisingCollator, check_range, special_token_id
 
 __all__ = ["SpanCorruptionCollator", "add_sentinels", "span_counts"]
 
@@ -50,7 +50,7 @@ def random_spans(length: int, rate: float, mean_span: float, rng: np.random.Gene
     return np.repeat(np.tile([False, True], spans), lengths.ravel())
 
 
-class SpanCorruptionCollator(NoiseCollator):
+class SpanCorruptionCollator(NoisingCollator):
     """Spans give way to sentinels, and the target tells what they were.
 
     Raffel et al. 2020, section 3.1.4, arXiv:1910.10683:
@@ -80,16 +80,18 @@ class SpanCorruptionCollator(NoiseCollator):
         pad_to_multiple_of: int | None = None,
     ) -> None:
         super().__init__(tokenizer, seed=seed, fixed=fixed, pad_to_multiple_of=pad_to_multiple_of)
-        self.eos_id = require_token(tokenizer, "eos_token")
+        self.eos_id = special_token_id(tokenizer, "eos_token")
         self.sentinels = np.asarray(sentinel_ids, dtype=np.int64)
         self.is_special[self.sentinels] = True
-        self.rate = require_between("rate", rate, 0, 1)
-        self.mean_span = require_between("mean_span", mean_span, 1, math.inf)
+        self.rate = check_range("rate", rate, 0, 1)
+        self.mean_span = check_range("mean_span", mean_span, 1, math.inf)
 
-    def noise(self, ids: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        places = self.open_places(ids, row)
+    def add_noise(
+        self, ids: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        positions = self.maskable_positions(ids, row)
         dropped = np.zeros(len(ids), dtype=bool)
-        dropped[places] = random_spans(len(places), self.rate, self.mean_span, rng)
+        dropped[positions] = random_spans(len(positions), self.rate, self.mean_span, rng)
         first = dropped & ~np.append(False, dropped[:-1])[: len(ids)]
         needed = int(first.sum())
         if needed > len(self.sentinels):

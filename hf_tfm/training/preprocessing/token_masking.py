@@ -1,10 +1,6 @@
-"""Noise that depends on nothing but seed, epoch and content of the row; masked language modelling made of it.
+"""Masked language modelling: which tokens of a row are masked.
 
-A row meets the same noise in one process or in many, in any batch, under any number of loader workers and any
-prefetching, in an unbroken run and in a resumed one; another epoch brings other noise. Equal rows of one epoch meet
-equal noise.
-
-Legend: L tokens in a row, n of them open to noise, B rows in a batch, T the longest of them."""
+Legend: L tokens in a row, n of them open to noise."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -13,13 +9,13 @@ import numpy as np
 
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
-from .noising_collator import NoiseCollator, require_between, require_token
+from .noising_collator import NoisingCollator, check_range, special_token_id
 
 __all__ = ["MaskedLMCollator", "MaskingUnit", "word_ids_of"]
 
 MaskingUnit = Literal["token", "whole_word", "span"]
 # Joshi et al. 2020, section 3.1
-LONGEST_SPAN = 10
+MAX_SPAN = 10
 
 
 def word_ids_of(encoding: Any, row: int = 0) -> list[int]:
@@ -32,7 +28,7 @@ def word_ids_of(encoding: Any, row: int = 0) -> list[int]:
     return [-1 if word is None else word for word in encoding.word_ids(row)]
 
 
-class MaskedLMCollator(NoiseCollator):
+class MaskedLMCollator(NoisingCollator):
     """Hide tokens and ask for them: `labels` are -100 but where a token was chosen.
 
     Chosen are round(rate * n) tokens of a row, at least one where there is one; of these the share `replace[0]` becomes
@@ -68,35 +64,37 @@ class MaskedLMCollator(NoiseCollator):
             raise ValueError(f"unit ({unit}) must be one of: {', '.join(get_args(MaskingUnit))}.")
         if min(replace) < 0 or sum(replace) > 1:
             raise ValueError(f"replace {replace} must be two shares (mask, random word) that sum to at most 1.")
-        self.mask_id = require_token(tokenizer, "mask_token")
-        self.rate = require_between("rate", rate, 0, 1)
+        self.mask_id = special_token_id(tokenizer, "mask_token")
+        self.rate = check_range("rate", rate, 0, 1)
         self.unit, self.replace = unit, replace
-        self.length_edges = geometric_edges(require_between("mean_span", mean_span, 1, (1 + LONGEST_SPAN) / 2))
+        self.length_edges = geometric_edges(check_range("mean_span", mean_span, 1, (1 + MAX_SPAN) / 2))
 
-    def noise(self, ids: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def add_noise(
+        self, ids: np.ndarray, row: Mapping[str, Any], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         inputs, labels = ids.copy(), np.full_like(ids, IGNORE_INDEX)
-        places, starts = self.units(self.open_places(ids, row), row)
-        if len(places) == 0:
+        positions, starts = self.units(self.maskable_positions(ids, row), row)
+        if len(positions) == 0:
             return inputs, labels
-        sizes = np.diff(starts, append=len(places))
+        sizes = np.diff(starts, append=len(positions))
         ends = np.arange(1, len(starts) + 1)
         if self.unit == "span":
             lengths = 1 + np.searchsorted(self.length_edges, rng.random(len(starts)), side="right")
-            ends = np.minimum(ends - 1 + lengths, stretch_ends(places, starts))
-        run_of_unit = choose_runs(sizes, ends, max(1, round(self.rate * len(places))), rng)
+            ends = np.minimum(ends - 1 + lengths, run_limits(positions, starts))
+        run_of_unit = choose_runs(sizes, ends, max(1, round(self.rate * len(positions))), rng)
         run = np.repeat(run_of_unit, sizes)
-        chosen, run = places[run >= 0], run[run >= 0]
+        chosen, run = positions[run >= 0], run[run >= 0]
 
         draw = rng.random(len(starts))[run] if self.unit == "span" else rng.random(len(chosen))
         mask_share, random_share = self.replace
         swapped = chosen[(draw >= mask_share) & (draw < mask_share + random_share)]
         inputs[chosen[draw < mask_share]] = self.mask_id
-        inputs[swapped] = rng.choice(self.words, len(swapped))
+        inputs[swapped] = rng.choice(self.random_token_ids, len(swapped))
         labels[chosen] = ids[chosen]
         return inputs, labels
 
-    def units(self, places: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Places (n,) that may be chosen, and the index into them at which each unit begins: a word or a token."""
+    def units(self, positions: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (n,) that may be chosen, and the index into them at which each unit begins: a word or a token."""
         column = None if self.unit == "token" else row.get("word_ids")
         if column is None:
             if self.unit == "whole_word":
@@ -104,16 +102,16 @@ class MaskedLMCollator(NoiseCollator):
                     'unit="whole_word" needs the column word_ids in every row; make it with word_ids_of(encoding), and '
                     "keep Trainer from dropping it: remove_unused_columns=False."
                 )
-            return places, np.arange(len(places))
+            return positions, np.arange(len(positions))
         words = np.asarray(column)
-        places = places[words[places] >= 0]
-        is_start = (np.diff(words[places], prepend=-1) != 0) | (np.diff(places, prepend=-2) > 1)
-        return places, np.flatnonzero(is_start)
+        positions = positions[words[positions] >= 0]
+        is_start = (np.diff(words[positions], prepend=-1) != 0) | (np.diff(positions, prepend=-2) > 1)
+        return positions, np.flatnonzero(is_start)
 
 
-def stretch_ends(places: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """For every unit, the number of the first unit behind it that does not follow without a gap between places."""
-    gaps = np.flatnonzero(np.diff(places)[starts[1:] - 1] > 1) + 1
+def run_limits(positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """For every unit, the number of the first unit behind it that does not follow without a gap between positions."""
+    gaps = np.flatnonzero(np.diff(positions)[starts[1:] - 1] > 1) + 1
     return np.append(gaps, len(starts))[np.searchsorted(gaps, np.arange(len(starts)), side="right")]
 
 
@@ -143,7 +141,7 @@ def geometric_edges(mean: float) -> np.ndarray:
     """Cumulative chances (9,) of the lengths 1 .. 9 out of 1 .. 10, geometric with the given mean after the cut at 10.
 
     Joshi et al. 2020 have p = 0.2 and so the mean 3.8."""
-    steps = np.arange(LONGEST_SPAN)
+    steps = np.arange(MAX_SPAN)
     low, high = 0.0, 1.0
     for _ in range(60):
         ratio = (low + high) / 2

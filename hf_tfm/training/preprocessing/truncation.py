@@ -4,14 +4,14 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..utils.printing import say
+from ..utils.printing import print_on_main_process
 
-__all__ = ["encode_within", "report_cut"]
+__all__ = ["report_truncated", "tokenize_within"]
 
-CUT = "cut"
+TRUNCATED = "truncated"
 
 
-def encode_within(
+def tokenize_within(
     tokenizer: Any,
     texts: list[str],
     pairs: list[str] | None,
@@ -20,26 +20,26 @@ def encode_within(
     option: str,
     rows: list[int],
 ) -> dict[str, Any]:
-    """Tokens of texts (or pairs of texts) with special tokens, at most `limit` long, and a column "cut" that says where
-    something was left off. With policy "refuse" a longer one is a ValueError that names its row and `option`."""
+    """Tokens of texts (or pairs of texts) with special tokens, at most `limit` long, and a column "truncated": whether
+    something was left off. With policy "error" a longer one is a ValueError that names its row and `option`."""
     whole = tokenizer(texts, pairs, verbose=False)
     lengths = [len(ids) for ids in whole["input_ids"]]
     longest = max(range(len(lengths)), key=lengths.__getitem__, default=None)
     if longest is None or lengths[longest] <= limit:
-        return dict(whole) | {CUT: [False] * len(lengths)}
-    if policy == "refuse":
+        return dict(whole) | {TRUNCATED: [False] * len(lengths)}
+    if policy == "error":
         raise ValueError(
             f"Row {rows[longest] + 1} has {lengths[longest]} tokens, more than {option} {limit}: "
-            f"{texts[longest][:60]!r}... Raise {option}, or leave the ends off with --long_texts cut."
+            f"{texts[longest][:60]!r}... Raise {option}, or leave the ends off with --long_texts truncate."
         )
     cut = tokenizer(texts, pairs, truncation=True, max_length=limit, verbose=False)
-    return dict(cut) | {CUT: [length > limit for length in lengths]}
+    return dict(cut) | {TRUNCATED: [length > limit for length in lengths]}
 
 
-def report_cut(table: Any, split: str, option: str) -> Any:
-    """A table without its column "cut"; says on the screen how many of its rows were cut."""
+def report_truncated(table: Any, split: str, option: str) -> Any:
+    """A table without its column "truncated"; says on the screen how many of its rows were cut."""
     if isinstance(table, Dataset):
-        count = sum(table[CUT])
+        count = sum(table[TRUNCATED])
         if count:
-            say(f"{count:,} of {len(table):,} {split} rows are longer than {option} and were cut.")
-    return table.remove_columns(CUT)
+            print_on_main_process(f"{count:,} of {len(table):,} {split} rows are longer than {option} and were cut.")
+    return table.remove_columns(TRUNCATED)

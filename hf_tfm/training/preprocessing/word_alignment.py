@@ -1,7 +1,5 @@
-"""Token classification: labels of words to labels of pieces and back, and files in CoNLL columns.
-
-Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050 (the columns); Devlin et al. 2019, arXiv:1810.04805, section 5.3
-(the first piece of a word carries its label).
+"""Token classification: labels of words to labels of pieces and back. The first piece of a word carries its label
+(Devlin et al. 2019, arXiv:1810.04805, section 5.3).
 
 Legend: N rows of pieces, T pieces in a padded row."""
 
@@ -12,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.perplexity import IGNORE_INDEX
+from hf_tfm.modeling.loss import IGNORE_INDEX
 
-__all__ = ["align_word_labels", "words_of_predictions"]
+__all__ = ["align_word_labels", "word_predictions"]
 
 
 def align_word_labels(
@@ -35,11 +33,11 @@ def align_word_labels(
     without words."""
     rows = list(batch.get("row", range(len(batch["tokens"]))))
     for row, words, tags in zip(rows, batch["tokens"], batch["tags"], strict=True):
-        refuse_misfits(row, words, tags)
+        check_tags(row, words, tags)
     space = space_before_words(tokenizer)
     spaced = [[words[0], *(space + word for word in words[1:])] for words in batch["tokens"]]
     encoded = tokenizer(spaced, is_split_into_words=True, verbose=False)
-    nothing = split_ids(tokenizer, [space]) if space else []
+    nothing = pretokenized_ids(tokenizer, [space]) if space else []
     features = defaultdict(list)
     for i, (row, words, tags) in enumerate(zip(rows, batch["tokens"], batch["tags"], strict=True)):
         ids, owners = encoded["input_ids"][i], encoded.word_ids(i)
@@ -61,7 +59,7 @@ def align_word_labels(
                     f"Row {row}, word {word}: {words[word]!r} has {len(found)} pieces, and max_length {max_length} "
                     f"leaves {room} beside {before + after} special tokens; raise max_length or shorten the word."
                 )
-        for first, last in parts(pieces, room):
+        for first, last in split_pieces(pieces, room):
             row_ids, labels, first_pieces = list(ids[:before]), [IGNORE_INDEX] * before, []
             for found, tag in zip(pieces[first:last], tags[first:last], strict=True):
                 first_pieces.append(len(row_ids))
@@ -76,7 +74,7 @@ def align_word_labels(
     return dict(features)
 
 
-def refuse_misfits(row: int, words: list[str], tags: list[int]) -> None:
+def check_tags(row: int, words: list[str], tags: list[int]) -> None:
     """Raises ValueError if a row has no words, or not one id of a tag for each."""
     if not words:
         raise ValueError(f"Row {row} has no words; drop it.")
@@ -97,21 +95,22 @@ def space_before_words(tokenizer: Any) -> str:
     words = ["one", "two", "three"]
     running = tokenizer(" ".join(words), add_special_tokens=False).input_ids
     for space in ("", " "):
-        if split_ids(tokenizer, [words[0], *(space + word for word in words[1:])]) == running:
+        if pretokenized_ids(tokenizer, [words[0], *(space + word for word in words[1:])]) == running:
             return space
+    pieces = tokenizer.convert_ids_to_tokens(pretokenized_ids(tokenizer, words))
     raise ValueError(
         f"{type(tokenizer).__name__} tokenises split words otherwise than running text, with and without a space "
-        f"before them: {tokenizer.convert_ids_to_tokens(split_ids(tokenizer, words))} for {' '.join(words)!r}; use "
+        f"before them: {pieces} for {' '.join(words)!r}; use "
         "another tokenizer, or set its add_prefix_space."
     )
 
 
-def split_ids(tokenizer: Any, words: list[str]) -> list[int]:
+def pretokenized_ids(tokenizer: Any, words: list[str]) -> list[int]:
     """Pieces of one row of split words, without special tokens."""
     return tokenizer([words], is_split_into_words=True, add_special_tokens=False).input_ids[0]
 
 
-def parts(pieces: list[list[int]], room: int) -> Iterator[tuple[int, int]]:
+def split_pieces(pieces: list[list[int]], room: int) -> Iterator[tuple[int, int]]:
     """Ranges of words, as long as `room` pieces allow, that follow one another. No word may be longer than `room`."""
     first = used = 0
     for word, found in enumerate(pieces):
@@ -122,7 +121,7 @@ def parts(pieces: list[list[int]], room: int) -> Iterator[tuple[int, int]]:
     yield first, len(pieces)
 
 
-def words_of_predictions(predicted: Any, labels: Any, features: Any) -> list[tuple[list[int], list[int]]]:
+def word_predictions(predicted: Any, labels: Any, features: Any) -> list[tuple[list[int], list[int]]]:
     """(tags, predicted tags) of every row, one per word, parts of a row joined; rows in ascending order.
 
     `predicted`, `labels` (N, T): ids per piece, padded on either side, labels with -100; `features`: columns row,

@@ -9,7 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 __all__ = ["one_line_errors"]
 
 # What the parts of a run raise for input that they refuse.
-REFUSALS = (ValueError, OSError, ImportError, StrictDataclassError)
+USER_ERRORS = (ValueError, OSError, ImportError, StrictDataclassError)
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def one_line_errors() -> Iterator[None]:
     """Ends the process with status 2 and one line instead of a traceback; `--log_level debug` shows both."""
     try:
         yield
-    except REFUSALS as error:
+    except USER_ERRORS as error:
         if any(word in ("debug", "--log_level=debug") for word in sys.argv):
             raise
         print(f"{sys.argv[0].split('/')[-1]}: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,12 +1,11 @@
-"""What a person sees of a run: one line that moves (steps, time left, tokens per second, loss) and one line for each
-evaluation."""
+"""Printing from one process of several."""
 
 from accelerate import PartialState
 
-__all__ = ["say"]
+__all__ = ["print_on_main_process"]
 
 
-def say(text: str) -> None:
+def print_on_main_process(text: str) -> None:
     """A line on the screen, from the main process alone."""
     if PartialState().is_main_process:
         print(text)

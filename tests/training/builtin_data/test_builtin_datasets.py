@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from hf_tfm.training.builtin_data import builtin_datasets, stdlib_functions
-from hf_tfm.training.builtin_data.builtin_datasets import PACKAGES, PYTHON_SETS, SPLIT_COLUMNS
-from hf_tfm.training.builtin_data.code_tokens import TOKEN_TAGS, tagged_pieces
-from hf_tfm.training.builtin_data.stdlib_corpus import parse
-from hf_tfm.training.builtin_data.stdlib_functions import Function, described_names, documented_functions, summary
+from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS, LABELLED_PACKAGES, SPLIT_COLUMNS
+from hf_tfm.training.builtin_data.code_tokens import TOKEN_TAGS, tag_code_blocks
+from hf_tfm.training.builtin_data.stdlib_corpus import parse_source
+from hf_tfm.training.builtin_data.stdlib_functions import (
+    DocumentedFunction,
+    described_names,
+    documented_functions,
+    first_sentence,
+)
 from hf_tfm.training.utils.hashing import fingerprint
 
-pytestmark = pytest.mark.xdist_group("python_sets")
+pytestmark = pytest.mark.xdist_group("builtin_datasets")
 
 SIZES = {
     "labelled_docstrings": (2_300, 2_800),
@@ -43,7 +48,7 @@ ASKED = {
 @pytest.fixture(scope="session")
 def rows_of():
     """The rows of each set, read once."""
-    return {name: python_set.read() for name, python_set in PYTHON_SETS.items()}
+    return {name: builtin_dataset.read() for name, builtin_dataset in BUILTIN_DATASETS.items()}
 
 
 def as_text(value) -> str:
@@ -57,7 +62,7 @@ def share(rows, condition) -> float:
 # All sets
 
 
-@pytest.mark.parametrize("name", PYTHON_SETS)
+@pytest.mark.parametrize("name", BUILTIN_DATASETS)
 def test_sizes_and_columns(name, rows_of):
     least, most = SIZES[name]
     assert least <= len(rows_of[name]) <= most
@@ -65,14 +70,14 @@ def test_sizes_and_columns(name, rows_of):
     assert SPLIT_COLUMNS[name] in rows_of[name][0]
 
 
-@pytest.mark.parametrize("name", PYTHON_SETS)
+@pytest.mark.parametrize("name", BUILTIN_DATASETS)
 def test_no_row_asks_what_another_asks(name, rows_of):
     for column in ASKED[name]:
         seen = Counter(as_text(row[column]) for row in rows_of[name])
         assert max(seen.values()) == 1, seen.most_common(3)
 
 
-@pytest.mark.parametrize("name", PYTHON_SETS)
+@pytest.mark.parametrize("name", BUILTIN_DATASETS)
 def test_rows_can_be_written_and_read_back(name, rows_of):
     text = "\n".join(map(as_text, rows_of[name]))
     assert list(map(json.loads, text.encode().decode().split("\n"))) == rows_of[name]
@@ -81,16 +86,16 @@ def test_rows_can_be_written_and_read_back(name, rows_of):
 # the other sets are read anew by the other process below
 @pytest.mark.parametrize("name", ["date_pairs", "code_summaries", "questions", "summary_choices", "conversations"])
 def test_two_calls_are_equal(name, rows_of):
-    assert PYTHON_SETS[name].read() == rows_of[name]
+    assert BUILTIN_DATASETS[name].read() == rows_of[name]
 
 
 def test_another_process_with_other_hashes_reads_the_same_rows(rows_of):
     code = (
         "import json, sys, types; package = types.ModuleType('room'); package.__path__ = [sys.argv[1]];"
         "sys.modules['room'] = package; from room.utils.hashing import fingerprint;"
-        "from room.builtin_data.builtin_datasets import PYTHON_SETS;"
+        "from room.builtin_data.builtin_datasets import BUILTIN_DATASETS;"
         "text = lambda row: json.dumps(row, sort_keys=True, ensure_ascii=False);"
-        "read = {name: [text(row) for row in one.read()] for name, one in PYTHON_SETS.items()};"
+        "read = {name: [text(row) for row in one.read()] for name, one in BUILTIN_DATASETS.items()};"
         "print({name: (fingerprint(rows), rows[0], rows[-1]) for name, rows in read.items()})"
     )
     # -OO strips docstrings from what is imported; sources are read, not imported
@@ -104,16 +109,16 @@ def test_another_process_with_other_hashes_reads_the_same_rows(rows_of):
     }
 
 
-@pytest.mark.parametrize("name", [name for name in PYTHON_SETS if name != "date_pairs"])
+@pytest.mark.parametrize("name", [name for name in BUILTIN_DATASETS if name != "date_pairs"])
 def test_without_sources_the_error_asks_for_a_file(name, tmp_path):
     with pytest.raises(ValueError, match="--train_file"):
         getattr(builtin_datasets, name)(tmp_path)
 
 
 def test_descriptions_are_short_phrases():
-    descriptions = [python_set.description for python_set in PYTHON_SETS.values()]
+    descriptions = [builtin_dataset.description for builtin_dataset in BUILTIN_DATASETS.values()]
     assert all(20 < len(text) < 100 and not text.endswith(".") for text in descriptions)
-    assert set(PYTHON_SETS) == set(SIZES) == set(SPLIT_COLUMNS)
+    assert set(BUILTIN_DATASETS) == set(SIZES) == set(SPLIT_COLUMNS)
 
 
 # Packages
@@ -121,7 +126,7 @@ def test_descriptions_are_short_phrases():
 
 def test_every_package_has_a_hundred_docstrings(rows_of):
     counts = Counter(row["label"] for row in rows_of["labelled_docstrings"])
-    assert set(counts) == set(PACKAGES)
+    assert set(counts) == set(LABELLED_PACKAGES)
     assert min(counts.values()) >= 100
     assert max(counts.values()) < 0.16 * sum(counts.values())
 
@@ -141,7 +146,7 @@ def test_code_is_whole_and_has_lost_its_docstring(rows_of):
     for row in rows_of["code_summaries"]:
         [function] = ast.parse(row["source"]).body
         assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        assert summary(ast.get_docstring(function) or "-") != row["target"]
+        assert first_sentence(ast.get_docstring(function) or "-") != row["target"]
         assert len(row["source"]) <= 600
         assert 0 < len(row["target"]) <= 120
         assert "\n" not in row["target"]
@@ -160,7 +165,7 @@ def test_code_is_whole_and_has_lost_its_docstring(rows_of):
     ],
 )
 def test_summary_is_the_first_sentence(docstring, expected):
-    assert summary(docstring) == expected
+    assert first_sentence(docstring) == expected
 
 
 def test_choices_are_four_and_labels_are_balanced(rows_of):
@@ -222,7 +227,7 @@ class A(Base, metaclass=M):
 
 
 def test_tags_of_each_kind():
-    tagged = [list(zip(*piece, strict=True)) for piece in tagged_pieces(parse(CODE), CODE.split("\n"))]
+    tagged = [list(zip(*piece, strict=True)) for piece in tag_code_blocks(parse_source(CODE), CODE.split("\n"))]
     read, a = tagged[:2]
     tags = dict(read)
     assert (tags["wraps"], tags["f"], tags["def"], tags["read"]) == ("decorator", "variable", "keyword", "function")
@@ -238,7 +243,7 @@ def test_tags_of_each_kind():
 
 def test_statements_between_definitions_are_tagged_too():
     code = "import os.path as p\nLIMIT = 3  # if any\nfor row in p: print(row)\n"
-    [(words, tags)] = tagged_pieces(parse(code), code.split("\n"))
+    [(words, tags)] = tag_code_blocks(parse_source(code), code.split("\n"))
     assert words[:6] == ["import", "os", ".", "path", "as", "p"]
     assert tags[:6] == ["keyword", "import", "operator", "import", "keyword", "import"]
     found = set(zip(words, tags, strict=True))
@@ -322,13 +327,13 @@ def test_functions_are_read_without_importing(tmp_path):
     )
     (tmp_path / "abc.py").write_text(code)
     assert documented_functions(tmp_path) == (
-        Function("abc", "A", "A(size, *rest)", ("size", "rest"), "A class.", ""),
-        Function("abc", "A.f", "f()", (), "Get it.", "@property\ndef f(self):\n    # why\n    return 1"),
-        Function("abc", "g", "g()", (), "One line.", ""),
+        DocumentedFunction("abc", "A", "A(size, *rest)", ("size", "rest"), "A class.", ""),
+        DocumentedFunction("abc", "A.f", "f()", (), "Get it.", "@property\ndef f(self):\n    # why\n    return 1"),
+        DocumentedFunction("abc", "g", "g()", (), "One line.", ""),
     )
 
 
 def test_a_file_that_cannot_be_decoded_is_empty(tmp_path):
     path = tmp_path / "abc.py"
     path.write_bytes(b"# coding: utf-8\nx = '\xff'\n")
-    assert stdlib_functions.decoded(path) == ""
+    assert stdlib_functions.decode_source(path) == ""

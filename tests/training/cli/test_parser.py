@@ -7,39 +7,48 @@ import pytest
 from hf_tfm.training.arguments.data_arguments import DataArguments
 from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.arguments.task_arguments import TaskArguments
-from hf_tfm.training.arguments.task_defaults import FURTHER, SETTINGS, SIZES, sizes_of
+from hf_tfm.training.arguments.task_defaults import (
+    ARGUMENTS_OF_TASK,
+    CONFIG_FIELDS_OF_TASK,
+    FINE_TUNING_ARGUMENTS,
+    default_config_fields,
+)
 from hf_tfm.training.arguments.training_arguments import LEARNING_RATES, TASKS
-from hf_tfm.training.cli.parser import parse_options
+from hf_tfm.training.cli.parser import parse_arguments
 
 
 def parse(*arguments):
-    return parse_options([*arguments, "--use_cpu"])
+    return parse_arguments([*arguments, "--use_cpu"])
 
 
 def test_defaults_need_no_argument():
-    options = parse()
-    assert (options.train.task, options.data.train_file, options.train.output_dir) == (
+    run_args = parse()
+    assert (run_args.training.task, run_args.data.train_file, run_args.training.output_dir) == (
         "causal-lm", None, "runs/causal-lm"
     )  # fmt: skip
-    assert options.model.words("causal-lm")["recipe"] == "llama"
-    assert options.train.max_steps > 0
+    assert run_args.model.config_fields("causal-lm")["recipe"] == "llama"
+    assert run_args.training.max_steps > 0
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_its_folder_and_its_defaults(task):
-    expected = SETTINGS.get(task, {})
+    expected = ARGUMENTS_OF_TASK.get(task, {})
     for arguments in (["--task", task], [f"--task={task}"]):
-        options = parse(*arguments)
-        assert options.train.task == task
-        assert options.train.output_dir == f"runs/{task}"
+        run_args = parse(*arguments)
+        assert run_args.training.task == task
+        assert run_args.training.output_dir == f"runs/{task}"
         for name, value in expected.items():
-            [holder] = [part for part in options if hasattr(part, name)]
+            [holder] = [part for part in run_args if hasattr(part, name)]
             assert getattr(holder, name) == value
 
 
 def test_what_is_given_wins_over_the_tasks_defaults():
-    options = parse("--task=seq2seq", "--vocab_size", "300", "--predict_with_generate", "False", "--max_steps", "7")
-    assert (options.task.vocab_size, options.train.predict_with_generate, options.train.max_steps) == (300, False, 7)
+    run_args = parse("--task=seq2seq", "--vocab_size", "300", "--predict_with_generate", "False", "--max_steps", "7")
+    assert (run_args.task.vocab_size, run_args.training.predict_with_generate, run_args.training.max_steps) == (
+        300,
+        False,
+        7,
+    )
 
 
 def test_the_last_task_word_decides():
@@ -50,15 +59,15 @@ def test_the_last_task_word_decides():
 def test_help_shows_the_tasks_defaults(arguments, capsys):
     def shown(*words):
         with pytest.raises(SystemExit) as caught:
-            parse_options([*words, "--help"])
+            parse_arguments([*words, "--help"])
         assert caught.value.code == 0
         return " ".join(capsys.readouterr().out.split())
 
     text, usual = shown(*arguments), shown()
     asked = "Most tokens of a tokenizer trained here. (default: {})"
-    assert asked.format(SETTINGS["seq2seq"]["vocab_size"]) in text
+    assert asked.format(ARGUMENTS_OF_TASK["seq2seq"]["vocab_size"]) in text
     assert asked.format(TaskArguments.vocab_size) in usual
-    assert f"unset: 192, {SIZES['seq2seq']['hidden_size']} for seq2seq" in text
+    assert f"unset: 192, {CONFIG_FIELDS_OF_TASK['seq2seq']['hidden_size']} for seq2seq" in text
     for option in ("--recipe", "--train_file", "--optimizer", "--learning_rate", "--gradient_accumulation_steps"):
         assert option in text
 
@@ -86,29 +95,29 @@ def test_learning_rate_follows_the_optimizer_unless_given():
 def test_going_on_has_rates_of_its_own_unless_given(config, kind, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     source = ["--init_from", str(tmp_path)]
-    for given, row in ((source, {"our": "ours"}.get(kind, kind)), ([*source, "--peft", "lora"], f"{kind} adapter")):
-        settings = parse_options(given).train
-        assert {name: getattr(settings, name) for name in FURTHER[row]} == FURTHER[row]
-    assert parse_options([*source, "--learning_rate", "1e-4"]).train.learning_rate == 1e-4
+    for given, row in ((source, {"our": "tfm"}.get(kind, kind)), ([*source, "--peft", "lora"], f"{kind} adapter")):
+        training_args = parse_arguments(given).training
+        assert {name: getattr(training_args, name) for name in FINE_TUNING_ARGUMENTS[row]} == FINE_TUNING_ARGUMENTS[row]
+    assert parse_arguments([*source, "--learning_rate", "1e-4"]).train.learning_rate == 1e-4
 
 
 def test_going_on_from_nowhere_is_said_where_it_is_opened(tmp_path):
-    assert parse_options(["--init_from", str(tmp_path / "nowhere")]).train.optimizer == "muon"
+    assert parse_arguments(["--init_from", str(tmp_path / "nowhere")]).train.optimizer == "muon"
 
 
 def test_unset_words_are_left_to_the_recipe():
-    words = ModelArguments().words("causal-lm")
+    words = ModelArguments().config_fields("causal-lm")
     assert "hidden_dropout" not in words
-    assert words == sizes_of("causal-lm", None)
+    assert words == default_config_fields("causal-lm", None)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_words_are_usual_then_given_then_overrides(task):
-    usual, given = ModelArguments().words(task), ModelArguments(hidden_size=8).words(task)
+    usual, given = ModelArguments().config_fields(task), ModelArguments(hidden_size=8).config_fields(task)
     assert given == usual | {"hidden_size": 8}
-    both = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}').words(task)
+    both = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}').config_fields(task)
     assert both == usual | {"hidden_size": 4, "qk_norm": "head"}
-    assert ModelArguments(recipe="gpt2").words(task)["recipe"] == "gpt2"
+    assert ModelArguments(recipe="gpt2").config_fields(task)["recipe"] == "gpt2"
 
 
 @pytest.mark.parametrize("text", ["residual_type=pre", "[1]", "{"])

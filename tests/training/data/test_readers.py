@@ -7,7 +7,7 @@ import json
 import pytest
 from datasets import Dataset
 
-from hf_tfm.training.data.readers import expand, read_files
+from hf_tfm.training.data.readers import expand_patterns, read_files
 
 # what pandas takes for missing
 MISSING = ["None", "NA", "N/A", "null", "nan", "NULL", "-nan", "#N/A"]
@@ -121,22 +121,22 @@ def test_patterns_mean_files_in_order(tmp_path):
     for name in [*names, "picture.png"]:
         (tmp_path / name).write_text("x")
     paths = [str(tmp_path / name) for name in names]
-    assert expand("--f", [str(tmp_path)]) == [paths]
-    assert expand("--f", [str(tmp_path / "*.txt*")]) == [paths[:2]]
-    assert expand("--f", [str(tmp_path / "**" / "*.md")]) == [paths[2:]]
-    assert expand("--f", [paths[1], paths[0]]) == [[paths[1]], [paths[0]]]
+    assert expand_patterns("--f", [str(tmp_path)]) == [paths]
+    assert expand_patterns("--f", [str(tmp_path / "*.txt*")]) == [paths[:2]]
+    assert expand_patterns("--f", [str(tmp_path / "**" / "*.md")]) == [paths[2:]]
+    assert expand_patterns("--f", [paths[1], paths[0]]) == [[paths[1]], [paths[0]]]
     (tmp_path / "a[1].txt").write_text("x")
-    assert expand("--f", [str(tmp_path / "a[1].txt")]) == [[str(tmp_path / "a[1].txt")]]
+    assert expand_patterns("--f", [str(tmp_path / "a[1].txt")]) == [[str(tmp_path / "a[1].txt")]]
 
 
 def test_patterns_that_mean_nothing_readable_are_named(tmp_path):
     (tmp_path / "text.docx").write_text("x")
     (tmp_path / "packed.parquet.gz").write_text("x")
-    assert "nowhere.txt: no such file" in error_of(expand, "--f", [str(tmp_path / "nowhere.txt")])
-    assert ".parquet" in error_of(expand, "--f", [str(tmp_path / "text.docx")])
-    assert "gunzip" in error_of(expand, "--f", [str(tmp_path / "packed.parquet.gz")])
+    assert "nowhere.txt: no such file" in error_of(expand_patterns, "--f", [str(tmp_path / "nowhere.txt")])
+    assert ".parquet" in error_of(expand_patterns, "--f", [str(tmp_path / "text.docx")])
+    assert "gunzip" in error_of(expand_patterns, "--f", [str(tmp_path / "packed.parquet.gz")])
     (tmp_path / "none").mkdir()
-    assert "no file of a known format" in error_of(expand, "--f", [str(tmp_path / "none")])
+    assert "no file of a known format" in error_of(expand_patterns, "--f", [str(tmp_path / "none")])
 
 
 @pytest.mark.parametrize("others", [("a.txt", "b.csv"), ("a.csv", "b.tsv")])

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from hf_tfm.training.arguments.data_arguments import DataArguments
 from hf_tfm.training.arguments.task_arguments import TaskArguments
-from hf_tfm.training.data.sources import Data, load_data
+from hf_tfm.training.data.sources import TaskData, load_data
 from hf_tfm.training.data.splits import SPLITS, complete_splits
 from hf_tfm.training.objectives import OBJECTIVES
 from hf_tfm.training.preprocessing.dataset_utils import map_rows
@@ -63,9 +63,9 @@ def write(folder, ending, texts=FLAT):
     return str(path)
 
 
-def load(task="causal-lm", watched=None, task_choices=None, **choices):
+def load(task="causal-lm", max_eval_samples=None, task_choices=None, **choices):
     objective = OBJECTIVES[task](TaskArguments(**task_choices or {}))
-    return load_data(objective, DataArguments(**choices), 0, watched)
+    return load_data(objective, DataArguments(**choices), 0, max_eval_samples)
 
 
 def texts_of(data):
@@ -144,10 +144,10 @@ def test_given_splits_are_kept_and_only_missing_ones_cut(tmp_path):
 
 def test_watched_rows_are_the_first_of_validation(tmp_path):
     path = write(tmp_path, "txt")
-    data = load(watched=3, train_file=[path], validation_file=[path])
-    assert list(data.splits["watched"]["text"]) == FLAT[:3]
-    assert data.source_bytes["watched"] == sum(len(text.encode()) for text in FLAT[:3])
-    assert load(watched=999, train_file=[path], validation_file=[path]).source_bytes["watched"]
+    data = load(max_eval_samples=3, train_file=[path], validation_file=[path])
+    assert list(data.splits["validation_subset"]["text"]) == FLAT[:3]
+    assert data.source_bytes["validation_subset"] == sum(len(text.encode()) for text in FLAT[:3])
+    assert load(max_eval_samples=999, train_file=[path], validation_file=[path]).source_bytes["validation_subset"]
 
 
 def test_globs_folders_and_several_files(tmp_path):
@@ -269,7 +269,7 @@ def test_column_of_numbers_is_refused(tmp_path):
 
 
 def test_default_is_the_documentation_of_this_python(documentation, monkeypatch):
-    monkeypatch.setattr("hf_tfm.training.data.sources.standard_library_corpus", lambda: documentation)
+    monkeypatch.setattr("hf_tfm.training.data.sources.read_stdlib_corpus", lambda: documentation)
     data = load()
     assert data.is_default
     assert data.fingerprint in data.summary()
@@ -279,17 +279,17 @@ def test_default_is_the_documentation_of_this_python(documentation, monkeypatch)
 
 
 def test_long_texts_are_cut_in_pythons_sets_and_refused_in_own_data(tmp_path, documentation, monkeypatch):
-    monkeypatch.setattr("hf_tfm.training.data.sources.standard_library_corpus", lambda: documentation)
+    monkeypatch.setattr("hf_tfm.training.data.sources.read_stdlib_corpus", lambda: documentation)
     own = {"train_file": [write(tmp_path, "txt")]}
-    assert load().objective.long_texts == "cut"
-    assert load(**own).objective.long_texts == "refuse"
-    assert load(task_choices={"long_texts": "refuse"}).objective.long_texts == "refuse"
-    assert load(task_choices={"long_texts": "cut"}, **own).objective.long_texts == "cut"
+    assert load().objective.long_texts == "truncate"
+    assert load(**own).objective.long_texts == "error"
+    assert load(task_choices={"long_texts": "error"}).objective.long_texts == "error"
+    assert load(task_choices={"long_texts": "truncate"}, **own).objective.long_texts == "truncate"
 
 
 def test_sets_of_python_that_are_unknown_or_do_not_fit_are_refused(monkeypatch):
-    assert "known sets" in error_of(python_set="nonsense")
-    assert "the task reads text" in error_of(python_set="date_pairs")
+    assert "known sets" in error_of(builtin_dataset="nonsense")
+    assert "the task reads text" in error_of(builtin_dataset="date_pairs")
 
 
 def test_blank_and_empty_files_are_named(tmp_path):
@@ -312,14 +312,14 @@ def test_hub_name_without_network_points_to_files():
 
 def test_bytes_are_counted_as_utf8():
     splits = {name: Dataset.from_dict({"text": ["é", "ab"]}) for name in SPLITS}
-    data = Data(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments()))
+    data = TaskData(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments()))
     assert data.source_bytes == dict.fromkeys(SPLITS, 4)
 
 
 def test_fingerprints_follow_content_and_not_order():
     def fingerprint(texts):
         splits = {name: Dataset.from_dict({"text": texts}) for name in SPLITS}
-        return Data(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments())).fingerprint
+        return TaskData(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments())).fingerprint
 
     assert fingerprint(["a", "b"]) == fingerprint(["b", "a"])
     assert fingerprint(["a", "b"]) != fingerprint(["a", "c"])

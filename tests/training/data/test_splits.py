@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from hf_tfm.training.data.splits import SPLITS, complete_splits
-from hf_tfm.training.preprocessing.dataset_utils import rows_of
+from hf_tfm.training.preprocessing.dataset_utils import iterate_rows
 
 TEXTS = [f"Text number {i}." for i in range(400)]
 SHARES = (0.8, 0.1, 0.1)
@@ -60,4 +60,4 @@ def test_too_few_rows_name_what_is_missing():
 def test_rows_come_one_after_another(count):
     table = Dataset.from_dict({"a": list(range(count)), "b": [str(i) for i in range(count)]})
     expected = [{"a": i, "b": str(i)} for i in range(count)]
-    assert list(rows_of(table)) == list(rows_of(table.to_iterable_dataset())) == expected
+    assert list(iterate_rows(table)) == list(iterate_rows(table.to_iterable_dataset())) == expected

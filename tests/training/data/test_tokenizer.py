@@ -6,9 +6,15 @@ import pytest
 from transformers import AutoTokenizer
 
 from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
-from hf_tfm.training.cli.parser import parse_options
-from hf_tfm.training.data.tokenizer import END_OF_TEXT, KINDS, STYLES, load_tokenizer, train_tokenizer
-from hf_tfm.training.loop.model_creation import model_type_of
+from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.training.data.tokenizer import (
+    END_OF_TEXT,
+    TOKENIZER_STYLES,
+    TOKENIZER_TRAINERS,
+    load_tokenizer,
+    train_tokenizer,
+)
+from hf_tfm.training.loop.model_creation import choose_model_type
 from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
 
@@ -21,9 +27,9 @@ def tokenizer():
     return train_tokenizer(TEXTS * 5, vocab_size=300, model_max_length=64)
 
 
-@pytest.fixture(scope="module", params=STYLES)
+@pytest.fixture(scope="module", params=TOKENIZER_STYLES)
 def styled(request):
-    return STYLES[request.param], train_tokenizer(TEXTS * 5, 300, 64, request.param)
+    return TOKENIZER_STYLES[request.param], train_tokenizer(TEXTS * 5, 300, 64, request.param)
 
 
 @pytest.mark.parametrize("text", AWKWARD)
@@ -46,11 +52,11 @@ def test_saved_tokenizer_is_the_same(styled, tmp_path):
     assert loaded.chat_template == style.chat_template
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("kind", TOKENIZER_TRAINERS)
+@pytest.mark.parametrize("style", TOKENIZER_STYLES)
 def test_special_tokens_are_there_and_each_is_one_token(style, kind):
     tokenizer = train_tokenizer(TEXTS, 300, 64, style, kind)
-    for name, token in STYLES[style].tokens.items():
+    for name, token in TOKENIZER_STYLES[style].tokens.items():
         assert getattr(tokenizer, name) == token
         number = tokenizer.convert_tokens_to_ids(token)
         assert tokenizer(token, add_special_tokens=False).input_ids == [number]
@@ -69,7 +75,7 @@ def test_special_tokens_are_there_and_each_is_one_token(style, kind):
     ],
 )
 def test_special_tokens_stand_around_the_texts(style, single, pair):
-    for kind in KINDS:
+    for kind in TOKENIZER_TRAINERS:
         tokenizer = train_tokenizer(["a b"], 300, 64, style, kind)
         assert tokenizer.decode(tokenizer("a").input_ids) == single
         assert tokenizer.decode(tokenizer("a", "b").input_ids) == pair
@@ -142,11 +148,11 @@ def test_the_mask_covers_exactly_what_the_assistant_says_and_its_end():
 
 
 def make(tmp_path, *arguments, texts=TEXTS, resume_from=None):
-    options = parse_options([*arguments, "--use_cpu", "--output_dir", str(tmp_path)])
-    objective = OBJECTIVES[options.train.task](options.task)
+    run_args = parse_arguments([*arguments, "--use_cpu", "--output_dir", str(tmp_path)])
+    objective = OBJECTIVES[run_args.training.task](run_args.task)
     data = SimpleNamespace(texts=lambda split: iter(texts), streaming=False)
     folder = SimpleNamespace(path=tmp_path, resume_from=resume_from)
-    return make_tokenizer(options, objective, data, model_type_of(options.model, objective), folder)
+    return make_tokenizer(run_args, objective, data, choose_model_type(run_args.model, objective), folder)
 
 
 def test_a_ready_tokenizer_is_reused_and_saved(tokenizer, tmp_path):
@@ -178,7 +184,7 @@ NO_TABLE = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_TRAINERS)
 @pytest.mark.parametrize("words", TABLE.values(), ids=TABLE)
 def test_a_model_with_a_table_of_token_types_is_told_the_second_text(words, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -191,7 +197,7 @@ def test_a_model_with_a_table_of_token_types_is_told_the_second_text(words, kind
 @pytest.mark.parametrize("ready", [False, True])
 @pytest.mark.parametrize("words", NO_TABLE.values(), ids=NO_TABLE)
 def test_a_model_without_such_a_table_is_not(words, ready, tmp_path):
-    train_tokenizer(TEXTS, 300, 64, "pair", tells_apart=True).save_pretrained(tmp_path / "ready")
+    train_tokenizer(TEXTS, 300, 64, "pair", with_token_types=True).save_pretrained(tmp_path / "ready")
     named = ["--tokenizer_name", str(tmp_path / "ready")] if ready else []
     made = make(tmp_path / "out", *TWO_TEXTS, *words, *named)
     # where nothing says how many there are, a new model takes up what a ready tokenizer tells
@@ -202,7 +208,7 @@ def test_a_model_without_such_a_table_is_not(words, ready, tmp_path):
 
 @pytest.mark.parametrize("task", ["sequence-classification", "seq2seq"])
 def test_architectures_that_know_no_token_types_are_not_told_them(task, tmp_path):
-    train_tokenizer(TEXTS, 300, 64, "bracketed", tells_apart=True).save_pretrained(tmp_path / "ready")
+    train_tokenizer(TEXTS, 300, 64, "bracketed", with_token_types=True).save_pretrained(tmp_path / "ready")
     kind = {"sequence-classification": ["--architecture", "decoder"]}.get(task, [])
     made = make(tmp_path / "out", "--task", task, *kind, "--tokenizer_name", str(tmp_path / "ready"))
     assert "token_type_ids" not in made("R", "a")
@@ -218,7 +224,7 @@ def test_a_tokenizer_of_characters_can_be_asked_for(tmp_path):
      ("question-answering", "pad_token"), ("multiple-choice", "pad_token")],
 )  # fmt: skip
 def test_a_tokenizer_without_what_the_task_needs_is_refused(task, missing, tmp_path):
-    bare = train_tokenizer(TEXTS, 320, 64, OBJECTIVES[task](parse_options([]).task).tokenizer_style("tfm_encoder"))
+    bare = train_tokenizer(TEXTS, 320, 64, OBJECTIVES[task](parse_arguments([]).task).tokenizer_style("tfm_encoder"))
     setattr(bare, missing, None)
     bare.save_pretrained(tmp_path / "bare")
     with pytest.raises(ValueError, match=f"no {missing}"):

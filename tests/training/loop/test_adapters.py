@@ -12,7 +12,7 @@ import train
 from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 from hf_tfm.training.data.tokenizer import train_tokenizer
-from hf_tfm.training.loop.adapters import enter_model_types
+from hf_tfm.training.loop.adapters import register_model_types_in_peft
 from tests.grid import make
 
 pytestmark = pytest.mark.xdist_group("train")
@@ -58,7 +58,7 @@ def logits(folder):
 
 @pytest.mark.parametrize("architecture", ["encoder", "decoder", "seq2seq"])
 def test_peft_knows_our_model_types(architecture):
-    enter_model_types()
+    register_model_types_in_peft()
     adapted = peft.get_peft_model(make(architecture), peft.LoraConfig())
     names = {name.rsplit(".lora_A", 1)[0].rsplit(".", 1)[-1] for name, _ in adapted.named_modules() if "lora_A" in name}
     assert names == {"q_proj", "v_proj"}

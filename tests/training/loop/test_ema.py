@@ -9,9 +9,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, TrainerState
 
 from hf_tfm.training.arguments.model_arguments import ModelArguments
-from hf_tfm.training.arguments.training_arguments import TrainSettings
+from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
 from hf_tfm.training.loop.adapters import add_adapter, merge
-from hf_tfm.training.loop.ema import EMA_FILE, RunningMean
+from hf_tfm.training.loop.ema import EMA_FILE, ExponentialMovingAverage
 from hf_tfm.training.loop.trainer import TfmTrainer
 from tests.training.tiny import make_tiny
 
@@ -22,12 +22,12 @@ def tiny():
 
 
 def trainer_of(tiny, folder, model=None, **choices):
-    settings = TrainSettings(
+    training_args = TfmTrainingArguments(
         output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True, ema_decay=0.5, max_steps=4,
         save_steps=2, save_total_limit=None, per_device_train_batch_size=2, warmup_steps=0,
         **{"eval_strategy": "no"} | choices,
     )  # fmt: skip
-    return TfmTrainer(model or tiny.model(), settings, tiny.data, tiny.examples, tiny.tokenizer)
+    return TfmTrainer(model or tiny.model(), training_args, tiny.data, tiny.examples, tiny.tokenizer)
 
 
 def weights_of(model):
@@ -42,7 +42,7 @@ def test_the_mean_equals_a_computation_by_hand():
     layer = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         layer.weight.fill_(1.0)
-    mean, state = RunningMean(layer, 0.25), TrainerState()
+    mean, state = ExponentialMovingAverage(layer, 0.25), TrainerState()
     for step, value in enumerate((2.0, 3.0, 5.0), 1):
         with torch.no_grad():
             layer.weight.fill_(value)
@@ -52,23 +52,23 @@ def test_the_mean_equals_a_computation_by_hand():
     expected = 1 * 2 / 11 + 2 * 9 / 11
     expected = expected * 0.25 + 3 * 0.75
     expected = expected * 0.25 + 5 * 0.75
-    assert mean.means["weight"].item() == pytest.approx(expected, rel=1e-6)
+    assert mean.averages["weight"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_putting_it_in_place_and_back_changes_no_bit(tiny):
     model = tiny.model()
-    mean = RunningMean(model, 0.9)
-    for value in mean.means.values():
+    mean = ExponentialMovingAverage(model, 0.9)
+    for value in mean.averages.values():
         value.mul_(0.1).add_(1 / 3)
-    before, kept = weights_of(model), {name: value.clone() for name, value in mean.means.items()}
-    with mean.in_place():
+    before, kept = weights_of(model), {name: value.clone() for name, value in mean.averages.items()}
+    with mean.average_parameters():
         # what is saved or shown while it is in place asks for it once more
-        with mean.in_place():
+        with mean.average_parameters():
             assert same(weights_of(model), kept)
         assert same(weights_of(model), kept)
-        assert same(mean.means, before)
+        assert same(mean.averages, before)
     assert same(weights_of(model), before)
-    assert same(mean.means, kept)
+    assert same(mean.averages, kept)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -76,7 +76,7 @@ def test_the_result_holds_the_mean_and_a_checkpoint_the_last_weights_beside_it(t
     trainer = trainer_of(tiny, tmp_path, tiny.model(tie_word_embeddings=tied))
     trainer.train()
     trainer.save_model()
-    last, mean = weights_of(trainer.model), trainer.mean.means
+    last, mean = weights_of(trainer.model), trainer.ema.averages
     assert not same(last, mean)
     assert ("lm_head.weight" in mean) is not tied
     assert same(weights_of(AutoModelForCausalLM.from_pretrained(tmp_path)), mean)
@@ -91,7 +91,7 @@ def test_the_mean_is_what_is_measured(tiny, tmp_path):
     trainer.save_model()
     saved = trainer_of(tiny, tmp_path / "again", AutoModelForCausalLM.from_pretrained(tmp_path))
     assert saved.evaluate_split("test", "test")["test_loss"] == measured
-    trainer.mean = None
+    trainer.ema = None
     assert trainer.evaluate_split("test", "test")["test_loss"] != measured
 
 
@@ -100,7 +100,7 @@ def test_a_resumed_mean_equals_an_unbroken_one(tiny, tmp_path):
     unbroken.train()
     resumed = trainer_of(tiny, tmp_path)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert same(resumed.mean.means, unbroken.mean.means)
+    assert same(resumed.mean.averages, unbroken.mean.averages)
 
 
 def test_the_best_checkpoint_brings_its_own_mean(tiny, tmp_path):
@@ -109,11 +109,11 @@ def test_the_best_checkpoint_brings_its_own_mean(tiny, tmp_path):
     trainer = trainer_of(tiny, tmp_path, **best, eval_strategy="steps", eval_steps=2)
     trainer.train()
     assert trainer.state.best_global_step == 2
-    assert same(trainer.mean.means, load_file(tmp_path / "checkpoint-2" / EMA_FILE))
+    assert same(trainer.ema.averages, load_file(tmp_path / "checkpoint-2" / EMA_FILE))
 
 
 def test_a_checkpoint_without_a_mean_is_refused(tiny, tmp_path):
-    mean = RunningMean(tiny.model(), 0.9)
+    mean = ExponentialMovingAverage(tiny.model(), 0.9)
     with pytest.raises(ValueError, match=EMA_FILE):
         mean.load(str(tmp_path))
 
@@ -124,7 +124,7 @@ def test_a_merged_adapter_is_the_mean_of_the_adapter(tiny, tmp_path):
     trainer = trainer_of(tiny, tmp_path, model, optimizer="adamw", learning_rate=0.1)
     trainer.train()
     measured = trainer.evaluate_split("test", "test")["test_loss"]
-    with trainer.averaged():
+    with trainer.ema_weights():
         merge(trainer)
     trainer.save_model()
     saved = trainer_of(tiny, tmp_path / "again", AutoModelForCausalLM.from_pretrained(tmp_path))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_tfm.training.loop.label_smoothing import KINDS, smooth, smoothing_kind
+from hf_tfm.training.loop.label_smoothing import LABEL_POSITIONS, label_position, smoothing_loss
 from hf_tfm.training.objectives import OBJECTIVES
 from tests.training.tiny import make_tiny
 
@@ -30,40 +30,44 @@ def test_loss_and_addition_are_torchs_smoothed_loss(scores, kind):
     logits, labels = scores
     read, asked = (logits[:, :-1], labels[:, 1:]) if kind == "next" else (logits, labels)
     expected = cross_entropy(read, asked, label_smoothing=SHARE)
-    torch.testing.assert_close(cross_entropy(read, asked) + smooth(logits, labels, SHARE, kind), expected)
+    torch.testing.assert_close(cross_entropy(read, asked) + smoothing_loss(logits, labels, SHARE, kind), expected)
 
 
 def test_labels_of_whole_rows_are_smoothed_too():
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     expected = F.cross_entropy(logits, labels, label_smoothing=SHARE)
-    torch.testing.assert_close(F.cross_entropy(logits, labels) + smooth(logits, labels, SHARE, "same"), expected)
+    torch.testing.assert_close(
+        F.cross_entropy(logits, labels) + smoothing_loss(logits, labels, SHARE, "same"), expected
+    )
 
 
 @pytest.mark.parametrize("kind", ["same", "next"])
 def test_micro_batches_sum_to_the_large_batch(scores, kind):
     logits, labels = scores
     items = int((labels[:, 1:] if kind == "next" else labels).ne(-100).sum())
-    parts = [smooth(logits[rows], labels[rows], SHARE, kind, items) for rows in ([0], [1, 2, 3])]
-    torch.testing.assert_close(sum(parts), smooth(logits, labels, SHARE, kind))
+    parts = [smoothing_loss(logits[rows], labels[rows], SHARE, kind, items) for rows in ([0], [1, 2, 3])]
+    torch.testing.assert_close(sum(parts), smoothing_loss(logits, labels, SHARE, kind))
     counted = torch.tensor(items)
-    torch.testing.assert_close(smooth(logits, labels, SHARE, kind, counted), smooth(logits, labels, SHARE, kind, items))
+    torch.testing.assert_close(
+        smoothing_loss(logits, labels, SHARE, kind, counted), smoothing_loss(logits, labels, SHARE, kind, items)
+    )
 
 
 def test_a_batch_without_labels_adds_nothing(scores):
     logits, labels = scores
-    assert smooth(logits, torch.full_like(labels, -100), SHARE, "same") == 0
+    assert smoothing_loss(logits, torch.full_like(labels, -100), SHARE, "same") == 0
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", LABEL_POSITIONS)
 def test_kinds_are_those_of_the_models(task):
     """The model's own loss with the addition is the smoothed loss of its logits, shifted or not."""
     tiny = make_tiny(task)
     model = tiny.model()
     batch = tiny.batch(model)
     outputs = model(**batch)
-    kind = smoothing_kind(tiny.objective)
+    kind = label_position(tiny.objective)
     logits, labels = outputs.logits, batch["labels"]
-    added = smooth(logits, labels, SHARE, kind)
+    added = smoothing_loss(logits, labels, SHARE, kind)
     read, asked = (logits[:, :-1], labels[:, 1:]) if kind == "next" else (logits, labels)
     expected = F.cross_entropy(
         read.reshape(-1, read.shape[-1]), asked.reshape(-1), ignore_index=-100, label_smoothing=SHARE
@@ -78,5 +82,5 @@ def test_tasks_without_one_class_of_several_are_refused():
         make_tiny("sequence-classification", SEVERAL),
     ):
         with pytest.raises(ValueError, match="--label_smoothing_factor"):
-            smoothing_kind(tiny.objective)
-    assert set(KINDS) == set(OBJECTIVES) - {"question-answering"}
+            label_position(tiny.objective)
+    assert set(LABEL_POSITIONS) == set(OBJECTIVES) - {"question-answering"}

@@ -8,7 +8,7 @@ import torch
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.data.tokenizer import train_tokenizer
-from hf_tfm.training.loop.model_creation import make_model, model_type_of
+from hf_tfm.training.loop.model_creation import choose_model_type, make_model
 from tests.training.tiny import ROWS, SIZES, make_tiny
 
 
@@ -33,7 +33,7 @@ def test_configuration_follows_the_tokenizer_the_lengths_and_the_labels():
     tiny = make_tiny("sequence-classification")
     config = tiny.model().config
     assert config.vocab_size == len(tiny.tokenizer)
-    assert config.max_position_embeddings == tiny.objective.row_length()
+    assert config.max_position_embeddings == tiny.objective.max_row_length()
     assert config.id2label == {0: "blue", 1: "green", 2: "yellow"}
     assert config.problem_type == "single_label_classification"
 
@@ -160,7 +160,7 @@ def test_other_architectures_and_recipes_than_the_task_has_heads_for_are_refused
 def test_a_recipe_brings_its_architecture():
     objective = make_tiny("sequence-classification").objective
     for name, kind in (("bert", "tfm_encoder"), ("gpt2", "tfm_decoder"), ("bart", "tfm_seq2seq")):
-        assert model_type_of(ModelArguments(recipe=name), objective) == kind
+        assert choose_model_type(ModelArguments(recipe=name), objective) == kind
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -8,8 +8,8 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, ViTConfig
 
 from hf_tfm.training.arguments.model_arguments import ModelArguments
-from hf_tfm.training.loop.model_creation import label_names, read_config
-from hf_tfm.training.loop.native_checkpoints import as_ours
+from hf_tfm.training.loop.model_creation import config_label_names, read_config
+from hf_tfm.training.loop.native_checkpoints import converted_checkpoint
 from tests.conversion.tiny import randomise
 
 SIZES = {
@@ -23,7 +23,7 @@ CLASSIFIER = "AutoModelForSequenceClassification"
 def opened(source: str) -> Any:
     from hf_tfm import TfmEncoderForSequenceClassification
 
-    with as_ours(source, CLASSIFIER, LABELS) as folder:
+    with converted_checkpoint(source, CLASSIFIER, LABELS) as folder:
         return TfmEncoderForSequenceClassification.from_pretrained(folder)
 
 
@@ -39,7 +39,7 @@ def test_a_language_model_gives_its_trunk_and_a_head_for_the_new_labels(tmp_path
 def test_a_classifier_keeps_its_own_labels(tmp_path: Path) -> None:
     native = randomise(BertForSequenceClassification(BertConfig(**SIZES, id2label={0: "no", 1: "yes"})))
     native.save_pretrained(tmp_path)
-    assert label_names(read_config(str(tmp_path))) == ("no", "yes")
+    assert config_label_names(read_config(str(tmp_path))) == ("no", "yes")
     words = torch.tensor([[5, 6, 7]])
     assert torch.equal(native(words).logits, opened(str(tmp_path))(words).logits)
 
@@ -53,7 +53,7 @@ def test_our_own_checkpoint_is_opened_where_it_lies(tmp_path: Path) -> None:
     from hf_tfm import TfmEncoderConfig
 
     TfmEncoderConfig(hidden_size=16, num_attention_heads=2).save_pretrained(tmp_path)
-    with as_ours(str(tmp_path), CLASSIFIER, LABELS) as folder:
+    with converted_checkpoint(str(tmp_path), CLASSIFIER, LABELS) as folder:
         assert folder == str(tmp_path)
 
 
@@ -64,8 +64,8 @@ def test_a_model_of_no_family_is_refused_with_the_way_to_the_list(tmp_path: Path
 
 
 def test_arguments_are_read_from_a_native_configuration(tmp_path: Path) -> None:
-    from hf_tfm.training.loop.model_creation import token_types
+    from hf_tfm.training.loop.model_creation import num_token_types
 
     BertConfig(**SIZES).save_pretrained(tmp_path)
     arguments = ModelArguments(init_from=str(tmp_path))
-    assert token_types(arguments, "sequence-classification", "tfm_encoder") == 2
+    assert num_token_types(arguments, "sequence-classification", "tfm_encoder") == 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
-from hf_tfm.training.arguments.training_arguments import TrainSettings
+from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
 from hf_tfm.training.loop.optimizers import OPTIMIZERS, MuonAdamW, hidden_matrices, orthogonalize
 from hf_tfm.training.loop.trainer import TfmTrainer
 from tests.training.tiny import make_tiny
@@ -19,8 +19,8 @@ def small_model(**overrides):
     return TfmDecoderForCausalLM(TfmDecoderConfig.recipe("llama", **SMALL, **overrides))
 
 
-def settings(folder, **choices):
-    return TrainSettings(output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True, **choices)
+def training_args(folder, **choices):
+    return TfmTrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True, **choices)
 
 
 def take_steps(model, optimizer, count, seed=0):
@@ -48,7 +48,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
 
 def test_a_step_is_the_written_formula(tmp_path):
     model = small_model()
-    args = settings(tmp_path, weight_decay=0.1, muon_learning_rate=0.02, muon_momentum=0.9)
+    args = training_args(tmp_path, weight_decay=0.1, muon_learning_rate=0.02, muon_momentum=0.9)
     optimizer = OPTIMIZERS["muon"](model, args)
     name, weight = next(iter(hidden_matrices(model).items()))
     before = weight.detach().clone()
@@ -85,7 +85,7 @@ def test_experts_take_muon_steps_and_routers_do_not():
 @pytest.mark.parametrize("word", OPTIMIZERS)
 def test_every_parameter_is_in_one_group_and_only_matrices_decay(word, tmp_path):
     model = small_model()
-    optimizer = OPTIMIZERS[word](model, settings(tmp_path))
+    optimizer = OPTIMIZERS[word](model, training_args(tmp_path))
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
@@ -95,11 +95,11 @@ def test_every_parameter_is_in_one_group_and_only_matrices_decay(word, tmp_path)
 @pytest.mark.parametrize("word", OPTIMIZERS)
 def test_state_round_trip_changes_nothing(word, tmp_path):
     model = small_model()
-    optimizer = OPTIMIZERS[word](model, settings(tmp_path))
+    optimizer = OPTIMIZERS[word](model, training_args(tmp_path))
     take_steps(model, optimizer, 3)
     twin = copy.deepcopy(model)
     torch.save(optimizer.state_dict(), tmp_path / "state.pt")
-    restored = OPTIMIZERS[word](twin, settings(tmp_path))
+    restored = OPTIMIZERS[word](twin, training_args(tmp_path))
     restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     take_steps(model, optimizer, 3, seed=1)
     take_steps(twin, restored, 3, seed=1)
@@ -108,7 +108,7 @@ def test_state_round_trip_changes_nothing(word, tmp_path):
 
 
 def test_schedules_reach_both_kinds_after_loading(tmp_path):
-    optimizer = OPTIMIZERS["muon"](small_model(), settings(tmp_path))
+    optimizer = OPTIMIZERS["muon"](small_model(), training_args(tmp_path))
     optimizer.load_state_dict(optimizer.state_dict())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -117,7 +117,7 @@ def test_schedules_reach_both_kinds_after_loading(tmp_path):
 
 
 def test_sharded_parameters_are_refused(tmp_path):
-    args = settings(tmp_path)
+    args = training_args(tmp_path)
     args.fsdp = True
     with pytest.raises(ValueError, match="--optimizer adamw"):
         OPTIMIZERS["muon"](small_model(), args)
@@ -125,7 +125,7 @@ def test_sharded_parameters_are_refused(tmp_path):
 
 def make_trainer(folder, **choices):
     tiny = make_tiny("causal-lm", [{"text": f"Return the value number {i} of the key."} for i in range(40)])
-    args = settings(
+    args = training_args(
         folder, max_steps=6, save_steps=3, save_total_limit=None, logging_steps=1, eval_strategy="no",
         per_device_train_batch_size=2, warmup_steps=1, **choices,
     )  # fmt: skip

@@ -6,20 +6,20 @@ from datasets import IterableDataset
 from torch import nn
 from torch.nn import functional as F
 
-from hf_tfm.training.arguments.training_arguments import TrainSettings
+from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
 from hf_tfm.training.loop.length_grouped_sampler import SeededLengthGroupedSampler
 from hf_tfm.training.loop.trainer import TfmTrainer
-from hf_tfm.training.report.training_plot import draw_training, with_speed
+from hf_tfm.training.report.training_plot import add_throughput, plot_training
 from tests.training.tiny import make_tiny
 
 
 def trainer_of(tiny, folder, model=None, **choices):
     words = {"max_steps": 2, "per_device_train_batch_size": 4, "warmup_steps": 0, "eval_strategy": "no"} | choices
-    settings = TrainSettings(
+    training_args = TfmTrainingArguments(
         task=tiny.objective.task, output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True,
         save_strategy="no", **words,
     )  # fmt: skip
-    return TfmTrainer(model or tiny.model(), settings, tiny.data, tiny.examples, tiny.tokenizer)
+    return TfmTrainer(model or tiny.model(), training_args, tiny.data, tiny.examples, tiny.tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +104,15 @@ def test_masks_of_evaluation_are_fixed_and_those_of_training_are_not(masked, tmp
 
 
 def test_few_rows_are_watched_and_all_are_measured_at_the_end(masked, tmp_path):
-    masked.data.splits["watched"] = masked.data.splits["validation"].select(range(2))
-    examples = masked.examples | {"watched": masked.examples["validation"].select(range(2))}
-    settings = TrainSettings(
+    masked.data.splits["validation_subset"] = masked.data.splits["validation"].select(range(2))
+    examples = masked.examples | {"validation_subset": masked.examples["validation"].select(range(2))}
+    training_args = TfmTrainingArguments(
         task="masked-lm", output_dir=str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True, max_steps=2,
         eval_steps=1, save_strategy="no", warmup_steps=0,
     )  # fmt: skip
-    trainer = TfmTrainer(masked.model(), settings, masked.data, examples, masked.tokenizer)
+    trainer = TfmTrainer(masked.model(), training_args, masked.data, examples, masked.tokenizer)
     trainer.train()
-    results = trainer.measure_all()
+    results = trainer.evaluate_all_splits()
     watched = next(row["eval_scored_tokens"] for row in trainer.state.log_history if "eval_scored_tokens" in row)
     assert 0 < watched < results["eval_scored_tokens"]
     assert results["eval_scored_tokens"] == results["test_scored_tokens"]
@@ -144,11 +144,11 @@ def test_every_pass_over_a_stream_has_a_number_of_its_own(masked, tmp_path):
     stream = IterableDataset.from_generator(lambda: iter(rows))
     masked_examples = masked.examples | {"train": stream}
     data = type(masked.data)(masked.data.splits | {"train": stream}, "a stream", False, masked.objective)
-    settings = TrainSettings(
+    training_args = TfmTrainingArguments(
         task="masked-lm", output_dir=str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True, max_steps=12,
         per_device_train_batch_size=2, save_strategy="no", eval_strategy="no", warmup_steps=0,
     )  # fmt: skip
-    trainer = TfmTrainer(masked.model(), settings, data, masked_examples, masked.tokenizer)
+    trainer = TfmTrainer(masked.model(), training_args, data, masked_examples, masked.tokenizer)
     told = []
     trainer.set_epoch = told.append
     trainer.train()
@@ -165,7 +165,7 @@ HISTORY = [
 
 
 def test_speed_is_that_of_each_interval():
-    history = with_speed([*HISTORY, {"step": 100, "eval_loss": 3.0}])
+    history = add_throughput([*HISTORY, {"step": 100, "eval_loss": 3.0}])
     assert [entry.get("tokens_per_second") for entry in history][:3] == [None, 4000.0, 4000.0]
 
 
@@ -179,12 +179,12 @@ def test_the_picture_has_a_panel_for_all_that_was_logged(tmp_path, monkeypatch):
         Figure, "savefig", lambda figure, *args, **kw: drawn.append(figure) or save(figure, *args, **kw)
     )
     baselines = {"xz, 1.70 bits per byte": 4.4, "byte 6-gram, 1.84 bits per byte": 4.8}
-    draw_training([*HISTORY, *evaluations], tmp_path / "training.png", "2,560,000 parameters\nown text", baselines)
+    plot_training([*HISTORY, *evaluations], tmp_path / "training.png", "2,560,000 parameters\nown text", baselines)
     words = [axes.get_ylabel().replace("\n", " ") for axes in drawn[0].axes]
     assert words == ["loss", "AdamW learning rate", "gradient norm", "tokens per second"]
     assert (tmp_path / "training.png").stat().st_size > 10_000
 
 
 def test_a_run_of_one_step_has_a_picture_too(tmp_path):
-    draw_training(HISTORY[:1], tmp_path / "training.png", "one step")
+    plot_training(HISTORY[:1], tmp_path / "training.png", "one step")
     assert (tmp_path / "training.png").exists()

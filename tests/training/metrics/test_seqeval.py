@@ -6,11 +6,11 @@ import warnings
 import numpy as np
 import pytest
 
-from hf_tfm.training.metrics.seqeval import Seqeval, spans_of
+from hf_tfm.training.metrics.seqeval import Seqeval, get_spans
 
 
 def spans(text: str, **options) -> list[tuple[str, int, int]]:
-    return list(spans_of([text.split()], **options))
+    return list(get_spans([text.split()], **options))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_spans_of_every_scheme(tags, expected):
 
 
 def test_spans_do_not_cross_sequences():
-    assert list(spans_of([["B-PER"], ["I-PER"], [], ["O", "I-PER"]])) == [("PER", 0, 0), ("PER", 2, 2), ("PER", 6, 6)]
+    assert list(get_spans([["B-PER"], ["I-PER"], [], ["O", "I-PER"]])) == [("PER", 0, 0), ("PER", 2, 2), ("PER", 6, 6)]
 
 
 def test_scores_by_hand(tmp_path):
@@ -104,7 +104,7 @@ def test_spans_equal_seqeval(alphabet, suffix):
     tags = ["-".join(reversed(tag.split("-", 1))) for tag in tags] if suffix else tags
     for _ in range(300):
         rows = random_sequences(rng, tags, rng.integers(0, 9, rng.integers(1, 5)).tolist())
-        assert list(spans_of(rows, suffix)) == host(rows, suffix), rows
+        assert list(get_spans(rows, suffix)) == host(rows, suffix), rows
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -121,7 +121,7 @@ def test_scores_equal_seqeval(alphabet, tmp_path):
         ]
         ours = metric._compute(predictions, references)
         assert ours["overall_accuracy"] == pytest.approx(host.accuracy_score(references, predictions))
-        if not any(spans_of(references)) and not any(spans_of(predictions)):
+        if not any(get_spans(references)) and not any(get_spans(predictions)):
             # seqeval's report fails on no types at all
             continue
         with warnings.catch_warnings():

@@ -61,7 +61,7 @@ def test_results_have_the_promised_names_and_are_numbers(name, tmp_path):
     tiny = make_tiny(task, rows, **choices)
     results = tiny.measure(tiny.kept(tiny.model()), tmp_path)
     assert set(results) - {"scored_tokens"} == promised
-    assert promised <= set(tiny.objective.measures)
+    assert promised <= set(tiny.objective.metric_labels)
     assert all(math.isfinite(value) for value in results.values()), results
 
 
@@ -111,25 +111,25 @@ def test_what_is_shown_answered_and_wanted_is_text_and_usage_is_python(task, kin
     tiny = make_tiny(task, kind=kind)
     objective, tokenizer, model = tiny.objective, tiny.tokenizer, tiny.model(kind)
     for prompts in (None, ["The sky"]):
-        asked = objective.asked(tiny.data, tokenizer, prompts)
+        asked = objective.sample_inputs(tiny.data, tokenizer, prompts)
         assert asked
         state = torch.random.get_rng_state()
-        answers = [objective.answer(model.train(), tokenizer, item) for item in asked]
+        answers = [objective.predict_sample(model.train(), tokenizer, item) for item in asked]
         assert model.training
         assert torch.equal(state, torch.random.get_rng_state())
-        assert answers == [objective.answer(model, tokenizer, item) for item in asked]
+        assert answers == [objective.predict_sample(model, tokenizer, item) for item in asked]
         for item, answer in zip(asked, answers, strict=True):
             assert isinstance(answer, str)
-            assert isinstance(objective.wanted(item), (str, type(None)))
-            assert prompts is None or "The sky" in objective.shown(item)
-        ast.parse(objective.usage('a "folder"', asked[0]))
+            assert isinstance(objective.reference(item), (str, type(None)))
+            assert prompts is None or "The sky" in objective.format_input(item)
+        ast.parse(objective.usage_snippet('a "folder"', asked[0]))
 
 
 @pytest.mark.parametrize("task", sorted(set(OBJECTIVES) - set(LANGUAGE)))
 def test_right_answers_come_with_the_rows(task):
     tiny = make_tiny(task)
-    asked = tiny.objective.asked(tiny.data, tiny.tokenizer, None)
-    assert all(tiny.objective.wanted(item) for item in asked)
+    asked = tiny.objective.sample_inputs(tiny.data, tiny.tokenizer, None)
+    assert all(tiny.objective.reference(item) for item in asked)
 
 
 # What is right, told in the model's own form, must be measured as right: predictions stay beside their rows.
@@ -163,7 +163,7 @@ def test_right_tags_are_measured_as_right_also_in_rows_that_are_cut(tmp_path):
 def test_right_labels_are_measured_as_right(rows, tmp_path):
     tiny = make_tiny("sequence-classification", rows)
     labels = np.asarray(tiny.examples["test"]["labels"][:])
-    if tiny.objective.labels.kind == "single_label":
+    if tiny.objective.labels.problem_type == "single_label":
         scores = np.eye(len(tiny.objective.labels.names))[labels]
     else:
         scores = labels[:, None] if labels.ndim == 1 else 2 * labels - 1
@@ -223,7 +223,7 @@ def test_windows_are_filled_at_the_right_whatever_the_tokenizers_habit():
 @pytest.mark.parametrize("task", ["sequence-classification", "multiple-choice", "question-answering", "masked-lm"])
 def test_a_tokenizer_that_tells_two_texts_apart_is_served(task):
     tiny = make_tiny(task, PAIRS if task == "sequence-classification" else None)
-    tiny.tokenizer = train_tokenizer(tiny.data.texts("train"), 300, 48, "pair", tells_apart=True)
+    tiny.tokenizer = train_tokenizer(tiny.data.texts("train"), 300, 48, "pair", with_token_types=True)
     tiny.examples = tiny.objective.examples(tiny.data.splits, tiny.tokenizer, None)
     model = tiny.model()
     assert model.config.type_vocab_size == 2
@@ -231,8 +231,8 @@ def test_a_tokenizer_that_tells_two_texts_apart_is_served(task):
     model(**batch).loss.backward()
     learnt = model.model.token_types.embedding.weight.grad.abs().sum(-1) > 0
     assert learnt.tolist() == [True, task != "masked-lm"]
-    asked = tiny.objective.asked(tiny.data, tiny.tokenizer, None)
-    assert isinstance(tiny.objective.answer(model, tiny.tokenizer, asked[0]), str)
+    asked = tiny.objective.sample_inputs(tiny.data, tiny.tokenizer, None)
+    assert isinstance(tiny.objective.predict_sample(model, tiny.tokenizer, asked[0]), str)
 
 
 def test_both_layouts_of_answers_give_the_same_examples():
@@ -244,7 +244,7 @@ def test_both_layouts_of_answers_give_the_same_examples():
     ]  # fmt: skip
     first, second = (make_tiny("question-answering", given) for given in (rows, listed))
     assert first.examples["test"][:] == second.examples["test"][:]
-    assert first.objective.asked(second.data, first.tokenizer, None)[0]["answers"]["text"] == []
+    assert first.objective.sample_inputs(second.data, first.tokenizer, None)[0]["answers"]["text"] == []
 
 
 def refused(task, rows, **choices):
@@ -266,7 +266,7 @@ def test_rows_that_cannot_be_learnt_are_named():
     assert "q1" in refused("question-answering", [ask(1), ask(1)])
     assert "Row 1" in refused("chat", [{"messages": [{"role": "user", "content": "x"}]}])
     talk = [{"role": "user", "content": "long " * 60}, {"role": "assistant", "content": "x"}]
-    assert "--max_length" in refused("chat", [{"messages": talk}], long_texts="cut")
+    assert "--max_length" in refused("chat", [{"messages": talk}], long_texts="truncate")
 
 
 @pytest.mark.parametrize(("task", "size"), [("causal-lm", 1), ("masked-lm", 2), ("denoising", 3)])
@@ -289,7 +289,7 @@ def test_tiny_models_are_tiny():
 def test_further_measures_stand_beside_the_task_s_own(tmp_path):
     tiny = make_tiny("sequence-classification", PAIRS, metrics=["precision"])
     assert {"accuracy", "precision"} <= set(tiny.measure(tiny.kept(tiny.model()), tmp_path))
-    assert "precision" in tiny.objective.measures
+    assert "precision" in tiny.objective.metric_labels
     assert "precision" not in type(tiny.objective).measures
 
 

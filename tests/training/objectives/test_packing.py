@@ -8,11 +8,11 @@ from datasets import Dataset
 from transformers import EvalPrediction
 
 from hf_tfm.training.arguments.task_arguments import TaskArguments
-from hf_tfm.training.data.sources import Data
+from hf_tfm.training.data.sources import TaskData
 from hf_tfm.training.data.splits import SPLITS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
-from hf_tfm.training.objectives.causal_lm import cut_rows
+from hf_tfm.training.objectives.causal_lm import split_into_rows
 from tests.training.tiny import make_tiny
 
 IGNORED = -100
@@ -23,7 +23,7 @@ IGNORED = -100
 def test_every_token_but_the_first_is_predicted_once(count, length):
     tokens = list(range(1000, 1000 + count))
     predicted = []
-    for ids, labels in cut_rows(tokens, length, padding=0):
+    for ids, labels in split_into_rows(tokens, length, padding=0):
         assert len(ids) == len(labels) == length
         for position in range(1, length):
             if labels[position] != IGNORED:
@@ -33,7 +33,7 @@ def test_every_token_but_the_first_is_predicted_once(count, length):
 
 
 def test_padding_stands_at_the_right_and_is_not_scored():
-    [(ids, labels)] = cut_rows([5, 6, 7], 5, padding=0)
+    [(ids, labels)] = split_into_rows([5, 6, 7], 5, padding=0)
     assert ids == [5, 6, 7, 0, 0]
     assert labels == [IGNORED, 6, 7, IGNORED, IGNORED]
 
@@ -73,10 +73,12 @@ def test_bits_per_byte_equal_a_hand_computation(tokenizer, tmp_path, packing):
     """A model that knows nothing needs log2(V) bits per token, ends of documents included."""
     texts = make_texts(7)
     objective, rows = make_rows(texts, tokenizer, packing)
-    data = Data(dict.fromkeys(SPLITS, Dataset.from_dict({"text": texts})), "", is_default=False, objective=objective)
+    data = TaskData(
+        dict.fromkeys(SPLITS, Dataset.from_dict({"text": texts})), "", is_default=False, objective=objective
+    )
     labels = torch.tensor(rows["labels"][:])
-    kept = objective.reduce_logits(torch.zeros(*labels.shape, len(tokenizer)), labels).numpy()
-    measure = objective.measure(data.splits["test"], rows, tokenizer, tmp_path, data.source_bytes["test"])
+    kept = objective.preprocess_logits(torch.zeros(*labels.shape, len(tokenizer)), labels).numpy()
+    measure = objective.make_compute_metrics(data.splits["test"], rows, tokenizer, tmp_path, data.source_bytes["test"])
     results = measure(EvalPrediction(kept, labels.numpy()))
     tokens = sum(map(len, with_ends(texts, tokenizer)))
     assert results["scored_tokens"] == tokens
@@ -116,11 +118,11 @@ def test_loss_of_packed_rows_is_the_loss_of_separate_documents(position_type):
     assert len(packed) < len(texts)
     batch = tiny.objective.collator(tiny.tokenizer, model, False)(list(packed))
     with torch.no_grad():
-        together = tiny.objective.reduce_logits(model(**batch).logits, batch["labels"]).sum(0)
+        together = tiny.objective.preprocess_logits(model(**batch).logits, batch["labels"]).sum(0)
         alone = torch.zeros(2)
         for document in with_ends(texts, tiny.tokenizer):
             ids = torch.tensor([[tiny.tokenizer.eos_token_id, *document]])
-            alone += tiny.objective.reduce_logits(model(ids).logits, ids).sum(0)
+            alone += tiny.objective.preprocess_logits(model(ids).logits, ids).sum(0)
     assert together[1] == alone[1]
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-3)
 

@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_tfm.training.arguments.task_arguments import TaskArguments
 from hf_tfm.training.objectives import OBJECTIVES
-from hf_tfm.training.preprocessing.labels import Labels, class_names, learn_labels
+from hf_tfm.training.preprocessing.labels import LabelEncoder, collect_class_names, fit_label_encoder
 
 
 def table_of(labels, feature=None, text="text", column="label"):
@@ -17,7 +17,7 @@ def table_of(labels, feature=None, text="text", column="label"):
 
 
 def learn(labels, feature=None, kind=None, columns=("label",)):
-    return learn_labels(table_of(labels, feature), "label", kind, list(columns))
+    return fit_label_encoder(table_of(labels, feature), "label", kind, list(columns))
 
 
 def encode(train, test, feature=None, test_feature=None, columns=None, **choices):
@@ -25,7 +25,7 @@ def encode(train, test, feature=None, test_feature=None, columns=None, **choices
     objective = OBJECTIVES["sequence-classification"](TaskArguments(**choices))
     if columns:
         objective.source_columns = {"label": columns}
-    splits = objective.learn({"train": table_of(train, feature), "test": table_of(test, test_feature or feature)})
+    splits = objective.fit_labels({"train": table_of(train, feature), "test": table_of(test, test_feature or feature)})
     return splits["train"]["labels"][:], splits["test"]["labels"][:], objective.labels
 
 
@@ -42,12 +42,12 @@ def encode(train, test, feature=None, test_feature=None, columns=None, **choices
     ],
 )
 def test_what_labels_are_is_told_by_their_column(labels, kind, names):
-    assert learn(labels) == Labels(kind, names)
+    assert learn(labels) == LabelEncoder(kind, names)
 
 
 def test_numbered_classes_keep_their_names_and_order():
     assert learn([1, 0], ClassLabel(names=["positive", "negative"])).names == ("positive", "negative")
-    assert learn([[1], []], List(ClassLabel(names=["x", "y"]))) == Labels("multi_label", ("x", "y"))
+    assert learn([[1], []], List(ClassLabel(names=["x", "y"]))) == LabelEncoder("multi_label", ("x", "y"))
 
 
 def test_the_user_may_say_what_labels_are():
@@ -56,11 +56,11 @@ def test_the_user_may_say_what_labels_are():
 
 
 def test_classes_of_the_configuration_are_in_the_order_of_their_numbers():
-    words = Labels("single_label", ("a", "b")).words()
+    words = LabelEncoder("single_label", ("a", "b")).config_fields()
     assert words["id2label"] == {0: "a", 1: "b"}
     assert words["label2id"] == {"a": 0, "b": 1}
     assert words["problem_type"] == "single_label_classification"
-    assert len(Labels("regression", ()).words()["id2label"]) == 1
+    assert len(LabelEncoder("regression", ()).config_fields()["id2label"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_tags_numbered_otherwise_in_another_split_are_found_by_name():
         name: table_of([[0, 1]], List(ClassLabel(names=names)), column="tags").add_column("tokens", [["a", "b"]])
         for name, names in (("train", ["O", "B-x"]), ("test", ["B-x", "O"]))
     }
-    splits = objective.learn(splits)
+    splits = objective.fit_labels(splits)
     assert [splits[name]["tags"][0] for name in ("train", "test")] == [[0, 1], [1, 0]]
 
 
@@ -153,5 +153,5 @@ def test_lists_of_yes_and_no_are_refused():
 
 
 def test_class_names_are_sorted_as_numbers_or_as_words():
-    assert class_names([10, 2, -3]) == ("-3", "2", "10")
-    assert class_names(["10", "2", "x"]) == ("10", "2", "x")
+    assert collect_class_names([10, 2, -3]) == ("-3", "2", "10")
+    assert collect_class_names(["10", "2", "x"]) == ("10", "2", "x")

@@ -10,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import TokenizersBackend
 
-from hf_tfm.training.data.tokenizer import END_OF_TEXT, PADDING, train_tokenizer
-from hf_tfm.training.preprocessing.qa_windows import best_answers, check_answers, question_windows
+from hf_tfm.training.data.tokenizer import END_OF_TEXT, PAD_TOKEN, train_tokenizer
+from hf_tfm.training.preprocessing.qa_windows import best_answers, check_answers, make_qa_windows
 
 WORDS = ["the", "cat", "sat", "on", "日本", "café", "😀", "x", "naïve", "7½", "don't", "<|pad|>"]
 SPACES = [" ", "  ", "\n", "\t ", " \u3000", "\u00a0"]
@@ -20,9 +20,9 @@ TEXTS = ["Who sat on the mat?  The cat sat on the mat of 日本.\n\nIn the café
 
 def with_template(tokenizer, *before):
     """Special tokens around question and context, as an encoder's tokenizer puts them."""
-    template = f"{END_OF_TEXT} $A:0 {PADDING} $B:1 {PADDING}:1"
-    specials = [(END_OF_TEXT, 0), (PADDING, 1)]
-    last = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A {PADDING}", pair=template, special_tokens=specials)
+    template = f"{END_OF_TEXT} $A:0 {PAD_TOKEN} $B:1 {PAD_TOKEN}:1"
+    specials = [(END_OF_TEXT, 0), (PAD_TOKEN, 1)]
+    last = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A {PAD_TOKEN}", pair=template, special_tokens=specials)
     tokenizer.backend_tokenizer.post_processor = processors.Sequence([*before, last])
     return tokenizer
 
@@ -32,7 +32,7 @@ def byte_level(vocab_size=400):
 
 
 def whole_words(pre_tokenizer, words, names):
-    vocabulary = {token: index for index, token in enumerate([END_OF_TEXT, PADDING, "[UNK]", *words])}
+    vocabulary = {token: index for index, token in enumerate([END_OF_TEXT, PAD_TOKEN, "[UNK]", *words])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=False) if "token_type_ids" in names else None
     backend.pre_tokenizer = pre_tokenizer
@@ -106,7 +106,7 @@ def test_labelled_text_is_the_answer(tokenizer, max_length, doc_stride):
     is_metaspace = isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.Metaspace)
     cases = list(random_cases(300, spaces=[" ", "  "] if is_metaspace else SPACES))
     rows = rows_of(*cases)
-    features = question_windows(rows, tokenizer, max_length, doc_stride)
+    features = make_qa_windows(rows, tokenizer, max_length, doc_stride)
     labelled = set()
     for window, example in enumerate(features["example"]):
         context, answer, _ = cases[example]
@@ -123,7 +123,7 @@ def test_labelled_text_is_the_answer(tokenizer, max_length, doc_stride):
 @pytest.mark.parametrize(("max_length", "doc_stride"), [(40, 12), (24, 8), (24, 0), (17, 5)])
 def test_windows_are_those_of_the_host(tokenizer, max_length, doc_stride):
     rows = rows_of(*random_cases(100, seed=1))
-    features = question_windows(rows, tokenizer, max_length, doc_stride)
+    features = make_qa_windows(rows, tokenizer, max_length, doc_stride)
     limits = {"max_length": max_length, "stride": doc_stride, "truncation": "only_second"}
     host = tokenizer(rows["question"], rows["context"], return_overflowing_tokens=True, **limits)
     for name in tokenizer.model_input_names:
@@ -135,8 +135,8 @@ def test_windows_are_those_of_the_host(tokenizer, max_length, doc_stride):
 
 def test_answer_is_labelled_exactly_where_a_window_holds_it(plain):
     cases = list(random_cases(200, seed=2))
-    whole = question_windows(rows_of(*cases), plain, 1000, 0)
-    windows = question_windows(rows_of(*cases), plain, 20, 6)
+    whole = make_qa_windows(rows_of(*cases), plain, 1000, 0)
+    windows = make_qa_windows(rows_of(*cases), plain, 20, 6)
     step = 0
     for window, example in enumerate(windows["example"]):
         ids = windows["input_ids"][window]
@@ -151,10 +151,10 @@ def test_answer_is_labelled_exactly_where_a_window_holds_it(plain):
 
 def test_spans_are_the_fewest_tokens_that_hold_the_answer():
     tokenizer = with_template(train_tokenizer(["the category"] * 9, 300, 1000))
-    features = question_windows(rows_of(("the category", "cat", 4)), tokenizer, 100, 0)
+    features = make_qa_windows(rows_of(("the category", "cat", 4)), tokenizer, 100, 0)
     assert labelled_text(features, 0, "the category") == "category"
     # all bytes of one character
-    features = question_windows(rows_of(("a 😀 b", "😀", 2)), byte_level(258), 100, 0)
+    features = make_qa_windows(rows_of(("a 😀 b", "😀", 2)), byte_level(258), 100, 0)
     start, end = features["start_positions"][0], features["end_positions"][0]
     assert features["offsets"][0][start : end + 1] == [[2, 3]] * 4
 
@@ -163,7 +163,7 @@ def test_hand_worked_windows(plain):
     """[special] w ho Ġsat [special] ... : the question takes what it takes, the context is cut by hand."""
     row = rows_of(("x x x x x", "x x", 2), ("", None, 0))
     before = len(plain("who sat", add_special_tokens=False).input_ids) + 2
-    features = question_windows(row, plain, max_length=before + 1 + 3, doc_stride=1)
+    features = make_qa_windows(row, plain, max_length=before + 1 + 3, doc_stride=1)
     assert features["example"] == [0, 0, 1]
     inside = [[pair for pair in pairs if pair != [-1, -1]] for pairs in features["offsets"]]
     # tokens: x, Ġx, Ġx, Ġx, Ġx; windows of three that share one
@@ -175,9 +175,9 @@ def test_hand_worked_windows(plain):
 
 def test_both_layouts_of_answers_and_given_row_numbers_are_read(plain):
     rows = rows_of(("the cat", "cat", 4), ("the cat", None, 0)) | {"row": [7, 9]}
-    assert question_windows(rows, plain, 100, 10)["example"] == [7, 9]
+    assert make_qa_windows(rows, plain, 100, 10)["example"] == [7, 9]
     listed = rows | {"answers": [[{"text": "cat", "answer_start": 4}], []]}
-    assert question_windows(rows, plain, 100, 10) == question_windows(listed, plain, 100, 10)
+    assert make_qa_windows(rows, plain, 100, 10) == make_qa_windows(listed, plain, 100, 10)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_wrong_offsets_are_refused(plain, context, text, start, message):
     with pytest.raises(ValueError, match=message):
         check_answers(rows)
     with pytest.raises(ValueError, match=message):
-        question_windows(rows, plain, 100, 10)
+        make_qa_windows(rows, plain, 100, 10)
 
 
 def test_every_answer_is_checked_and_must_have_tokens():
@@ -204,26 +204,26 @@ def test_every_answer_is_checked_and_must_have_tokens():
     with pytest.raises(ValueError, match="'the' should stand at character 1"):
         check_answers(rows)
     with pytest.raises(ValueError, match=r"q0: the tokenizer has no token for the answer '\\u200b' at character 4"):
-        question_windows(rows_of(("the \u200b cat", "\u200b", 4)), TOKENIZERS["bert"](), 100, 10)
+        make_qa_windows(rows_of(("the \u200b cat", "\u200b", 4)), TOKENIZERS["bert"](), 100, 10)
 
 
 def test_questions_without_room_for_context_or_no_answer_are_refused(plain):
     rows = rows_of(("the cat", "cat", 4))
     question = len(plain("who sat", add_special_tokens=False).input_ids)
-    question_windows(rows, plain, question + 3 + 6, 5)
+    make_qa_windows(rows, plain, question + 3 + 6, 5)
     with pytest.raises(ValueError, match=rf"q0 is too long: {question} tokens, and 3 special .* leave 5 of max_length"):
-        question_windows(rows, plain, question + 3 + 5, 5)
+        make_qa_windows(rows, plain, question + 3 + 5, 5)
     with pytest.raises(ValueError, match="doc_stride -1 is negative"):
-        question_windows(rows, plain, 100, -1)
+        make_qa_windows(rows, plain, 100, -1)
     with pytest.raises(ValueError, match="no special token before"):
-        question_windows(rows, train_tokenizer(TEXTS, 300, 100), 100, 10)
+        make_qa_windows(rows, train_tokenizer(TEXTS, 300, 100), 100, 10)
 
 
 @pytest.mark.parametrize(("max_length", "doc_stride"), [(1000, 0), (40, 16)])
 def test_sure_logits_give_the_answers_back(plain, max_length, doc_stride):
     cases = [*random_cases(100, seed=3), ("the cat", None, 0), ("", None, 0)]
     rows = rows_of(*cases)
-    features = question_windows(rows, plain, max_length, doc_stride)
+    features = make_qa_windows(rows, plain, max_length, doc_stride)
     starts, ends = gold_logits(features)
     found = best_answers(starts, ends, features, rows, max_answer_tokens=1000, allow_null=True)
     assert list(found) == rows["id"]
@@ -247,7 +247,7 @@ def slow_best(starts, ends, offsets, context, max_answer_tokens):
 @pytest.mark.parametrize("max_answer_tokens", [1, 4, 500])
 def test_best_span_is_the_best_of_all(plain, max_answer_tokens):
     rows = rows_of(*random_cases(40, seed=4))
-    features = question_windows(rows, plain, 30, 8)
+    features = make_qa_windows(rows, plain, 30, 8)
     windows = len(features["example"])
     starts, ends = np.random.default_rng(0).normal(size=(2, windows, 35)).astype(np.float32)
     starts[:, 30:] = ends[:, 30:] = 99.0  # padding
@@ -304,7 +304,7 @@ def test_invalid_spans_never_win(last_start, last_end, longest, text, score):
 
 def test_context_without_tokens_has_no_answer(plain):
     rows = rows_of(("", None, 0), (" \n", None, 0))
-    features = question_windows(rows, plain, 30, 8)
+    features = make_qa_windows(rows, plain, 30, 8)
     starts, ends = np.zeros((2, 2, 30))
     found = best_answers(starts, ends, features, rows, allow_null=False)
     assert found == {name: {"text": "", "score": 0.0, "no_answer_probability": 1.0} for name in rows["id"]}
@@ -341,7 +341,7 @@ def test_answers_of_real_questions_come_back():
     asked = [{**question, "context": text["context"]} for text in paragraphs for question in text["qas"]]
     rows = {name: [question[name] for question in asked] for name in ("id", "context", "question", "answers")}
     tokenizer = with_template(train_tokenizer(rows["context"], 4096, 1000))
-    features = question_windows(rows, tokenizer, 384, 128)
+    features = make_qa_windows(rows, tokenizer, 384, 128)
     found = best_answers(*gold_logits(features), features, rows, max_answer_tokens=100, allow_null=True)
     pairs = [(found[question["id"]]["text"], question["answers"][0]["text"]) for question in asked]
     assert all(answer in text for text, answer in pairs)

@@ -13,8 +13,8 @@ from hf_tfm.training.preprocessing.span_corruption import (
     span_counts,
 )
 from hf_tfm.training.preprocessing.text_infilling import (
-    BartNoiseCollator,
-    infill,
+    BartNoisingCollator,
+    infill_text,
     permute_sentences,
     poisson_spans,
     sentence_end_ids,
@@ -167,7 +167,7 @@ def test_sentence_ends_are_told_by_their_text(tokenizer):
 
 
 def permuted(tokenizer, ids, epoch=0, share=1.0, **columns):
-    collator = BartNoiseCollator(tokenizer, mask_rate=0.0, permute_sentences=share)
+    collator = BartNoisingCollator(tokenizer, mask_rate=0.0, permute_sentences=share)
     collator.set_epoch(epoch)
     inputs, labels = only(collator([{"input_ids": ids, **columns}]))
     assert labels == list(ids)
@@ -247,7 +247,7 @@ def test_every_span_is_one_mask_and_the_rest_stays_in_order(length, rate, poisso
     """Between two kept tokens stands a mask if and only if tokens are missing there, or spans without tokens."""
     clean, mask_id = np.arange(100, 100 + length), 7
     for seed in range(20):
-        noised = infill(clean, np.arange(length), mask_id, rate, poisson_lambda, generator(seed))
+        noised = infill_text(clean, np.arange(length), mask_id, rate, poisson_lambda, generator(seed))
         kept = noised[noised != mask_id]
         assert len(kept) == length - round(rate * length)
         assert (np.diff(kept) > 0).all()
@@ -260,7 +260,7 @@ def test_every_span_is_one_mask_and_the_rest_stays_in_order(length, rate, poisso
 def test_spans_without_tokens_insert_a_mask():
     """Among many masks, the share between neighbours of the clean row is that of the zeros."""
     clean, mask_id = np.arange(100, 100_100), 7
-    noised = infill(clean, np.arange(len(clean)), mask_id, 0.1, 1.0, generator())
+    noised = infill_text(clean, np.arange(len(clean)), mask_id, 0.1, 1.0, generator())
     at = np.flatnonzero(noised == mask_id)
     lone = at[(noised[at - 1] != mask_id) & (noised[at + 1] != mask_id)]
     missing = noised[lone + 1] - noised[lone - 1] - 1
@@ -272,7 +272,7 @@ def test_tokens_away_from_the_ends_have_the_same_chance_of_being_masked():
     """The first and the last few are reached by fewer spans."""
     clean, counts = np.arange(100, 200), np.zeros(100)
     for seed in range(2000):
-        counts += ~np.isin(clean, infill(clean, np.arange(100), 7, 0.3, 3.5, generator(seed)))
+        counts += ~np.isin(clean, infill_text(clean, np.arange(100), 7, 0.3, 3.5, generator(seed)))
     assert counts.mean() / 2000 == pytest.approx(0.3)
     assert counts[10:-10] / 2000 == pytest.approx(0.31, abs=0.04)
     assert counts[:10].sum() == pytest.approx(counts[-10:].sum(), rel=0.05)
@@ -281,7 +281,7 @@ def test_tokens_away_from_the_ends_have_the_same_chance_of_being_masked():
 def test_special_tokens_within_a_span_stay_between_two_masks(tokenizer):
     """All words are masked: what is left are the special tokens, and a mask for every stretch."""
     end, mask_id = tokenizer.eos_token_id, tokenizer.mask_token_id
-    collator = BartNoiseCollator(tokenizer, mask_rate=1.0, poisson_lambda=500.0)
+    collator = BartNoisingCollator(tokenizer, mask_rate=1.0, poisson_lambda=500.0)
     inputs, labels = only(collator([{"input_ids": [end, 100, 101, end, end, 102, 103, end]}]))
     assert inputs == [end, mask_id, end, end, mask_id, end]
     assert labels == [end, 100, 101, end, end, 102, 103, end]
@@ -291,7 +291,7 @@ def test_denoising_keeps_specials_and_labels(tokenizer):
     end = tokenizer.eos_token_id
     for length in LENGTHS:
         row = [end, *make_ids(length).tolist(), end]
-        inputs, labels = only(BartNoiseCollator(tokenizer)([{"input_ids": row}]))
+        inputs, labels = only(BartNoisingCollator(tokenizer)([{"input_ids": row}]))
         assert labels == row
         assert inputs[0] == inputs[-1] == end
         assert len(inputs) <= len(row)
@@ -303,4 +303,4 @@ def test_denoising_keeps_specials_and_labels(tokenizer):
 @pytest.mark.parametrize("settings", [{"mask_rate": 1.1}, {"permute_sentences": -0.1}, {"poisson_lambda": 0.0}])
 def test_settings_out_of_range_are_refused(tokenizer, settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
-        BartNoiseCollator(tokenizer, **settings)
+        BartNoisingCollator(tokenizer, **settings)

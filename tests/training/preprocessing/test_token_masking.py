@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.preprocessing.noising_collator import row_generator
 from hf_tfm.training.preprocessing.span_corruption import SpanCorruptionCollator, add_sentinels
-from hf_tfm.training.preprocessing.text_infilling import BartNoiseCollator
+from hf_tfm.training.preprocessing.text_infilling import BartNoisingCollator
 from hf_tfm.training.preprocessing.token_masking import MaskedLMCollator, MaskingUnit, geometric_edges, word_ids_of
 
 IGNORED = -100
@@ -50,7 +50,7 @@ def make_collators(tokenizer, **settings):
     masking = {unit: MaskedLMCollator(tokenizer, unit=unit, **settings) for unit in UNITS}
     return masking | {
         "t5": SpanCorruptionCollator(tokenizer, add_sentinels(tokenizer, 40), **settings),
-        "bart": BartNoiseCollator(tokenizer, **settings),
+        "bart": BartNoisingCollator(tokenizer, **settings),
     }
 
 

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import TokenizersBackend
 
 from hf_tfm.training.data.conll import read_conll
-from hf_tfm.training.data.tokenizer import END_OF_TEXT, PADDING, train_tokenizer
-from hf_tfm.training.preprocessing.word_alignment import align_word_labels, words_of_predictions
+from hf_tfm.training.data.tokenizer import END_OF_TEXT, PAD_TOKEN, train_tokenizer
+from hf_tfm.training.preprocessing.word_alignment import align_word_labels, word_predictions
 
 WORDS = ["EU", "rejects", "German", "'s", "日本", "café", "😀", "@paulwalk", ".", "7½", "http://t.co/x", "don't"]
 TEXTS = ["EU rejects German call to boycott British lamb . It 's the view from 日本 and the café @paulwalk 😀"] * 5
@@ -23,7 +23,7 @@ def plain():
 
 def with_specials(tokenizer):
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END_OF_TEXT} $A {PADDING}", special_tokens=[(END_OF_TEXT, 0), (PADDING, 1)]
+        single=f"{END_OF_TEXT} $A {PAD_TOKEN}", special_tokens=[(END_OF_TEXT, 0), (PAD_TOKEN, 1)]
     )
     return tokenizer
 
@@ -38,7 +38,7 @@ def prefixing():
 def pieces_without_spaces():
     """BERT's clean-up and letters as pieces, which know no spaces."""
     letters = {letter for word in WORDS for letter in word} | set("onetwhr")
-    vocabulary = [END_OF_TEXT, PADDING, "[UNK]", *sorted(letters), *sorted(f"##{letter}" for letter in letters)]
+    vocabulary = [END_OF_TEXT, PAD_TOKEN, "[UNK]", *sorted(letters), *sorted(f"##{letter}" for letter in letters)]
     model = models.WordPiece({token: index for index, token in enumerate(vocabulary)}, unk_token="[UNK]")
     backend = Tokenizer(model)
     backend.normalizer = normalizers.BertNormalizer(lowercase=False)
@@ -49,7 +49,7 @@ def pieces_without_spaces():
 def prepending():
     """Llama 2's normaliser on single letters: a mark before every text, and one for every space, so two before " x"."""
     letters = sorted({letter for word in WORDS for letter in word} | set("onetwhr▁"))
-    vocabulary = {token: index for index, token in enumerate([END_OF_TEXT, PADDING, "[UNK]", *letters])}
+    vocabulary = {token: index for index, token in enumerate([END_OF_TEXT, PAD_TOKEN, "[UNK]", *letters])}
     backend = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     return with_specials(TokenizersBackend(tokenizer_object=backend, unk_token="[UNK]"))
@@ -128,7 +128,7 @@ def test_predictions_come_back_as_words(tokenizer, max_length, label_all_pieces,
     features = align_word_labels(batch, tokenizer, max_length, label_all_pieces)
     labels = padded(features, side)
     predicted = np.where(labels == -100, 99, labels + 20)
-    for gold, (found, guessed) in zip(batch["tags"], words_of_predictions(predicted, labels, features), strict=True):
+    for gold, (found, guessed) in zip(batch["tags"], word_predictions(predicted, labels, features), strict=True):
         assert found == gold
         assert guessed == [tag + 20 for tag in gold]
 
@@ -155,7 +155,7 @@ def test_hand_worked_alignment():
     assert (cut["row"], cut["first_word"], cut["first_pieces"]) == ([4, 4], [0, 2], [[1, 2], [1]])
     # the first piece decides, and what later pieces or special tokens say is not read
     predicted = np.array([[9, 3, 1, 7, 9], [9, 5, 8, 8, 9]])
-    assert words_of_predictions(predicted, np.array(cut["labels"]), cut) == [([3, 0, 5], [3, 1, 5])]
+    assert word_predictions(predicted, np.array(cut["labels"]), cut) == [([3, 0, 5], [3, 1, 5])]
 
 
 def test_order_of_rows_does_not_matter():
@@ -165,11 +165,11 @@ def test_order_of_rows_does_not_matter():
     order = random.Random(1).sample(range(len(features["row"])), len(features["row"]))
     shuffled = {name: [column[at] for at in order] for name, column in features.items()}
     labels = padded(shuffled)
-    assert [gold for gold, _ in words_of_predictions(labels, labels, shuffled)] == batch["tags"]
+    assert [gold for gold, _ in word_predictions(labels, labels, shuffled)] == batch["tags"]
 
 
 def test_words_that_contain_spaces_or_special_tokens_are_one_word(tokenizer):
-    batch = {"tokens": [["EU", "7 ½", PADDING, "EU"]], "tags": [[1, 2, 3, 4]]}
+    batch = {"tokens": [["EU", "7 ½", PAD_TOKEN, "EU"]], "tags": [[1, 2, 3, 4]]}
     features = align_word_labels(batch, tokenizer, 100)
     assert [label for label in features["labels"][0] if label != -100] == [1, 2, 3, 4]
 
@@ -218,13 +218,13 @@ def test_predictions_of_other_rows_are_refused():
     features = align_word_labels({"tokens": [["EU"] * 9], "tags": [[1] * 9]}, plain(), 4)
     labels = padded(features)
     with pytest.raises(ValueError, match="one row for each of the"):
-        words_of_predictions(labels[:, :-1], labels, features)
+        word_predictions(labels[:, :-1], labels, features)
     with pytest.raises(ValueError, match="one row for each of the"):
-        words_of_predictions(labels[1:], labels[1:], features)
+        word_predictions(labels[1:], labels[1:], features)
     with pytest.raises(ValueError, match="are not its own"):
-        words_of_predictions(labels, np.full_like(labels, -100), features)
+        word_predictions(labels, np.full_like(labels, -100), features)
     with pytest.raises(ValueError, match="Row 0 has 0 words before its part at word"):
-        words_of_predictions(labels[1:], labels[1:], {name: column[1:] for name, column in features.items()})
+        word_predictions(labels[1:], labels[1:], {name: column[1:] for name, column in features.items()})
 
 
 @pytest.mark.skipif("HF_TFM_DATA" not in os.environ, reason="HF_TFM_DATA names no folder of data")
@@ -243,4 +243,4 @@ def test_real_files_have_their_known_sentences():
         batch = {"tokens": table["tokens"], "tags": [[names.index(tag) for tag in tags] for tags in table["tags"]]}
         features = align_word_labels(batch, with_specials(plain()), 256)
         labels = padded(features)
-        assert [gold for gold, _ in words_of_predictions(labels, labels, features)] == batch["tags"]
+        assert [gold for gold, _ in word_predictions(labels, labels, features)] == batch["tags"]
