@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..utils.hashing import content_digest
 from .code_tokens import tag_code_blocks
 from .date_pairs import date_pairs
-from .stdlib_corpus import is_valid_text, parse_source, read_docstrings
+from .stdlib_corpus import is_valid_text, parse_source, read_docstrings, read_stdlib_corpus
 from .stdlib_functions import (
     DocumentedFunction,
     decode_source,
@@ -26,10 +26,10 @@ from .stdlib_functions import (
 
 __all__ = [
     "BUILTIN_DATASETS",
-    "SPLIT_COLUMNS",
     "BuiltinDataset",
     "code_summaries",
     "conversations",
+    "documentation",
     "labelled_docstrings",
     "questions",
     "summary_choices",
@@ -55,6 +55,11 @@ def sample_by_hash(pool: Sequence[Item], count: int, *key: str) -> list[Item]:
         number, index = divmod(number, len(left))
         drawn.append(left.pop(index))
     return drawn
+
+
+def documentation(library: Path | None = None) -> list[dict[str, str]]:
+    """6,000 rows {"text": document}: the documentation topics and the docstrings of the standard library."""
+    return [{"text": text} for text in read_stdlib_corpus(library).documents]
 
 
 def labelled_docstrings(library: Path | None = None) -> list[dict[str, str]]:
@@ -267,6 +272,9 @@ class BuiltinDataset(NamedTuple):
 
 
 BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
+    "documentation": BuiltinDataset(
+        documentation, "text", "documentation topics and docstrings of the standard library"
+    ),
     "labelled_docstrings": BuiltinDataset(
         labelled_docstrings, "text", "docstrings of twelve packages of Python's standard library"
     ),
@@ -287,4 +295,3 @@ BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
         conversations, "messages", "conversations made by rules from docstrings of Python's standard library"
     ),
 }
-SPLIT_COLUMNS = {name: builtin_dataset.split_column for name, builtin_dataset in BUILTIN_DATASETS.items()}

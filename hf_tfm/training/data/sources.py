@@ -13,8 +13,7 @@ from typing import Any
 from datasets import Dataset, IterableDataset, interleave_datasets, load_dataset
 
 from ..arguments.data_arguments import DataArguments
-from ..builtin_data.builtin_datasets import BUILTIN_DATASETS, BuiltinDataset
-from ..builtin_data.stdlib_corpus import read_stdlib_corpus
+from ..builtin_data.builtin_datasets import BUILTIN_DATASETS
 from ..objectives.base import Objective
 from ..preprocessing.dataset_utils import iterate_rows
 from ..utils.hashing import fingerprint
@@ -95,22 +94,11 @@ def load_data(
     return TaskData(splits, description, is_default, objective, args.dataset_name)
 
 
-def documentation_rows() -> list[dict[str, str]]:
-    return [{"text": text} for text in read_stdlib_corpus().documents]
-
-
-AVAILABLE_DATASETS = {
-    "documentation": BuiltinDataset(
-        documentation_rows, "text", "documentation topics and docstrings of the standard library"
-    )
-} | BUILTIN_DATASETS
-
-
 def load_builtin(objective: Objective, name: str) -> tuple[dict[str, Any], str, str]:
     """A set that every Python carries, what it is, and the column that decides the split."""
-    if name not in AVAILABLE_DATASETS:
-        raise ValueError(f"--builtin_dataset {name} is unknown; known sets: {', '.join(AVAILABLE_DATASETS)}.")
-    chosen = AVAILABLE_DATASETS[name]
+    if name not in BUILTIN_DATASETS:
+        raise ValueError(f"--builtin_dataset {name} is unknown; known sets: {', '.join(BUILTIN_DATASETS)}.")
+    chosen = BUILTIN_DATASETS[name]
     rows = chosen.read()
     description = f"{chosen.description}, Python {platform.python_version()}"
     missing = [part for part in objective.required_columns if part not in rows[0]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hf_tfm.training.builtin_data import builtin_datasets, stdlib_functions
-from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS, LABELLED_PACKAGES, SPLIT_COLUMNS
+from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS, LABELLED_PACKAGES
 from hf_tfm.training.builtin_data.code_tokens import TOKEN_TAGS, tag_code_blocks
 from hf_tfm.training.builtin_data.stdlib_corpus import parse_source
 from hf_tfm.training.builtin_data.stdlib_functions import (
@@ -25,6 +25,7 @@ from hf_tfm.training.utils.hashing import fingerprint
 pytestmark = pytest.mark.xdist_group("builtin_datasets")
 
 SIZES = {
+    "documentation": (5_000, 8_000),
     "labelled_docstrings": (2_300, 2_800),
     "date_pairs": (20_000, 20_000),
     "code_summaries": (2_800, 3_500),
@@ -35,6 +36,7 @@ SIZES = {
 }
 # What no two rows share.
 ASKED = {
+    "documentation": ["text"],
     "labelled_docstrings": ["text"],
     "date_pairs": ["source", "target"],
     "code_summaries": ["source", "target"],
@@ -67,7 +69,7 @@ def test_sizes_and_columns(name, rows_of):
     least, most = SIZES[name]
     assert least <= len(rows_of[name]) <= most
     assert len({tuple(row) for row in rows_of[name]}) == 1, "rows with different columns"
-    assert SPLIT_COLUMNS[name] in rows_of[name][0]
+    assert BUILTIN_DATASETS[name].split_column in rows_of[name][0]
 
 
 @pytest.mark.parametrize("name", BUILTIN_DATASETS)
@@ -109,7 +111,7 @@ def test_another_process_with_other_hashes_reads_the_same_rows(rows_of):
     }
 
 
-@pytest.mark.parametrize("name", [name for name in BUILTIN_DATASETS if name != "date_pairs"])
+@pytest.mark.parametrize("name", [name for name in BUILTIN_DATASETS if name not in ("date_pairs", "documentation")])
 def test_without_sources_the_error_asks_for_a_file(name, tmp_path):
     with pytest.raises(ValueError, match="--train_file"):
         getattr(builtin_datasets, name)(tmp_path)
@@ -118,7 +120,7 @@ def test_without_sources_the_error_asks_for_a_file(name, tmp_path):
 def test_descriptions_are_short_phrases():
     descriptions = [builtin_dataset.description for builtin_dataset in BUILTIN_DATASETS.values()]
     assert all(20 < len(text) < 100 and not text.endswith(".") for text in descriptions)
-    assert set(BUILTIN_DATASETS) == set(SIZES) == set(SPLIT_COLUMNS)
+    assert set(BUILTIN_DATASETS) == set(SIZES) == set(ASKED)
 
 
 # Packages

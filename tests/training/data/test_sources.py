@@ -269,7 +269,9 @@ def test_column_of_numbers_is_refused(tmp_path):
 
 
 def test_default_is_the_documentation_of_this_python(documentation, monkeypatch):
-    monkeypatch.setattr("hf_tfm.training.data.sources.read_stdlib_corpus", lambda: documentation)
+    monkeypatch.setattr(
+        "hf_tfm.training.builtin_data.builtin_datasets.read_stdlib_corpus", lambda library: documentation
+    )
     data = load()
     assert data.is_default
     assert data.fingerprint in data.summary()
@@ -279,7 +281,9 @@ def test_default_is_the_documentation_of_this_python(documentation, monkeypatch)
 
 
 def test_long_texts_are_cut_in_pythons_sets_and_refused_in_own_data(tmp_path, documentation, monkeypatch):
-    monkeypatch.setattr("hf_tfm.training.data.sources.read_stdlib_corpus", lambda: documentation)
+    monkeypatch.setattr(
+        "hf_tfm.training.builtin_data.builtin_datasets.read_stdlib_corpus", lambda library: documentation
+    )
     own = {"train_file": [write(tmp_path, "txt")]}
     assert load().objective.long_texts == "truncate"
     assert load(**own).objective.long_texts == "error"

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, TrainerState
 
 from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
-from hf_tfm.training.loop.adapters import add_adapter, merge
+from hf_tfm.training.loop.adapters import add_adapter, merge_adapter
 from hf_tfm.training.loop.ema import EMA_FILE, ExponentialMovingAverage
 from hf_tfm.training.loop.trainer import TfmTrainer
 from tests.training.tiny import make_tiny
@@ -125,7 +125,7 @@ def test_a_merged_adapter_is_the_mean_of_the_adapter(tiny, tmp_path):
     trainer.train()
     measured = trainer.evaluate_split("test", "test")["test_loss"]
     with trainer.ema_weights():
-        merge(trainer)
+        merge_adapter(trainer)
     trainer.save_model()
     saved = trainer_of(tiny, tmp_path / "again", AutoModelForCausalLM.from_pretrained(tmp_path))
     assert saved.evaluate_split("test", "test")["test_loss"] == pytest.approx(measured, rel=1e-5)
