@@ -1,6 +1,6 @@
 """Where data come from: a set made from the Python that runs, the user's files, or a data set on the Hub.
 
-Every source gives the same thing: `Data`, three splits whose columns are the parts that the task reads."""
+Every source gives the same thing: `TaskData`, three splits whose columns are the parts that the task reads."""
 
 import json
 import platform

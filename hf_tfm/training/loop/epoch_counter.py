@@ -9,7 +9,7 @@ __all__ = ["EpochCounter"]
 
 
 class EpochCounter(TrainerCallback, ExportableState):
-    """Counts the passes over the data (`number`, and the step at which it `began`) and tells the trainer's parts."""
+    """Counts epochs, remembers the step at which the present one started, and tells the trainer the number."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer, self.epoch, self.start_step = trainer, 0, 0

@@ -17,7 +17,7 @@ def row_lengths(table: Any) -> list[int]:
 
 
 class SeededLengthGroupedSampler(torch.utils.data.Sampler):
-    """All rows in an order, drawn from seed and epoch, in which each batch of `rows` has rows of like length, and
+    """All rows in an order, drawn from seed and epoch, in which the rows of each batch have similar length, and
     batches of all lengths follow one another. Among fifty batches of rows drawn at random the likes are put
     together."""
 

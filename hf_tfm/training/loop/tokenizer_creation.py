@@ -3,8 +3,12 @@
 from itertools import islice
 from typing import Any
 
+from ..arguments.run_arguments import RunArguments
+from ..data.sources import TaskData
 from ..data.tokenizer import TOKEN_TYPE_IDS, load_tokenizer, train_tokenizer
+from ..objectives.base import Objective
 from .model_creation import num_token_types
+from .output_dir import OutputDir
 
 __all__ = ["make_tokenizer"]
 
@@ -12,7 +16,9 @@ __all__ = ["make_tokenizer"]
 MAX_TEXTS = 100_000
 
 
-def make_tokenizer(run_args: Any, objective: Any, data: Any, model_type: str, folder: Any) -> Any:
+def make_tokenizer(
+    run_args: RunArguments, objective: Objective, data: TaskData, model_type: str, output_dir: OutputDir
+) -> Any:
     """The tokenizer of a run: the named one, the one of the checkpoint gone on from, or one trained on the training
     texts (the first 100,000 of a stream). It is saved in the run's folder, where a run that goes on, and the other
     processes, find it. It gives token types to a model that has a table for them, and to no other. Raises ValueError
@@ -21,11 +27,11 @@ def make_tokenizer(run_args: Any, objective: Any, data: Any, model_type: str, fo
     longest = run_args.model.max_position_embeddings or objective.max_row_length()
     types = num_token_types(run_args.model, objective.task, model_type)
     with training_args.main_process_first(local=False, desc="tokenizer"):
-        saved = (folder.path / "tokenizer.json").exists()
+        saved = (output_dir.path / "tokenizer.json").exists()
         if name:
             tokenizer = load_tokenizer(name, longest)
-        elif saved and (folder.resume_from or training_args.process_index > 0):
-            tokenizer = load_tokenizer(str(folder.path))
+        elif saved and (output_dir.resume_from or training_args.process_index > 0):
+            tokenizer = load_tokenizer(str(output_dir.path))
         else:
             style = objective.tokenizer_style(model_type)
             texts = islice(data.texts("train"), MAX_TEXTS if data.streaming else None)
@@ -36,5 +42,5 @@ def make_tokenizer(run_args: Any, objective: Any, data: Any, model_type: str, fo
             tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != TOKEN_TYPE_IDS]
         objective.prepare_tokenizer(tokenizer)
         if training_args.should_save:
-            tokenizer.save_pretrained(folder.path)
+            tokenizer.save_pretrained(output_dir.path)
     return tokenizer
