@@ -73,36 +73,36 @@ def test_help_shows_the_tasks_defaults(arguments, capsys):
 
 
 def test_options_of_the_host_pass_through():
-    train = parse("--gradient_accumulation_steps", "3", "--lr_scheduler_type", "cosine", "--seed", "7").train
+    train = parse("--gradient_accumulation_steps", "3", "--lr_scheduler_type", "cosine", "--seed", "7").training
     assert (train.gradient_accumulation_steps, train.lr_scheduler_type, train.seed) == (3, "cosine", 7)
 
 
 def test_epochs_replace_the_default_number_of_steps():
-    assert parse("--num_train_epochs", "2").train.max_steps == -1
-    assert parse("--num_train_epochs", "2", "--max_steps", "5").train.max_steps == 5
+    assert parse("--num_train_epochs", "2").training.max_steps == -1
+    assert parse("--num_train_epochs", "2", "--max_steps", "5").training.max_steps == 5
 
 
 def test_learning_rate_follows_the_optimizer_unless_given():
     for optimizer, rate in LEARNING_RATES.items():
-        assert parse("--optimizer", optimizer).train.learning_rate == rate
-    assert parse("--optimizer", "adamw", "--learning_rate", "0.5").train.learning_rate == 0.5
+        assert parse("--optimizer", optimizer).training.learning_rate == rate
+    assert parse("--optimizer", "adamw", "--learning_rate", "0.5").training.learning_rate == 0.5
 
 
 @pytest.mark.parametrize(
-    ("config", "kind"), [({"model_type": "tfm_encoder"}, "our"), ({"model_type": "bert"}, "native"),
+    ("config", "kind"), [({"model_type": "tfm_encoder"}, "tfm"), ({"model_type": "bert"}, "native"),
                          ({"model_type": "tfm_encoder", "origin": "bert"}, "native")],
 )  # fmt: skip
 def test_going_on_has_rates_of_its_own_unless_given(config, kind, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     source = ["--init_from", str(tmp_path)]
-    for given, row in ((source, {"our": "tfm"}.get(kind, kind)), ([*source, "--peft", "lora"], f"{kind} adapter")):
+    for given, row in ((source, kind), ([*source, "--peft", "lora"], f"{kind} adapter")):
         training_args = parse_arguments(given).training
         assert {name: getattr(training_args, name) for name in FINE_TUNING_ARGUMENTS[row]} == FINE_TUNING_ARGUMENTS[row]
-    assert parse_arguments([*source, "--learning_rate", "1e-4"]).train.learning_rate == 1e-4
+    assert parse_arguments([*source, "--learning_rate", "1e-4"]).training.learning_rate == 1e-4
 
 
 def test_going_on_from_nowhere_is_said_where_it_is_opened(tmp_path):
-    assert parse_arguments(["--init_from", str(tmp_path / "nowhere")]).train.optimizer == "muon"
+    assert parse_arguments(["--init_from", str(tmp_path / "nowhere")]).training.optimizer == "muon"
 
 
 def test_unset_words_are_left_to_the_recipe():
@@ -172,7 +172,7 @@ def test_impossible_choices_are_explained_and_end_with_status_2(arguments, words
 
 
 def test_optim_of_the_host_can_be_chosen():
-    assert parse("--optimizer", "trainer", "--optim", "adafactor").train.optim == "adafactor"
+    assert parse("--optimizer", "trainer", "--optim", "adafactor").training.optim == "adafactor"
 
 
 def test_several_values_follow_one_option():

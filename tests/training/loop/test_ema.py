@@ -100,7 +100,7 @@ def test_a_resumed_mean_equals_an_unbroken_one(tiny, tmp_path):
     unbroken.train()
     resumed = trainer_of(tiny, tmp_path)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert same(resumed.mean.averages, unbroken.mean.averages)
+    assert same(resumed.ema.averages, unbroken.ema.averages)
 
 
 def test_the_best_checkpoint_brings_its_own_mean(tiny, tmp_path):

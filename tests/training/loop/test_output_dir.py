@@ -122,7 +122,7 @@ def test_only_the_main_process_writes(tmp_path):
     begin(tmp_path)
     found = open_output_dir(arguments_for(tmp_path, "--overwrite_output_dir"))
     checkpoint(tmp_path, 3)
-    type(found)(found.path, None, found.choices, overwrite=True, is_writer=False).begin_run("another")
+    type(found)(found.path, None, found.choices, overwrite=True, is_main_process=False).begin_run("another")
     assert (tmp_path / "checkpoint-3").exists()
     assert json.loads((tmp_path / RUN_FILE).read_text())["data"] == "abc"
 

@@ -290,7 +290,7 @@ def test_further_measures_stand_beside_the_task_s_own(tmp_path):
     tiny = make_tiny("sequence-classification", PAIRS, metrics=["precision"])
     assert {"accuracy", "precision"} <= set(tiny.measure(tiny.kept(tiny.model()), tmp_path))
     assert "precision" in tiny.objective.metric_labels
-    assert "precision" not in type(tiny.objective).measures
+    assert "precision" not in type(tiny.objective).metric_labels
 
 
 def test_further_measures_need_predictions():

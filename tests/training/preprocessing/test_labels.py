@@ -51,7 +51,7 @@ def test_numbered_classes_keep_their_names_and_order():
 
 
 def test_the_user_may_say_what_labels_are():
-    assert learn([1, 2, 3], kind="regression").kind == "regression"
+    assert learn([1, 2, 3], kind="regression").problem_type == "regression"
     assert learn([1.0, 2.0], kind="single_label").names == ("1", "2")
 
 
