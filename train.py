@@ -1,73 +1,70 @@
 """Train one Transformer and leave a checkpoint that Hugging Face loads.
 
-`python train.py` needs no argument, no network and no file: it learns from text that every Python carries, in under
-four minutes on two CPU cores; so does every other `--task`. `--help` lists every choice, `--train_file` takes your own
-data, and the same command again goes on where it was interrupted."""
+`python train.py` needs no argument, no network and no file: it trains on text that comes with every Python, in under
+four minutes on two CPU cores, and so does every other `--task`. `--help` lists every option, `--train_file` takes your
+own data, and the same command again resumes an interrupted run."""
 
-from hf_tfm.training.arguments import parse_options
+from hf_tfm.training.cli.parser import parse_arguments
 
 
 def main() -> None:
-    # Choices
-    options = parse_options()
+    run_args = parse_arguments()
     # Imported here, so that --help and a mistyped option are answered at once.
     from transformers import set_seed
 
-    from hf_tfm.training.adapters import merge
-    from hf_tfm.training.checkpoint import check_space, left_empty_if_refused, open_folder
-    from hf_tfm.training.errors import one_line_errors
-    from hf_tfm.training.models import make_model, model_type_of, prepare_model
+    from hf_tfm.training.data.sources import load_data
+    from hf_tfm.training.loop.adapters import merge_adapter
+    from hf_tfm.training.loop.model_creation import choose_model_type, make_model, prepare_model
+    from hf_tfm.training.loop.output_dir import check_disk_space, open_output_dir, remove_new_files_on_error
+    from hf_tfm.training.loop.sample_callback import SampleCallback
+    from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
+    from hf_tfm.training.loop.trainer import TfmTrainer
     from hf_tfm.training.objectives import OBJECTIVES
-    from hf_tfm.training.progress import say
-    from hf_tfm.training.report import Report
-    from hf_tfm.training.showing import Showing
-    from hf_tfm.training.sources import load_data
-    from hf_tfm.training.tokenizer import make_tokenizer
-    from hf_tfm.training.trainer import TfmTrainer
+    from hf_tfm.training.report.run_report import RunReport
+    from hf_tfm.training.utils.errors import one_line_errors
+    from hf_tfm.training.utils.printing import print_on_main_process
 
-    settings = options.train
-    with one_line_errors(), left_empty_if_refused(settings.output_dir):
+    args = run_args.training
+    with one_line_errors(), remove_new_files_on_error(args.output_dir):
         # Data
-        objective = OBJECTIVES[settings.task](options.task, settings.seed)
-        model_type = model_type_of(options.model, objective)
-        folder = open_folder(options)
-        data = load_data(objective, options.data, settings.seed, settings.max_eval_samples)
-        say(f"Data: {data.summary()}")
-        folder.claim(data.fingerprint)
-        tokenizer = make_tokenizer(options, objective, data, model_type, folder)
-        examples = objective.examples(data.splits, tokenizer, options.data.preprocessing_num_workers)
+        objective = OBJECTIVES[args.task](run_args.task, args.seed)
+        model_type = choose_model_type(run_args.model, objective)
+        output_dir = open_output_dir(run_args)
+        data = load_data(objective, run_args.data, args.seed, args.max_eval_samples)
+        print_on_main_process(f"Data: {data.summary()}")
+        output_dir.begin_run(data.fingerprint)
+        tokenizer = make_tokenizer(run_args, objective, data, model_type, output_dir)
+        examples = objective.examples(data.splits, tokenizer, run_args.data.preprocessing_num_workers)
 
         # Model
-        set_seed(settings.seed)
-        model = make_model(options.model, objective, tokenizer)
-        check_space(folder.path, model.num_parameters(), settings.save_total_limit)
-        say(f"Model: {model_type}, {model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}")
-        model = prepare_model(model, options, folder.path)
+        set_seed(args.seed)
+        model = make_model(run_args.model, objective, tokenizer)
+        check_disk_space(output_dir.path, model.num_parameters(), args.save_total_limit)
+        sizes = f"{model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}"
+        print_on_main_process(f"Model: {model_type}, {sizes}")
+        model = prepare_model(model, run_args, output_dir.path)
 
         # Trainer
-        trainer = TfmTrainer(model, settings, data, examples, tokenizer)
-        showing = Showing(trainer, objective.asked(data, tokenizer, settings.prompt))
-        trainer.add_callback(showing)
+        trainer = TfmTrainer(model, args, data, examples, tokenizer)
+        sample_callback = SampleCallback(trainer, objective.sample_inputs(data, tokenizer, args.prompt))
+        trainer.add_callback(sample_callback)
         # Saved once before training, so that a push on the way finds the code files in place.
         trainer.save_model()
-    trainer.train(resume_from_checkpoint=folder.resume_from)
+    trainer.train(resume_from_checkpoint=output_dir.resume_from)
 
-    # Checkpoint
-    if options.model.merge_adapter:
-        with trainer.averaged():
-            merge(trainer)
+    # Checkpoint and card
+    if run_args.model.merge_adapter:
+        with trainer.ema_weights():
+            merge_adapter(trainer)
     trainer.save_model()
-    results = trainer.measure_all()
+    results = trainer.evaluate_all_splits()
     trainer.save_state()
-
-    # Card
-    samples = showing.samples()
+    samples = sample_callback.samples()
     if trainer.is_world_process_zero():
-        home = (settings.push_to_hub and settings.hub_model_id) or str(folder.path)
-        report = Report(trainer, options, results, samples, objective.usage(home, showing.asked[0]))
+        report = RunReport(trainer, run_args, results, samples, sample_callback.inputs[0])
         report.write()
-        print(report.text())
-    if settings.push_to_hub:
+        print(report.summary())
+    if args.push_to_hub:
         trainer.push_to_hub()
 
 

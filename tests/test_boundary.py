@@ -1,57 +1,42 @@
-"""Who may import whom. The floor (hf_tfm/modeling) travels with every checkpoint and knows nothing but its siblings and
-the host; rooms know only the rooms before them in ORDER; doors know every room and nobody knows them."""
+"""Which module may import which. The floor (hf_tfm/modeling) is copied into every checkpoint and imports only its
+siblings, torch, transformers and huggingface_hub. A room (a module or a sub-package) imports only the rooms before it
+in ORDER. Entry points may import every room, and no module imports an entry point."""
 
 import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from transformers.dynamic_module_utils import get_relative_imports
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "hf_tfm"
+from tests.import_graph import (
+    PACKAGE,
+    ROOT,
+    SCRIPT_NAMES,
+    SCRIPTS,
+    Graph,
+    circles,
+    dotted_name,
+    files_under,
+    imported_modules,
+    imports_of,
+    module_file,
+    module_graph,
+    parse,
+)
+
 FLOOR = PACKAGE / "modeling"
-# A room may import itself and the rooms before it.
-ORDER = ("modeling", "conversion", "onednn", "inspection", "cards", "hub", "training", "benchmark")
-DOORS = ("__init__", "__main__", "cli")
-OUTER_DOORS = [path for path in (ROOT / "train.py",) if path.exists()]
-HOST = {"torch", "transformers", "huggingface_hub"}
-
-
-class Import(NamedTuple):
-    """One module that is asked for. `level` counts leading dots; `names` are what is taken from it, if anything."""
-
-    line: int
-    level: int
-    module: str
-    names: tuple[str, ...]
-    is_top_level: bool
-
-
-def imports_of(tree: ast.Module) -> Iterator[Import]:
-    top_level = set(map(id, tree.body))
-    # a part of torch that older versions lack may be tried: the host's scan leaves `try` out, and has torch anyway
-    tried = [part for node in tree.body if isinstance(node, ast.Try) for part in node.body]
-    top_level |= {
-        id(part) for part in tried if isinstance(part, ast.ImportFrom) and f"{part.module}".startswith("torch.")
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            yield Import(node.lineno, node.level, node.module or "", names, id(node) in top_level)
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(node.lineno, 0, alias.name, (), id(node) in top_level)
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def files_under(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+# package -> its rooms: a room may import itself and the rooms before it. A package without an entry is one room.
+ORDER: dict[str, tuple[str, ...]] = {
+    "hf_tfm": ("modeling", "conversion", "onednn", "inspection", "cards", "hub", "training", "benchmark"),
+    "hf_tfm.training": (
+        "utils", "arguments", "builtin_data", "metrics", "preprocessing", "objectives", "data", "loop", "report", "cli",
+    ),
+}  # fmt: skip
+# package -> modules that may import all of its rooms, and that no module imports
+ENTRY_POINTS: dict[str, tuple[str, ...]] = {"hf_tfm": ("__init__", "__main__", "cli")}
+FLOOR_DEPENDENCIES = {"torch", "transformers", "huggingface_hub"}
 
 
 def label(path: Path) -> str:
@@ -66,26 +51,29 @@ def refuse(offences: list[str]) -> None:
 
 
 def floor_offences(tree: ast.Module, siblings: set[str]) -> Iterator[tuple[int, str]]:
-    """(line, what is wrong and what to do) for what keeps a floor file from travelling."""
+    """(line, what is wrong and what to do) for every import that the loader of transformers cannot follow."""
     for found in imports_of(tree):
         top = found.module.partition(".")[0]
         if found.level == 1 and not found.module:
-            yield found.line, "`from . import x` is not seen by the host's scan; write `from .x import name`"
+            yield found.line, "`from . import x` is not seen by the scan of transformers; write `from .x import name`"
         elif found.level > 1 or (found.level and "." in found.module):
             yield found.line, f"{'.' * found.level}{found.module} is not beside this file; keep the floor flat"
         elif found.level and found.module not in siblings:
             yield found.line, f"there is no {found.module}.py beside this file"
         elif not found.level and top == "hf_tfm":
-            yield found.line, "the host would demand the package hf_tfm of every reader; write `from .x import name`"
-        elif not found.level and top not in HOST | sys.stdlib_module_names:
-            yield found.line, f"the host would demand {top} of every reader; move what needs it out of the floor"
+            yield found.line, "transformers would require the package hf_tfm of every user; write `from .x import name`"
+        elif not found.level and top not in FLOOR_DEPENDENCIES | sys.stdlib_module_names:
+            yield found.line, f"transformers would require {top} of every user; move what needs it out of the floor"
         if not found.is_top_level:
-            yield found.line, "the host demands it at load whatever the condition; import at the top, or not here"
+            yield found.line, "transformers requires it at load whatever the condition; import at the top, or not here"
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__"):
-            yield node.lineno, "the host's scan does not see this import; write `from .x import name`"
+            yield node.lineno, "the scan of transformers does not see this import; write `from .x import name`"
         if isinstance(node, ast.ClassDef) and "Tokenizer" in node.name:
-            yield node.lineno, "the host writes auto_map entries of names with Tokenizer differently; rename the class"
+            yield (
+                node.lineno,
+                "transformers treats auto_map names with Tokenizer differently; rename the class",
+            )
 
 
 FLOOR_FILES = sorted(FLOOR.glob("*.py"))
@@ -93,13 +81,13 @@ SIBLINGS = {path.stem for path in FLOOR_FILES}
 
 
 @pytest.mark.parametrize("path", FLOOR_FILES, ids=label)
-def test_floor_imports_only_siblings_and_the_host(path):
+def test_floor_imports_only_siblings_and_its_dependencies(path):
     refuse([f"{label(path)}:{line}: {what}" for line, what in floor_offences(parse(path), SIBLINGS)])
 
 
 @pytest.mark.parametrize("path", FLOOR_FILES, ids=label)
-def test_the_hosts_text_scan_of_the_floor_finds_what_python_imports(path):
-    """It copies what it finds, in docstrings too, and nothing else."""
+def test_the_text_scan_of_transformers_finds_what_python_imports(path):
+    """The scan decides which files are copied into a checkpoint, and it reads docstrings too."""
     scanned = set(get_relative_imports(path))
     imported = {found.module for found in imports_of(parse(path)) if found.level}
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -107,23 +95,23 @@ def test_the_hosts_text_scan_of_the_floor_finds_what_python_imports(path):
     for name in sorted(scanned ^ imported):
         line = next((number for number, text in enumerate(lines, 1) if f".{name}" in text), 1)
         what = (
-            f"the text of an import of .{name} is not an import, but the host would copy {name}.py; reword it"
+            f"the text of an import of .{name} is not an import, but transformers would copy {name}.py; reword it"
             if name in scanned
-            else f"the host does not see the import of .{name}; write `from .{name} import X` on a line of its own"
+            else f"transformers does not see the import of .{name}; write `from .{name} import X` on a line of its own"
         )
         offences.append(f"{label(path)}:{line}: {what}")
     refuse(offences)
 
 
-def test_floor_is_flat_and_its_names_travel():
+def test_floor_is_flat_and_its_file_names_are_copied():
     offences = []
     for path in sorted(FLOOR.iterdir()):
         if path.is_dir() and path.name != "__pycache__":
-            offences.append(f"{label(path)}:1: the host copies files only; move its files up into the floor")
+            offences.append(f"{label(path)}:1: transformers copies files only; move its files up into the floor")
         elif path.name.startswith("_") and path.name not in ("__init__.py", "__pycache__"):
             offences.append(f"{label(path)}:1: Trainer pushes no name with a leading underscore; rename the file")
         elif path.suffix == ".py" and "tokenizer" in path.name.lower():
-            offences.append(f"{label(path)}:1: the host treats names with Tokenizer differently; rename the file")
+            offences.append(f"{label(path)}:1: transformers treats names with Tokenizer differently; rename the file")
     refuse(offences)
 
 
@@ -160,76 +148,75 @@ def test_floor_check_allows(text):
 # Rooms
 
 
-def module_file(dotted: str) -> Path | None:
-    """The file of a module of the package, `hf_tfm` and what is below it."""
-    path = ROOT / Path(*dotted.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()), None)
+PACKAGE_FILES = files_under(PACKAGE)
 
 
-def modules_asked_for(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of every module of the package, or outer door, that a file at `path` imports."""
-    folder = path.relative_to(ROOT).parts[:-1]
-    for found in imports_of(tree):
-        if found.level:
-            kept = folder[: len(folder) - found.level + 1]
-            base = ".".join([*kept, *filter(None, [found.module])])
-        else:
-            base = found.module
-        if base.partition(".")[0] not in {"hf_tfm", *(door.stem for door in OUTER_DOORS)}:
-            continue
-        below = [f"{base}.{name}" for name in found.names if module_file(f"{base}.{name}")]
-        yield from ((found.line, name) for name in below)
-        if len(below) < len(found.names) or not found.names:
-            yield found.line, base
+def room_of(dotted: str, package: str) -> str | None:
+    """The room of a module within a package, or "__init__" for the package itself; None if it is not in the package."""
+    if dotted == package:
+        return "__init__"
+    return dotted.removeprefix(f"{package}.").partition(".")[0] if dotted.startswith(f"{package}.") else None
 
 
-def room_of(dotted: str) -> str:
-    """The room of a module, or the door that it is."""
-    first, _, rest = dotted.partition(".")
-    return (rest.partition(".")[0] or "__init__") if first == "hf_tfm" else first
-
-
-def dotted_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-ROOM_FILES = files_under(PACKAGE)
-ALL_DOORS = {*DOORS, *(door.stem for door in OUTER_DOORS)}
+def entry_points(package: str) -> tuple[str, ...]:
+    return ENTRY_POINTS.get(package, ("__init__",))
 
 
 def room_offences(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, what is wrong and what to do) for what a file at `path` may not import."""
-    own = room_of(dotted_name(path))
-    if own not in {*ORDER, *ALL_DOORS}:
-        yield 1, f"the room {own} has no place in ORDER; give it one in {label(Path(__file__))}"
+    """(line, what is wrong and what to do) for every import that a file at `path` may not have."""
+    imported = list(imported_modules(path, tree))
+    for line, dotted in imported:
+        if dotted in SCRIPT_NAMES:
+            yield line, f"no module imports the script {dotted}; move what both need into the package"
+    if path not in SCRIPTS:
+        for package, rooms in ORDER.items():
+            yield from order_offences(dotted_name(path), imported, package, rooms)
+
+
+def order_offences(
+    importer: str, imported: list[tuple[int, str]], package: str, rooms: tuple[str, ...]
+) -> Iterator[tuple[int, str]]:
+    """(line, what is wrong and what to do) for imports against the order of the rooms of one package."""
+    own = room_of(importer, package)
+    if own is None:
         return
-    before = ORDER if own in ALL_DOORS else ORDER[: ORDER.index(own) + 1]
-    for line, dotted in modules_asked_for(path, tree):
-        room = room_of(dotted)
-        if room in ALL_DOORS:
-            yield line, f"nobody imports the door {dotted}; import from the room that defines it (hf_tfm.modeling...)"
-        elif room not in before:
-            yield line, f"{own} must not know {room}; {own} may know {', '.join(before)}: move the shared part up"
+    if own not in {*rooms, *entry_points(package)}:
+        yield 1, f"the room {own} has no place in ORDER[{package!r}]; give it one in {label(Path(__file__))}"
+        return
+    allowed = rooms if own in entry_points(package) else rooms[: rooms.index(own) + 1]
+    for line, dotted in imported:
+        room = room_of(dotted, package)
+        if room in entry_points(package):
+            yield line, f"no module imports the entry point {dotted}; import from the module that defines it"
+        elif room is not None and room not in allowed:
+            yield line, f"{own} must not import {room}, only {', '.join(allowed)}: move the shared part to one of those"
 
 
-@pytest.mark.parametrize("path", [*ROOM_FILES, *OUTER_DOORS], ids=label)
-def test_rooms_know_only_the_rooms_before_them(path):
+@pytest.mark.parametrize("path", [*PACKAGE_FILES, *SCRIPTS], ids=label)
+def test_rooms_import_only_the_rooms_before_them(path):
     refuse([f"{label(path)}:{line}: {what}" for line, what in room_offences(path, parse(path))])
 
 
 @pytest.mark.parametrize(
     ("place", "text"),
     [
-        ("cards.py", "from hf_tfm.training.data import load"),
+        ("cards.py", "from hf_tfm.training.data import sources"),
         ("cards.py", "from .training import data"),
         ("modeling/block.py", "from ..cards import card"),
-        ("training/data.py", "import hf_tfm"),
-        ("training/data.py", "from hf_tfm import TfmDecoderConfig"),
-        ("training/data.py", "from .. import TfmDecoderConfig"),
-        ("training/data.py", "def f():\n    from hf_tfm.benchmark import run"),
-        ("training/data.py", "import train"),
+        ("training/data/splits.py", "import hf_tfm"),
+        ("training/data/splits.py", "from hf_tfm import TfmDecoderConfig"),
+        ("training/data/splits.py", "from ... import TfmDecoderConfig"),
+        ("training/data/splits.py", "def f():\n    from hf_tfm.benchmark import run"),
+        ("training/data/splits.py", "import train"),
         ("attic/old.py", "import math"),
+        # sub-rooms
+        ("training/data/splits.py", "from ..loop.trainer import TfmTrainer"),
+        ("training/data/splits.py", "from ..loop import trainer"),
+        ("training/data/splits.py", "from hf_tfm.training.loop.trainer import TfmTrainer"),
+        ("training/data/splits.py", "def f():\n    from ..cli.parser import parse_arguments"),
+        ("training/data/splits.py", "from .. import VERSION"),
+        ("training/attic/old.py", "import math"),
+        ("training/old.py", "import math"),
     ],
 )
 def test_room_check_sees(place, text):
@@ -239,10 +226,12 @@ def test_room_check_sees(place, text):
 @pytest.mark.parametrize(
     ("place", "text"),
     [
-        ("training/data.py", "from hf_tfm import modeling"),
-        ("training/data.py", "from hf_tfm.modeling.recipes import RECIPES"),
-        ("training/data.py", "from ..modeling import recipes"),
-        ("training/data.py", "from .arguments import X"),
+        ("training/data/splits.py", "from hf_tfm import modeling"),
+        ("training/data/splits.py", "from hf_tfm.modeling.recipes import RECIPES"),
+        ("training/data/splits.py", "from ...modeling import recipes"),
+        ("training/data/splits.py", "from .readers import X"),
+        ("training/data/splits.py", "from ..objectives import OBJECTIVES"),
+        ("training/__init__.py", "from .cli import parser"),
         ("cli.py", "from hf_tfm.training import data"),
         ("__init__.py", "from .modeling.recipes import RECIPES"),
     ],
@@ -251,25 +240,14 @@ def test_room_check_allows(place, text):
     assert not list(room_offences(PACKAGE / place, ast.parse(text)))
 
 
-def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
-    """Every circle that a walk along the arrows closes, as the names on it."""
-    found, done = [], set()
-
-    def walk(name: str, trail: list[str]) -> None:
-        if name in trail:
-            found.append([*trail[trail.index(name) :], name])
-        elif name not in done:
-            for target in sorted(arrows.get(name, ())):
-                walk(target, [*trail, name])
-            done.add(name)
-
-    for name in sorted(arrows):
-        walk(name, [])
-    return found
-
-
-def arrows_from(files: list[Path]) -> dict[str, set[str]]:
-    return {dotted_name(path): {dotted for _, dotted in modules_asked_for(path, parse(path))} for path in files}
+def room_graph(modules: Graph, package: str) -> Graph:
+    """Room of a package -> the other rooms that its modules import."""
+    rooms: Graph = {}
+    for importer, imported in modules.items():
+        own = room_of(importer, package)
+        if own is not None:
+            rooms.setdefault(own, set()).update(filter(None, (room_of(dotted, package) for dotted in imported)))
+    return {room: others - {room} for room, others in rooms.items()}
 
 
 @pytest.mark.parametrize("folder", [FLOOR, PACKAGE], ids=label)
@@ -277,10 +255,17 @@ def test_no_imports_run_in_a_circle(folder):
     refuse(
         [
             f"{label(module_file(circle[0]) or folder)}:1: {' -> '.join(circle)} is a circle; move what both ends need "
-            "into a module that knows neither"
-            for circle in circles(arrows_from(files_under(folder)))
+            "into a module that imports neither"
+            for circle in circles(module_graph(files_under(folder)))
         ]
     )
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_no_rooms_import_each_other_in_a_circle(package):
+    graph = room_graph(module_graph(PACKAGE_FILES), package)
+    refuse([f"{package}: {' -> '.join(circle)} is a circle; move what both ends need to a room before them"
+            for circle in circles(graph)])  # fmt: skip
 
 
 def test_circle_check_sees():
@@ -288,11 +273,26 @@ def test_circle_check_sees():
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
+def test_room_circle_check_sees_what_no_circle_of_modules_is():
+    modules = {"p.a.one": {"p.b.one"}, "p.b.two": {"p.a.two", "q.c"}}
+    assert circles(modules) == []
+    assert circles(room_graph(modules, "p")) == [["a", "b", "a"]], "the check has gone blind"
+
+
 # Rooms say what they are for
 
-ROOMS = sorted(PACKAGE.glob("*.py")) + [
-    path / "__init__.py" for path in sorted(PACKAGE.iterdir()) if path.is_dir() and files_under(path)
-]
+
+def rooms_in(folder: Path) -> list[Path]:
+    """The files that describe the rooms right below a folder: modules, and the __init__.py of packages."""
+    packages = [path for path in sorted(folder.iterdir()) if path.is_dir() and files_under(path)]
+    return sorted(folder.glob("*.py")) + [path / "__init__.py" for path in packages]
+
+
+ROOMS = sorted({path for package in ORDER for path in rooms_in(ROOT / Path(*package.split(".")))})
+
+
+def test_room_list_has_sub_rooms():
+    assert PACKAGE / "training" / "data" / "__init__.py" in ROOMS, "the check has gone blind"
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=label)

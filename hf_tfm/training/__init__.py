@@ -1,4 +1,5 @@
-"""What train.py is made of: data, tokenizer, objectives, metrics, optimisers, arguments, pictures.
+"""What train.py is made of, in rooms that know only the rooms before them: utils, arguments, builtin_data, metrics,
+preprocessing, objectives, data, loop, report, cli.
 
-The room knows the models and the cards; neither knows the room. It downloads nothing unless a Hub name is given, and it
-defines no layer, no loss and no training loop: those are the model's and the host's Trainer's."""
+The package knows the models and the model cards; neither knows it. It downloads nothing unless a Hub name is given, and
+it defines no layer and no model loss."""

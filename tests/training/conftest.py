@@ -2,12 +2,12 @@
 
 import pytest
 
-from hf_tfm.training.corpus import Corpus, standard_library_corpus
+from hf_tfm.training.builtin_data.stdlib_corpus import Corpus, read_stdlib_corpus
 
 
 @pytest.fixture(scope="session")
 def documentation() -> Corpus:
-    return standard_library_corpus()
+    return read_stdlib_corpus()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hf_tfm.training.tokenizer import train_tokenizer
+from hf_tfm.training.data.tokenizer import train_tokenizer
 
 from .test_train import ROOT, words
 from .tiny import ROWS, SIZES, make_tiny
@@ -82,7 +82,7 @@ BAD = {
     "unseen label": ([*PAIRS, "--validation_file", "unseen.jsonl"], ["purple", "blue, green, yellow"]),
     "long text": (
         [*PAIRS, "--validation_file", "long.jsonl", "--max_length", "64"],
-        ["Row 1 ", "--max_length 64", "--long_texts cut"],
+        ["Row 1 ", "--max_length 64", "--long_texts truncate"],
     ),
     "no mask token": (
         ["--task", "masked-lm", "--train_file", "own.jsonl", "--tokenizer_name", "no_mask"],
@@ -93,8 +93,11 @@ BAD = {
     "unfit architecture": (["--task", "masked-lm", "--architecture", "decoder"], ["--architecture decoder", "encoder"]),
     "below a file": (["--train_file", "own.jsonl", "--output_dir", "file/out"], ["--output_dir file/out", "another"]),
     "unknown task": (["--task", "masked"], ["--task masked", "masked-lm"]),
-    "unknown Python set": (["--python_set", "snakes"], ["--python_set snakes", "documentation"]),
-    "unfit Python set": (["--python_set", "date_pairs"], ["--python_set date_pairs", "--task causal-lm", "text"]),
+    "unknown Python set": (["--builtin_dataset", "snakes"], ["--builtin_dataset snakes", "documentation"]),
+    "unfit Python set": (
+        ["--builtin_dataset", "date_pairs"],
+        ["--builtin_dataset date_pairs", "--task causal-lm", "text"],
+    ),
     "generation": (["--train_file", "own.jsonl", "--predict_with_generate"], ["--predict_with_generate", "causal-lm"]),
     "missing reporter": (
         ["--train_file", "own.jsonl", "--report_to", "trackio"],
@@ -108,7 +111,7 @@ BAD = {
 @pytest.mark.parametrize("wrong", BAD)
 def test_it_is_named_with_the_way_out(refusal, wrong, monkeypatch):
     arguments, told = BAD[wrong]
-    monkeypatch.setattr("hf_tfm.training.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("hf_tfm.training.arguments.training_arguments.find_spec", lambda name: None)
     line = refusal(*arguments)
     assert not [words for words in told if words not in line], line
 

@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 from transformers import TrainerCallback
 
-from hf_tfm.training import trainer as trainers
-from hf_tfm.training.checkpoint import INCOMPLETE
+from hf_tfm.training.loop import trainer as trainers
+from hf_tfm.training.loop.output_dir import INCOMPLETE_MARKER
 
 from .test_train import ROOT, SMALL_MODEL, die, train, words
 
@@ -78,7 +78,7 @@ def kill_at(step):
 
 
 def kill_in_results():
-    trainers.TfmTrainer.measure_all = lambda self: die()
+    trainers.TfmTrainer.evaluate_all_splits = lambda self: die()
 
 
 def kill_in_checkpoint(step):
@@ -109,7 +109,7 @@ def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
     killed = train(data, *command, "--output_dir", place, job=partial(kill_at, step) if step else kill_in_results)
     assert killed.code == -9, killed.stderr
     state = json.loads((data / place / f"checkpoint-{left}" / "trainer_state.json").read_text())
-    assert state["stateful_callbacks"]["Passes"]["attributes"]["number"] == passes
+    assert state["stateful_callbacks"]["EpochCounter"]["attributes"]["epoch"] == passes
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
     assert f"Going on from {place}/checkpoint-{left}\n" in resumed.stdout
@@ -158,7 +158,7 @@ def killed(data, unbroken):
 
 
 DAMAGE = {
-    "it was being written": lambda folder: (folder / INCOMPLETE).touch(),
+    "it was being written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
     "trainer_state.json is missing": lambda folder: (folder / "trainer_state.json").unlink(),
     "trainer_state.json is cut off": lambda folder: os.truncate(folder / "trainer_state.json", 99),
 }
@@ -201,7 +201,7 @@ def test_other_choices_are_refused_and_named(data, unbroken, killed):
 
 def test_choices_that_only_show_or_write_are_free(data, unbroken, killed, tmp_path):
     shutil.copytree(killed, tmp_path / "out")
-    # evaluation drew from the dice of dropout, so that losses after another --eval_steps were others
+    # evaluation used the random numbers of dropout, so that losses after another --eval_steps were others
     others = ["--save_total_limit", "5", "--prompt", "Another", "--eval_steps", "7", "--output_dir", tmp_path / "out"]
     done = train(data, *unbroken[0], *others)
     assert done.code == 0, done.stderr

@@ -67,7 +67,7 @@ class Done(NamedTuple):
 
 # Processes are forked from one that has imported everything, which saves some seconds in each.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["hf_tfm.training.report", "matplotlib.pyplot", "tests.training.test_train"])
+SERVER.set_forkserver_preload(["hf_tfm.training.report.run_report", "matplotlib.pyplot", "tests.training.test_train"])
 
 
 def train(folder, *arguments, job=None):

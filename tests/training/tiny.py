@@ -8,12 +8,13 @@ from datasets import Dataset
 from transformers import EvalPrediction
 from transformers.trainer_pt_utils import EvalLoopContainer
 
-from hf_tfm.training.arguments import ModelArguments, TaskArguments
-from hf_tfm.training.models import make_model, model_type_of
+from hf_tfm.training.arguments.model_arguments import ModelArguments
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.data.sources import TaskData
+from hf_tfm.training.data.splits import SPLITS
+from hf_tfm.training.data.tokenizer import train_tokenizer
+from hf_tfm.training.loop.model_creation import choose_model_type, make_model
 from hf_tfm.training.objectives import OBJECTIVES, Objective
-from hf_tfm.training.sources import Data
-from hf_tfm.training.splits import SPLITS
-from hf_tfm.training.tokenizer import train_tokenizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 LENGTHS = {"block_size": 16, "max_length": 48, "max_target_length": 16, "doc_stride": 4}
@@ -51,11 +52,11 @@ ROWS = {
 
 
 @dataclass
-class Tiny:
+class TinyTask:
     """A task with data, tokenizer and examples, all without files."""
 
     objective: Objective
-    data: Data
+    data: TaskData
     tokenizer: Any
     examples: dict[str, Any]
 
@@ -82,31 +83,31 @@ class Tiny:
             right = tuple(batch[name] for name in names)
             one = right[0] if len(right) == 1 else right
             labels.add(one)
-            predictions.add(self.objective.reduce_logits(logits[0] if len(logits) == 1 else logits, one))
+            predictions.add(self.objective.preprocess_logits(logits[0] if len(logits) == 1 else logits, one))
         return EvalPrediction(predictions.get_arrays(), labels.get_arrays())
 
     def measure(self, prediction: EvalPrediction, folder: Any, split: str = "test") -> dict[str, float]:
         rows, size = self.data.splits[split], self.data.source_bytes[split]
-        return self.objective.measure(rows, self.examples[split], self.tokenizer, folder, size)(prediction)
+        return self.objective.make_compute_metrics(rows, self.examples[split], self.tokenizer, folder, size)(prediction)
 
 
-def collate(tiny: Tiny, model: Any, table: Any, rows: range, training: bool) -> dict[str, Any]:
-    extra = [name for name in tiny.objective.extra_columns if name in table.column_names]
+def collate(tiny: TinyTask, model: Any, table: Any, rows: range, training: bool) -> dict[str, Any]:
+    extra = [name for name in tiny.objective.metric_columns if name in table.column_names]
     table = table.remove_columns(extra)
     return dict(tiny.objective.collator(tiny.tokenizer, model, training)([table[row] for row in rows]))
 
 
 def make_tiny(
     task: str, rows: list[dict[str, Any]] | None = None, kind: str = "", init_from: str | None = None, **choices: Any
-) -> Tiny:
+) -> TinyTask:
     """A task on rows that are the same in every split."""
     objective = OBJECTIVES[task](TaskArguments(**LENGTHS | choices))
     if init_from:
-        model_type_of(ModelArguments(init_from=init_from), objective)
+        choose_model_type(ModelArguments(init_from=init_from), objective)
     table = Dataset.from_list(rows or [ROWS[task](number) for number in range(8)])
-    splits = objective.learn({name: objective.clean(table, name) for name in SPLITS})
-    data = Data(splits, "made rows", is_default=False, objective=objective)
+    splits = objective.fit_labels({name: objective.prepare_rows(table, name) for name in SPLITS})
+    data = TaskData(splits, "made rows", is_default=False, objective=objective)
     style = objective.tokenizer_style(kind or next(iter(objective.models)))
-    tokenizer = train_tokenizer(data.texts("train"), 300, objective.row_length(), style)
+    tokenizer = train_tokenizer(data.texts("train"), 300, objective.max_row_length(), style)
     objective.prepare_tokenizer(tokenizer)
-    return Tiny(objective, data, tokenizer, objective.examples(splits, tokenizer, None))
+    return TinyTask(objective, data, tokenizer, objective.examples(splits, tokenizer, None))

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from transformers import default_data_collator
 
+from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
 
-from ..baselines import measure_baselines
-from ..metrics import IGNORE_INDEX, Perplexity, sum_next_token_losses
-from .base import Measured, Objective, check_text, literal, map_rows, require, sum_up
-from .writing import continue_text, first_words
+from ..metrics.perplexity import Perplexity, sum_next_token_losses
+from ..metrics.text_baselines import text_baselines
+from ..preprocessing.dataset_utils import check_text_column, map_rows
+from .base import ComputeMetrics, Objective, perplexity_results, python_literal, require_special_token
+from .text_sampling import first_tokens, sample_text
 
 __all__ = ["CausalLM", "LanguageModel"]
 
@@ -25,18 +27,18 @@ DOCUMENTATION_PROMPTS = ["Return a", "This module"]
 class LanguageModel(Objective):
     """What the tasks on running text share: rows of T tokens, measured in bits per byte of text."""
 
-    shares = (0.90, 0.05, 0.05)
+    split_fractions = (0.90, 0.05, 0.05)
     length_option = "--block_size"
-    measures = {
+    metric_labels = {
         "bits_per_byte": "bits per byte of text",
         "nats_per_token": "nats per token (the loss)",
         "perplexity": "perplexity per token",
     }
 
-    def clean(self, table: Any, where: str) -> Any:
+    def prepare_rows(self, table: Any, where: str) -> Any:
         """As for other tasks, but empty texts are passed over, and line breaks at either end taken off.
         Raises ValueError if no text is left."""
-        check_text(table, "text", where)
+        check_text_column(table, "text", where)
 
         def strip(batch: dict[str, list[str | None]]) -> dict[str, list[str]]:
             return {"text": [text.strip("\r\n") for text in batch["text"] if text and not text.isspace()]}
@@ -46,7 +48,7 @@ class LanguageModel(Objective):
             raise ValueError(f"Column 'text' of {where} holds no text at all; give a file with text.")
         return texts
 
-    def row_length(self) -> int:
+    def max_row_length(self) -> int:
         return self.args.block_size
 
     def pack_rows(self, splits: dict[str, Any], pack: Any, num_proc: int | None) -> dict[str, Any]:
@@ -73,48 +75,52 @@ class CausalLM(LanguageModel):
         return "plain"
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require(tokenizer, "eos_token", "which ends every document")
+        require_special_token(tokenizer, "eos_token", "which ends every document")
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids` and `labels`, each T tokens long. Raises ValueError if T is below 2."""
         length = self.args.block_size
         if length < 2:
             raise ValueError(f"--block_size {length} leaves nothing to predict; give 2 tokens or more: 128.")
-        pack = partial(PACKINGS[self.args.packing], tokenizer=tokenizer, length=length)
+        pack = partial(
+            pack_separate if self.args.packing == "separate" else pack_connected, tokenizer=tokenizer, length=length
+        )
         return self.pack_rows(splits, pack, num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         return default_data_collator
 
-    def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
-        return sum_next_token_losses(super().reduce_logits(logits, labels), labels)
+    def preprocess_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        return sum_next_token_losses(super().preprocess_logits(logits, labels), labels)
 
-    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        return partial(sum_up, metric=Perplexity(cache_dir), source_bytes=source_bytes, rows=len(features))
+    def make_compute_metrics(
+        self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
+    ) -> ComputeMetrics:
+        return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=source_bytes, rows=len(features))
 
     def baselines(self, data: Any) -> dict[str, float]:
-        return {} if data.streaming else measure_baselines(list(data.texts("train")), list(data.texts("test")))
+        return {} if data.streaming else text_baselines(list(data.texts("train")), list(data.texts("test")))
 
-    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
-        return prompts or (DOCUMENTATION_PROMPTS if data.is_default else first_words(data, tokenizer))
+    def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
+        return prompts or (DOCUMENTATION_PROMPTS if data.is_default else first_tokens(data, tokenizer))
 
-    def shown(self, asked: str) -> str:
-        return asked
+    def format_input(self, sample_input: str) -> str:
+        return sample_input
 
-    def answer(self, model: Any, tokenizer: Any, asked: str) -> str:
-        return continue_text(model, tokenizer, asked, self.seed)
+    def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
+        return sample_text(model, tokenizer, sample_input, self.seed)
 
-    def usage(self, home: str, asked: str) -> str:
+    def usage_snippet(self, home: str, sample_input: str) -> str:
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'generate = pipeline("text-generation", model={literal(home)}, trust_remote_code=True)',
-                f'print(generate({literal(asked)}, max_new_tokens=40)[0]["generated_text"])',
+                f'generate = pipeline("text-generation", model={python_literal(home)}, trust_remote_code=True)',
+                f'print(generate({python_literal(sample_input)}, max_new_tokens=40)[0]["generated_text"])',
             ]
         )
 
 
-def encode(batch: dict[str, list[str]], tokenizer: Any) -> list[list[int]]:
+def encode_documents(batch: dict[str, list[str]], tokenizer: Any) -> list[list[int]]:
     """The tokens of each document and its end."""
     encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
     return [[*ids, tokenizer.eos_token_id] for ids in encoded["input_ids"]]
@@ -122,12 +128,12 @@ def encode(batch: dict[str, list[str]], tokenizer: Any) -> list[list[int]]:
 
 def pack_connected(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
     end = tokenizer.eos_token_id
-    tokens = [end, *chain.from_iterable(encode(batch, tokenizer))]
-    rows = list(cut_rows(tokens, length, padding=end))
+    tokens = [end, *chain.from_iterable(encode_documents(batch, tokenizer))]
+    rows = list(split_into_rows(tokens, length, padding=end))
     return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
 
 
-def cut_rows(tokens: list[int], length: int, padding: int) -> Iterator[tuple[list[int], list[int]]]:
+def split_into_rows(tokens: list[int], length: int, padding: int) -> Iterator[tuple[list[int], list[int]]]:
     """Rows (input ids, labels) of exactly `length` tokens, in which every token but the first is predicted once.
 
     A row begins with the last token of the row before. The last row is moved back to stay full, and what it repeats is
@@ -147,29 +153,26 @@ def pack_separate(batch: dict[str, list[str]], tokenizer: Any, length: int) -> d
     ends with it. A row is filled by the next piece that fits; its rest is padding, a piece of its own that is not
     scored."""
     end = tokenizer.eos_token_id
-    pieces = [piece for ids in encode(batch, tokenizer) for piece in cut_pieces([end, *ids], length)]
+    pieces = [piece for ids in encode_documents(batch, tokenizer) for piece in split_long_document([end, *ids], length)]
     rows: list[list[list[int]]] = []
     for piece in pieces:
         if rows and sum(map(len, rows[-1])) + len(piece) <= length:
             rows[-1].append(piece)
         else:
             rows.append([piece])
-    filled = [fill_row(row, length, end) for row in rows]
+    filled = [pad_packed_row(row, length, end) for row in rows]
     return {key: [row[key] for row in filled] for key in ("input_ids", "position_ids", "labels")}
 
 
-def cut_pieces(tokens: list[int], length: int) -> list[list[int]]:
+def split_long_document(tokens: list[int], length: int) -> list[list[int]]:
     """Pieces of at most `length` tokens, each beginning with the last token of the one before."""
     return [tokens[start : start + length] for start in range(0, max(1, len(tokens) - 1), length - 1)]
 
 
-def fill_row(pieces: list[list[int]], length: int, padding: int) -> dict[str, list[int]]:
+def pad_packed_row(pieces: list[list[int]], length: int, padding: int) -> dict[str, list[int]]:
     rest = length - sum(map(len, pieces))
     return {
         "input_ids": [*chain.from_iterable(pieces), *[padding] * rest],
         "position_ids": [*chain.from_iterable(range(len(piece)) for piece in pieces), *range(rest)],
         "labels": [*chain.from_iterable([IGNORE_INDEX, *piece[1:]] for piece in pieces), *[IGNORE_INDEX] * rest],
     }
-
-
-PACKINGS = {"connected": pack_connected, "separate": pack_separate}

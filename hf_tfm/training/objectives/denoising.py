@@ -10,11 +10,12 @@ import torch
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
-from ..denoising_noise import BartNoiseCollator, SpanCorruptionCollator, add_sentinels
-from ..metrics import Perplexity, sum_losses
-from .base import Measured, require, sum_up
+from ..metrics.perplexity import Perplexity, sum_losses
+from ..preprocessing.span_corruption import SpanCorruptionCollator, add_sentinels
+from ..preprocessing.text_infilling import BartNoisingCollator
+from .base import ComputeMetrics, perplexity_results, require_special_token
 from .causal_lm import LanguageModel
-from .seq2seq import generate_text, usage_of
+from .seq2seq import generate_text, seq2seq_usage_snippet
 
 __all__ = ["Denoising"]
 
@@ -27,7 +28,7 @@ class Denoising(LanguageModel):
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForSeq2SeqLM"
     models = {"tfm_seq2seq": TfmSeq2SeqForConditionalGeneration}
-    measures = {
+    metric_labels = {
         "nats_per_token": "nats per token of the answer (the loss)",
         "perplexity": "perplexity per token of the answer",
     }
@@ -36,59 +37,61 @@ class Denoising(LanguageModel):
         return {"t5": "source", "bart": "bracketed"}[self.args.noise]
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require(tokenizer, "eos_token", "which ends every row")
-        require(tokenizer, "pad_token", "which begins every answer")
+        require_special_token(tokenizer, "eos_token", "which ends every row")
+        require_special_token(tokenizer, "pad_token", "which begins every answer")
         if self.args.noise == "t5":
             # One for each hidden token: ends of documents within a row may split every span.
             self.sentinels = add_sentinels(tokenizer, max(1, round(self.args.block_size * self.args.mask_rate)))
         else:
-            require(tokenizer, "mask_token", "which stands for hidden spans")
+            require_special_token(tokenizer, "mask_token", "which stands for hidden spans")
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids`: clean text between the tokenizer's special tokens."""
         if self.args.block_size < 4:
             raise ValueError(f"--block_size {self.args.block_size} has no room for damage; give 4 tokens or more: 128.")
-        pack = partial(clean_rows, tokenizer=tokenizer, length=self.args.block_size)
+        pack = partial(pack_text_rows, tokenizer=tokenizer, length=self.args.block_size)
         return self.pack_rows(splits, pack, num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         args, common = self.args, {"seed": self.seed, "fixed": not training}
         if args.noise == "t5":
             return SpanCorruptionCollator(tokenizer, self.sentinels, args.mask_rate, args.mean_span, **common)
-        return BartNoiseCollator(tokenizer, args.mask_rate, args.mean_span, **common)
+        return BartNoisingCollator(tokenizer, args.mask_rate, args.mean_span, **common)
 
-    def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+    def preprocess_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
         """Per row: nats summed over the tokens of the answer, and how many there are: (B, 2)."""
-        return sum_losses(super().reduce_logits(logits, labels), labels)
+        return sum_losses(super().preprocess_logits(logits, labels), labels)
 
-    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        return partial(sum_up, metric=Perplexity(cache_dir), source_bytes=None)
+    def make_compute_metrics(
+        self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
+    ) -> ComputeMetrics:
+        return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=None)
 
-    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
+    def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
         if prompts:
             return prompts
         hidden = tokenizer.decode(self.sentinels[:1]) if self.args.noise == "t5" else tokenizer.mask_token
         rows = data.splits["test"].select(range(min(2, len(data.splits["test"]))))
-        return [hide_middle(row["text"], hidden) for row in rows]
+        return [mask_middle(row["text"], hidden) for row in rows]
 
-    def shown(self, asked: str) -> str:
-        return asked
+    def format_input(self, sample_input: str) -> str:
+        return sample_input
 
-    def answer(self, model: Any, tokenizer: Any, asked: str) -> str:
-        return generate_text(model, tokenizer, asked, self.args.block_size, skip_special_tokens=False)
+    def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
+        return generate_text(model, tokenizer, sample_input, self.args.block_size, skip_special_tokens=False)
 
-    def usage(self, home: str, asked: str) -> str:
-        return usage_of(home, asked, skip_special_tokens=False)
+    def usage_snippet(self, home: str, sample_input: str) -> str:
+        return seq2seq_usage_snippet(home, sample_input, skip_special_tokens=False)
 
 
-def hide_middle(text: str, hidden: str) -> str:
+def mask_middle(text: str, hidden: str) -> str:
     """The first twelve words of a text, with two of them hidden."""
     words = text.split()[:12]
     middle = len(words) // 2
     return " ".join([*words[:middle], hidden, *words[middle + 2 :]])
 
 
-def clean_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+def pack_text_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
     encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
     end = tokenizer.eos_token_id
     ids = list(chain.from_iterable([*document, end] for document in encoded["input_ids"]))[:-1]

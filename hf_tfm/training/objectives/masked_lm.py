@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
+from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 
-from ..metrics import IGNORE_INDEX, sum_losses
-from ..noise import MaskedLMCollator, word_ids_of
-from .base import Measured, forward_one, literal, require
+from ..metrics.perplexity import sum_losses
+from ..preprocessing.token_masking import MaskedLMCollator, word_ids_of
+from .base import ComputeMetrics, forward_in_eval_mode, python_literal, require_special_token
 from .causal_lm import LanguageModel
-from .writing import first_words
+from .text_sampling import first_tokens
 
-__all__ = ["MaskedLM", "token_rows"]
+__all__ = ["MaskedLM", "pack_token_rows"]
 
 
 class MaskedLM(LanguageModel):
@@ -28,7 +29,7 @@ class MaskedLM(LanguageModel):
     pipeline_tag = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
     models = {"tfm_encoder": TfmEncoderForMaskedLM}
-    measures = {
+    metric_labels = {
         "nats_per_token": "nats per hidden token (the loss)",
         "perplexity": "perplexity per hidden token",
         "accuracy": "share of hidden tokens guessed",
@@ -40,14 +41,14 @@ class MaskedLM(LanguageModel):
             ("sep_token", "which ends every row"),
             ("cls_token", "which begins every row"),
         ):
-            require(tokenizer, token, reason)
+            require_special_token(tokenizer, token, reason)
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids` and `word_ids` (the number of each token's word, -1 for special tokens)."""
         length = self.args.block_size
         if length < 3:
             raise ValueError(f"--block_size {length} has no room between two special tokens; give 3 or more: 128.")
-        pack = partial(token_rows, tokenizer=tokenizer, length=length)
+        pack = partial(pack_token_rows, tokenizer=tokenizer, length=length)
         return self.pack_rows(splits, pack, num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
@@ -56,40 +57,42 @@ class MaskedLM(LanguageModel):
             tokenizer, args.mask_rate, args.mask_unit, args.mean_span, seed=self.seed, fixed=not training
         )
 
-    def reduce_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+    def preprocess_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
         """Per row: nats summed over hidden tokens, how many there are, how many are guessed: (B, 3)."""
-        scores = super().reduce_logits(logits, labels)
+        scores = super().preprocess_logits(logits, labels)
         guessed = (scores.argmax(-1) == labels) & labels.ne(IGNORE_INDEX)
         return torch.cat([sum_losses(scores, labels), guessed.sum(-1, keepdim=True)], dim=-1)
 
-    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        return sum_up_hidden
+    def make_compute_metrics(
+        self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
+    ) -> ComputeMetrics:
+        return masked_token_metrics
 
-    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
+    def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
         mask = tokenizer.mask_token
-        return prompts or [f"{text}{mask}" for text in first_words(data, tokenizer, tokens=8)]
+        return prompts or [f"{text}{mask}" for text in first_tokens(data, tokenizer, tokens=8)]
 
-    def shown(self, asked: str) -> str:
-        return asked
+    def format_input(self, sample_input: str) -> str:
+        return sample_input
 
-    def answer(self, model: Any, tokenizer: Any, asked: str) -> str:
+    def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
         """The input with the likeliest token at each mask."""
-        inputs = tokenizer(asked, return_tensors="pt", truncation=True, max_length=self.args.block_size)
-        guesses = forward_one(model, dict(inputs)).logits.argmax(-1).cpu()
+        inputs = tokenizer(sample_input, return_tensors="pt", truncation=True, max_length=self.args.block_size)
+        guesses = forward_in_eval_mode(model, dict(inputs)).logits.argmax(-1).cpu()
         ids = torch.where(inputs["input_ids"] == tokenizer.mask_token_id, guesses, inputs["input_ids"])
         return tokenizer.decode(ids[0], skip_special_tokens=True)
 
-    def usage(self, home: str, asked: str) -> str:
+    def usage_snippet(self, home: str, sample_input: str) -> str:
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'fill = pipeline("fill-mask", model={literal(home)}, trust_remote_code=True)',
-                f'print([guess["token_str"] for guess in fill({literal(asked)})])',
+                f'fill = pipeline("fill-mask", model={python_literal(home)}, trust_remote_code=True)',
+                f'print([guess["token_str"] for guess in fill({python_literal(sample_input)})])',
             ]
         )
 
 
-def sum_up_hidden(prediction: EvalPrediction) -> dict[str, float]:
+def masked_token_metrics(prediction: EvalPrediction) -> dict[str, float]:
     losses, hidden, guessed = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
     nats = losses / hidden
     return {
@@ -100,26 +103,28 @@ def sum_up_hidden(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def token_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+def pack_token_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
     """Documents one after another, separators between them, cut into rows of at most `length` tokens between the
     tokenizer's first and last special token."""
     encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
     ids: list[int] = []
     words: list[int] = []
     for number, document in enumerate(encoded["input_ids"]):
-        first = words_before(words)
+        first = next_word_id(words)
         ids += [*document, tokenizer.sep_token_id]
         words += [*(first + word for word in word_ids_of(encoded, number)), -1]
-    rows = list(wrapped(ids[:-1], words[:-1], tokenizer, length))
+    rows = list(add_row_borders(ids[:-1], words[:-1], tokenizer, length))
     return {"input_ids": [row for row, _ in rows], "word_ids": [numbers for _, numbers in rows]}
 
 
-def words_before(words: list[int]) -> int:
+def next_word_id(words: list[int]) -> int:
     """One more than the number of the last word."""
     return next((word + 1 for word in reversed(words) if word >= 0), 0)
 
 
-def wrapped(ids: list[int], words: list[int], tokenizer: Any, length: int) -> Iterator[tuple[list[int], list[int]]]:
+def add_row_borders(
+    ids: list[int], words: list[int], tokenizer: Any, length: int
+) -> Iterator[tuple[list[int], list[int]]]:
     room = length - 2
     for start in range(0, len(ids), room):
         piece = slice(start, start + room)

@@ -10,9 +10,16 @@ from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
 
-from ..lengths import encode_within, report_cut
-from ..splits import rows_of
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
+from ..preprocessing.dataset_utils import iterate_rows, map_rows
+from ..preprocessing.truncation import report_truncated, tokenize_within
+from .base import (
+    ComputeMetrics,
+    Objective,
+    forward_in_eval_mode,
+    python_literal,
+    require_special_token,
+    short_test_rows,
+)
 
 __all__ = ["MultipleChoice"]
 
@@ -24,20 +31,20 @@ class MultipleChoice(Objective):
     pipeline_tag = "multiple-choice"
     auto_class = "AutoModelForMultipleChoice"
     models = {"tfm_encoder": TfmEncoderForMultipleChoice}
-    required = ("stem", "choices", "label")
-    python_set = "summary_choices"
-    split_by = "stem"
-    comparable = True
-    measures = {"accuracy": "share of right choices", "loss": "nats per choice (the loss)"}
+    required_columns = ("stem", "choices", "label")
+    builtin_dataset = "summary_choices"
+    split_column = "stem"
+    supports_extra_metrics = True
+    metric_labels = {"accuracy": "share of right choices", "loss": "nats per choice (the loss)"}
 
-    def text_parts(self) -> tuple[str, ...]:
+    def text_columns(self) -> tuple[str, ...]:
         return ("stem",)
 
     def texts(self, row: dict[str, Any]) -> Any:
         yield row["stem"]
         yield from row["choices"]
 
-    def clean(self, table: Any, where: str) -> Any:
+    def prepare_rows(self, table: Any, where: str) -> Any:
         def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
             for row, choices, label in zip(rows, batch["choices"], batch["label"], strict=True):
                 if not str(label).isdigit() or not 0 <= int(label) < len(choices) or not all(choices):
@@ -47,18 +54,18 @@ class MultipleChoice(Objective):
                     )
             return {"label": [int(label) for label in batch["label"]]}
 
-        return map_rows(super().clean(table, where), check, with_indices=True, desc="Checking choices")
+        return map_rows(super().prepare_rows(table, where), check, with_indices=True, desc="Checking choices")
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which fills short rows")
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids` and `attention_mask`, one list per choice, and `labels`."""
         limit, policy = self.args.max_length, self.long_texts
-        count = len(next(rows_of(splits["train"]))["choices"])
+        count = len(next(iterate_rows(splits["train"]))["choices"])
         encode = partial(encode_choices, tokenizer=tokenizer, limit=limit, policy=policy, expected=count)
         return {
-            name: report_cut(
+            name: report_truncated(
                 map_rows(
                     table, encode, remove=list(table.column_names), with_indices=True, num_proc=num_proc,
                     desc="Tokenising",
@@ -72,40 +79,42 @@ class MultipleChoice(Objective):
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         return DataCollatorForMultipleChoice(tokenizer)
 
-    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+    def make_compute_metrics(
+        self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
+    ) -> ComputeMetrics:
         def compute(prediction: EvalPrediction) -> dict[str, float]:
             chosen, right = np.asarray(prediction.predictions).argmax(-1), np.asarray(prediction.label_ids)
-            return {"accuracy": float((chosen == right).mean())} | self.further(chosen, right, cache_dir)
+            return {"accuracy": float((chosen == right).mean())} | self.extra_metrics(chosen, right, cache_dir)
 
         return compute
 
-    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
-        rows = few_rows(data, 3)
+    def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
+        rows = short_test_rows(data, 3)
         return [{"stem": prompt, "choices": rows[0]["choices"]} for prompt in prompts] if prompts else rows
 
-    def shown(self, asked: dict[str, Any]) -> str:
-        choices = "\n".join(f"{number}: {choice}" for number, choice in enumerate(asked["choices"]))
-        return f"{asked['stem']}\n\n{choices}"
+    def format_input(self, sample_input: dict[str, Any]) -> str:
+        choices = "\n".join(f"{number}: {choice}" for number, choice in enumerate(sample_input["choices"]))
+        return f"{sample_input['stem']}\n\n{choices}"
 
-    def wanted(self, asked: dict[str, Any]) -> str | None:
-        return asked["choices"][asked["label"]] if "label" in asked else None
+    def reference(self, sample_input: dict[str, Any]) -> str | None:
+        return sample_input["choices"][sample_input["label"]] if "label" in sample_input else None
 
-    def answer(self, model: Any, tokenizer: Any, asked: dict[str, Any]) -> str:
-        stems = [asked["stem"]] * len(asked["choices"])
+    def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, Any]) -> str:
+        stems = [sample_input["stem"]] * len(sample_input["choices"])
         limit = self.args.max_length
         encoded = tokenizer(
-            stems, list(asked["choices"]), truncation=True, max_length=limit, padding=True, return_tensors="pt"
+            stems, list(sample_input["choices"]), truncation=True, max_length=limit, padding=True, return_tensors="pt"
         )
-        scores = forward_one(model, {name: value[None] for name, value in encoded.items()}).logits
-        return asked["choices"][int(scores.argmax())]
+        scores = forward_in_eval_mode(model, {name: value[None] for name, value in encoded.items()}).logits
+        return sample_input["choices"][int(scores.argmax())]
 
-    def usage(self, home: str, asked: dict[str, Any]) -> str:
+    def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
         return "\n".join(
             [
                 "from transformers import AutoModelForMultipleChoice, AutoTokenizer",
-                f"tokenizer = AutoTokenizer.from_pretrained({literal(home)})",
-                f"model = AutoModelForMultipleChoice.from_pretrained({literal(home)}, trust_remote_code=True)",
-                f"stem, choices = {literal(asked['stem'])}, {literal(asked['choices'])}",
+                f"tokenizer = AutoTokenizer.from_pretrained({python_literal(home)})",
+                f"model = AutoModelForMultipleChoice.from_pretrained({python_literal(home)}, trust_remote_code=True)",
+                f"stem, choices = {python_literal(sample_input['stem'])}, {python_literal(sample_input['choices'])}",
                 'inputs = tokenizer([stem] * len(choices), choices, padding=True, return_tensors="pt")',
                 "print(choices[model(**{name: value[None] for name, value in inputs.items()}).logits.argmax()])",
             ]
@@ -123,8 +132,8 @@ def encode_choices(
     stems = list(chain.from_iterable([stem] * count for stem, count in zip(batch["stem"], counts, strict=True)))
     owners = list(chain.from_iterable([row] * count for row, count in zip(rows, counts, strict=True)))
     texts = list(chain.from_iterable(batch["choices"]))
-    encoded = encode_within(tokenizer, stems, texts, limit, policy, "--max_length", owners)
+    encoded = tokenize_within(tokenizer, stems, texts, limit, policy, "--max_length", owners)
     rest = {name: iter(values) for name, values in encoded.items()}
     grouped: dict[str, list[Any]] = {name: [[next(values) for _ in range(count)] for count in counts]
                                      for name, values in rest.items()}  # fmt: skip
-    return grouped | {"cut": [any(flags) for flags in grouped["cut"]], "labels": list(batch["label"])}
+    return grouped | {"truncated": [any(flags) for flags in grouped["truncated"]], "labels": list(batch["label"])}

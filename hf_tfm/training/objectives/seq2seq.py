@@ -9,13 +9,14 @@ from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
-from ..lengths import encode_within, report_cut
-from ..metric_table import load_metric
-from .base import Measured, Objective, few_rows, literal, map_rows, require
+from ..metrics.metric_registry import load_metric
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.truncation import report_truncated, tokenize_within
+from .base import ComputeMetrics, Objective, python_literal, require_special_token, short_test_rows
 
-__all__ = ["Seq2Seq", "generate_text", "usage_of"]
+__all__ = ["Seq2Seq", "generate_text", "seq2seq_usage_snippet"]
 
-SHORTEST_FOR_BLEU = 4
+MIN_WORDS_FOR_BLEU = 4
 
 
 class Seq2Seq(Objective):
@@ -26,34 +27,34 @@ class Seq2Seq(Objective):
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForSeq2SeqLM"
     models = {"tfm_seq2seq": TfmSeq2SeqForConditionalGeneration}
-    required = ("source", "target")
-    python_set = "date_pairs"
-    split_by = "source"
-    measures = {
+    required_columns = ("source", "target")
+    builtin_dataset = "date_pairs"
+    split_column = "source"
+    metric_labels = {
         "exact_match": "share of outputs that equal the target",
         "bleu": "BLEU (sacrebleu)",
         "chrf": "chrF (sacrebleu)",
         "loss": "nats per target token (the loss)",
     }
-    generates = True
-    comparable = True
-    extra_columns = ("length",)
+    generates_text = True
+    supports_extra_metrics = True
+    metric_columns = ("length",)
 
     def tokenizer_style(self, model_type: str) -> str:
         return "source"
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require(tokenizer, "eos_token", "which ends every text")
-        require(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "eos_token", "which ends every text")
+        require_special_token(tokenizer, "pad_token", "which fills short rows")
 
-    def row_length(self) -> int:
+    def max_row_length(self) -> int:
         return max(self.args.max_length, self.args.max_target_length)
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
         encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, policy=self.long_texts)
         return {
-            name: report_cut(
+            name: report_truncated(
                 map_rows(
                     table, encode, remove=["source", "target"], num_proc=num_proc, desc="Tokenising", with_indices=True
                 ),
@@ -66,11 +67,13 @@ class Seq2Seq(Objective):
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         return DataCollatorForSeq2Seq(tokenizer, model=model)
 
-    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
+    def make_compute_metrics(
+        self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
+    ) -> ComputeMetrics:
         targets = [text.strip() for text in split["target"]]
         # BLEU counts runs of four words: it says nothing of shorter targets.
         words = sum(len(text.split()) for text in targets) / len(targets)
-        names = ["exact_match", "chrf", *(["sacrebleu"] if words >= SHORTEST_FOR_BLEU else [])]
+        names = ["exact_match", "chrf", *(["sacrebleu"] if words >= MIN_WORDS_FOR_BLEU else [])]
         metrics = {name: load_metric(name, cache_dir) for name in names}
 
         def compute(prediction: EvalPrediction) -> dict[str, float]:
@@ -83,41 +86,41 @@ class Seq2Seq(Objective):
             results = {"exact_match": float(found["exact_match"]["exact_match"]), "chrf": found["chrf"]["score"]}
             if "sacrebleu" in found:
                 results["bleu"] = found["sacrebleu"]["score"]
-                self.notes["BLEU"] = f"sacrebleu {found['sacrebleu']['signature']}"
-            return results | self.further(written, targets, cache_dir)
+                self.metric_notes["BLEU"] = f"sacrebleu {found['sacrebleu']['signature']}"
+            return results | self.extra_metrics(written, targets, cache_dir)
 
         return compute
 
-    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
+    def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:
             return [{"source": prompt} for prompt in prompts]
-        return few_rows(data, 3)
+        return short_test_rows(data, 3)
 
-    def shown(self, asked: dict[str, str]) -> str:
-        return asked["source"]
+    def format_input(self, sample_input: dict[str, str]) -> str:
+        return sample_input["source"]
 
-    def wanted(self, asked: dict[str, str]) -> str | None:
-        return asked.get("target")
+    def reference(self, sample_input: dict[str, str]) -> str | None:
+        return sample_input.get("target")
 
-    def answer(self, model: Any, tokenizer: Any, asked: dict[str, str]) -> str:
-        return generate_text(model, tokenizer, asked["source"], self.args.max_target_length)
+    def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, str]) -> str:
+        return generate_text(model, tokenizer, sample_input["source"], self.args.max_target_length)
 
-    def usage(self, home: str, asked: dict[str, str]) -> str:
-        return usage_of(home, asked["source"], skip_special_tokens=True)
+    def usage_snippet(self, home: str, sample_input: dict[str, str]) -> str:
+        return seq2seq_usage_snippet(home, sample_input["source"], skip_special_tokens=True)
 
 
 def encode_pairs(
     batch: dict[str, list[str]], rows: list[int], tokenizer: Any, args: Any, policy: str
 ) -> dict[str, Any]:
     sources, targets = list(batch["source"]), list(batch["target"])
-    read = encode_within(tokenizer, sources, None, args.max_length, policy, "--max_length", rows)
-    written = encode_within(tokenizer, targets, None, args.max_target_length, policy, "--max_target_length", rows)
+    read = tokenize_within(tokenizer, sources, None, args.max_length, policy, "--max_length", rows)
+    written = tokenize_within(tokenizer, targets, None, args.max_target_length, policy, "--max_target_length", rows)
     return {
         "input_ids": read["input_ids"],
         "attention_mask": read["attention_mask"],
         "labels": written["input_ids"],
         "length": [sum(map(len, pair)) for pair in zip(read["input_ids"], written["input_ids"], strict=True)],
-        "cut": [any(pair) for pair in zip(read["cut"], written["cut"], strict=True)],
+        "truncated": [any(pair) for pair in zip(read["truncated"], written["truncated"], strict=True)],
     }
 
 
@@ -132,14 +135,14 @@ def generate_text(model: Any, tokenizer: Any, source: str, limit: int, skip_spec
     return tokenizer.decode(written[0], skip_special_tokens=skip_special_tokens).strip()
 
 
-def usage_of(home: str, source: str, skip_special_tokens: bool) -> str:
+def seq2seq_usage_snippet(home: str, source: str, skip_special_tokens: bool) -> str:
     """transformers 5 has no pipeline for text to text, so the two objects are used directly."""
     return "\n".join(
         [
             "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
-            f"tokenizer = AutoTokenizer.from_pretrained({literal(home)})",
-            f"model = AutoModelForSeq2SeqLM.from_pretrained({literal(home)}, trust_remote_code=True)",
-            f'written = model.generate(**tokenizer({literal(source)}, return_tensors="pt"))',
+            f"tokenizer = AutoTokenizer.from_pretrained({python_literal(home)})",
+            f"model = AutoModelForSeq2SeqLM.from_pretrained({python_literal(home)}, trust_remote_code=True)",
+            f'written = model.generate(**tokenizer({python_literal(source)}, return_tensors="pt"))',
             f"print(tokenizer.decode(written[0], skip_special_tokens={skip_special_tokens}))",
         ]
     )

@@ -13,15 +13,29 @@ from transformers import DataCollatorForTokenClassification, EvalPrediction
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTokenClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassification
 
-from ..labels import Labels, class_names, in_order_of, known_names, named
-from ..metric_table import load_metric
-from ..progress import say
-from ..word_labels import align_word_labels, words_of_predictions
-from .base import Measured, Objective, few_rows, forward_one, literal, map_rows, require
+from ..metrics.metric_registry import load_metric
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.labels import (
+    LabelEncoder,
+    class_label_names,
+    collect_class_names,
+    keep_label_order,
+    names_from_ids,
+)
+from ..preprocessing.word_alignment import align_word_labels, word_predictions
+from ..utils.printing import print_on_main_process
+from .base import (
+    ComputeMetrics,
+    Objective,
+    forward_in_eval_mode,
+    python_literal,
+    require_special_token,
+    short_test_rows,
+)
 
 __all__ = ["TokenClassification"]
 
-PLAIN = List(Value("int64"))
+INTEGER_LISTS = List(Value("int64"))
 SPAN_PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 
 
@@ -33,22 +47,22 @@ class TokenClassification(Objective):
     pipeline_tag = "token-classification"
     auto_class = "AutoModelForTokenClassification"
     models = {"tfm_encoder": TfmEncoderForTokenClassification, "tfm_decoder": TfmDecoderForTokenClassification}
-    required = ("tokens", "tags")
-    python_set = "token_types"
-    split_by = "tokens"
-    measures = {
+    required_columns = ("tokens", "tags")
+    builtin_dataset = "token_types"
+    split_column = "tokens"
+    metric_labels = {
         "f1": "F1 (of whole spans, or mean over classes)",
         "precision": "precision of spans",
         "recall": "recall of spans",
         "accuracy": "share of right words",
         "loss": "nats per word (the loss)",
     }
-    streams = False
-    comparable = True
-    extra_columns = ("row", "first_word", "first_pieces")
-    labels: Labels
+    supports_streaming = False
+    supports_extra_metrics = True
+    metric_columns = ("row", "first_word", "first_pieces")
+    labels: LabelEncoder
 
-    def clean(self, table: Any, where: str) -> Any:
+    def prepare_rows(self, table: Any, where: str) -> Any:
         def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
             for row, words, tags in zip(rows, batch["tokens"], batch["tags"], strict=True):
                 whole = isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) > 0
@@ -65,18 +79,20 @@ class TokenClassification(Objective):
         yield " ".join(row["tokens"])
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which fills short rows")
 
-    def learn(self, splits: dict[str, Any]) -> dict[str, Any]:
-        known = {name: known_names(table.features["tags"]) for name, table in splits.items()}
-        names = known["train"] or class_names(tag for tags in splits["train"]["tags"] for tag in tags)
+    def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
+        known = {name: class_label_names(table.features["tags"]) for name, table in splits.items()}
+        names = known["train"] or collect_class_names(tag for tags in splits["train"]["tags"] for tag in tags)
         if len(names) < 2:
             raise ValueError(f"All training words have one tag ({', '.join(names)}); to tell apart there must be two.")
-        self.labels = in_order_of(Labels("single_label", names), self.earlier_labels)
-        self.spans = all(name == "O" or name.startswith(SPAN_PREFIXES) for name in names)
-        say(f"Tags: {self.labels.summary()}")
+        self.labels = keep_label_order(LabelEncoder("single_label", names), self.checkpoint_labels)
+        self.has_span_tags = all(name == "O" or name.startswith(SPAN_PREFIXES) for name in names)
+        print_on_main_process(f"Tags: {self.labels.summary()}")
         encode = partial(encode_tags, labels=self.labels)
-        plain = {name: table.cast_column("tags", PLAIN) if known[name] else table for name, table in splits.items()}
+        plain = {
+            name: table.cast_column("tags", INTEGER_LISTS) if known[name] else table for name, table in splits.items()
+        }
         return {
             name: map_rows(
                 table, partial(encode, known=known[name], split=name), with_indices=True, desc="Reading tags"
@@ -84,8 +100,8 @@ class TokenClassification(Objective):
             for name, table in plain.items()
         }
 
-    def words(self, tokenizer: Any) -> dict[str, Any]:
-        words = self.labels.words()
+    def config_fields(self, tokenizer: Any) -> dict[str, Any]:
+        words = self.labels.config_fields()
         return {name: value for name, value in words.items() if name != "problem_type"}
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
@@ -101,19 +117,26 @@ class TokenClassification(Objective):
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         return DataCollatorForTokenClassification(tokenizer)
 
-    def reduce_logits(self, logits: Any, labels: Any) -> Any:
-        return super().reduce_logits(logits, labels).argmax(-1)
+    def preprocess_logits(self, logits: Any, labels: Any) -> Any:
+        return super().preprocess_logits(logits, labels).argmax(-1)
 
-    def measure(self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int) -> Measured:
-        columns = {name: features[name][:] for name in self.extra_columns}
+    def make_compute_metrics(
+        self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
+    ) -> ComputeMetrics:
+        columns = {name: features[name][:] for name in self.metric_columns}
         names = self.labels.names
 
         def compute(prediction: EvalPrediction) -> dict[str, float]:
-            pairs = words_of_predictions(prediction.predictions, prediction.label_ids, columns)
+            pairs = word_predictions(prediction.predictions, prediction.label_ids, columns)
             right, guessed = ([[names[tag] for tag in pair[side]] for pair in pairs] for side in (0, 1))
-            return MEASURERS[self.spans](right, guessed, cache_dir) | self.further(guessed, right, cache_dir)
+            return self.tag_results(right, guessed, cache_dir) | self.extra_metrics(guessed, right, cache_dir)
 
         return compute
+
+    def tag_results(self, right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
+        if self.has_span_tags:
+            return span_metrics(right, guessed, cache_dir)
+        return tag_metrics(right, guessed, cache_dir)
 
     def baselines(self, data: Any) -> dict[str, float]:
         """Each word has its most frequent tag in training; unknown words the most frequent tag of all."""
@@ -127,42 +150,42 @@ class TokenClassification(Objective):
         right = [[self.labels.names[tag] for tag in row["tags"]] for row in rows]
         guessed = [[self.labels.names[best.get(word, usual)] for word in row["tokens"]] for row in rows]
         with TemporaryDirectory() as scratch:
-            return {"most frequent tag of the word": MEASURERS[self.spans](right, guessed, Path(scratch))["f1"]}
+            return {"most frequent tag of the word": self.tag_results(right, guessed, Path(scratch))["f1"]}
 
-    def asked(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
+    def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:
             return [{"tokens": prompt.split()} for prompt in prompts]
-        return few_rows(data, 2)
+        return short_test_rows(data, 2)
 
-    def shown(self, asked: dict[str, Any]) -> str:
-        return " ".join(asked["tokens"])
+    def format_input(self, sample_input: dict[str, Any]) -> str:
+        return " ".join(sample_input["tokens"])
 
-    def wanted(self, asked: dict[str, Any]) -> str | None:
-        return self.tagged(asked["tokens"], asked["tags"]) if "tags" in asked else None
+    def reference(self, sample_input: dict[str, Any]) -> str | None:
+        return self.format_tags(sample_input["tokens"], sample_input["tags"]) if "tags" in sample_input else None
 
-    def tagged(self, words: list[str], tags: list[int]) -> str:
+    def format_tags(self, words: list[str], tags: list[int]) -> str:
         names = [self.labels.names[tag] for tag in tags]
         return " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in zip(words, names, strict=True))
 
-    def answer(self, model: Any, tokenizer: Any, asked: dict[str, Any]) -> str:
-        rows = {"tokens": [asked["tokens"]], "tags": [[0] * len(asked["tokens"])]}
+    def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, Any]) -> str:
+        rows = {"tokens": [sample_input["tokens"]], "tags": [[0] * len(sample_input["tokens"])]}
         features = align_word_labels(rows, tokenizer, self.args.max_length)
-        columns = {name: features.pop(name) for name in self.extra_columns}
+        columns = {name: features.pop(name) for name in self.metric_columns}
         batch = self.collator(tokenizer, model, False)(
             [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]
         )
         labels = batch.pop("labels")
-        predicted = forward_one(model, batch).logits.argmax(-1).cpu()
-        [(_, guessed)] = words_of_predictions(predicted, labels, columns)
-        return self.tagged(asked["tokens"], guessed)
+        predicted = forward_in_eval_mode(model, batch).logits.argmax(-1).cpu()
+        [(_, guessed)] = word_predictions(predicted, labels, columns)
+        return self.format_tags(sample_input["tokens"], guessed)
 
-    def usage(self, home: str, asked: dict[str, Any]) -> str:
-        text = " ".join(asked["tokens"])
+    def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
+        text = " ".join(sample_input["tokens"])
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'tag = pipeline("token-classification", model={literal(home)}, trust_remote_code=True)',
-                f'print([(word["word"], word["entity"]) for word in tag({literal(text)})])',
+                f'tag = pipeline("token-classification", model={python_literal(home)}, trust_remote_code=True)',
+                f'print([(word["word"], word["entity"]) for word in tag({python_literal(text)})])',
             ]
         )
 
@@ -172,30 +195,26 @@ def align_rows(batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max
 
 
 def encode_tags(
-    batch: dict[str, list[Any]], rows: list[int], labels: Labels, known: tuple[str, ...] | None, split: str
+    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, known: tuple[str, ...] | None, split: str
 ) -> dict[str, list[Any]]:
     """Tags as numbers of their classes; `known`: names of tags that are numbered in this split. Raises ValueError for
     one that the training split does not have."""
     encoded = []
     for row, tags in zip(rows, batch["tags"], strict=True):
         where = f"Row {row + 1} of the {split} split"
-        names = tags if known is None else named(tags, known, where)
-        encoded.append([labels.number(name, where) for name in names])
+        names = tags if known is None else names_from_ids(tags, known, where)
+        encoded.append([labels.label_id(name, where) for name in names])
     return {"tags": encoded}
 
 
-def measure_spans(right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
+def span_metrics(right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
     found: Any = load_metric("seqeval", cache_dir).compute(predictions=guessed, references=right)
     return {name: float(found[f"overall_{name}"]) for name in ("f1", "precision", "recall", "accuracy")}
 
 
-def measure_words(right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
+def tag_metrics(right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
     names = sorted({tag for tags in [*right, *guessed] for tag in tags})
     numbers = {name: number for number, name in enumerate(names)}
     flat = [np.array([numbers[tag] for tags in rows for tag in tags]) for rows in (guessed, right)]
     f1: Any = load_metric("f1", cache_dir).compute(predictions=flat[0], references=flat[1], average="macro")
     return {"f1": float(f1["f1"]), "accuracy": float((flat[0] == flat[1]).mean())}
-
-
-# whether tags mark spans -> how they are measured
-MEASURERS = {True: measure_spans, False: measure_words}

@@ -1,0 +1,42 @@
+"""Checkpoints of native families as the start of a run: converted as they are opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig
+
+from hf_tfm.conversion import from_native
+from hf_tfm.conversion.families import FAMILIES
+from hf_tfm.conversion.family import HEADS
+from hf_tfm.conversion.opening import named_head
+
+from ..utils.printing import print_on_main_process
+
+__all__ = ["converted_checkpoint", "to_tfm_config"]
+
+
+def to_tfm_config(config: PreTrainedConfig) -> Any:
+    """A native configuration in our words; one of ours, and one of no known family, as it is."""
+    family = FAMILIES.get(config.model_type)
+    return family.our_config(config, "base", {}) if family else config
+
+
+@contextmanager
+def converted_checkpoint(source: str, auto_class: str, labels: dict[str, Any]) -> Iterator[str]:
+    """Where a checkpoint of ours lies for the moment: `source` itself, or a native one converted to float32 with the
+    head of `auto_class`. A head that it lacks is made for `labels`."""
+    config = AutoConfig.from_pretrained(source)
+    if config.model_type not in FAMILIES:
+        yield source
+        return
+    heads = FAMILIES[config.model_type].heads
+    head = next((head for head, auto in HEADS.items() if auto.__name__ == auto_class and head in heads), "base")
+    new = {} if named_head(config) == head else labels
+    with TemporaryDirectory() as folder:
+        model = from_native(source, head, dtype=torch.float32, **new)
+        model.save_pretrained(folder)
+        print_on_main_process(f"{source}: {config.model_type}, converted to {model.config.model_type}")
+        yield folder

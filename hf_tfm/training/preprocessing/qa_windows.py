@@ -1,0 +1,248 @@
+"""Extractive question answering: contexts cut into windows, and answers read back from logits.
+
+Rajpurkar et al. 2016, arXiv:1606.05250; 2018, arXiv:1806.03822 (questions without an answer); Devlin et al. 2019,
+arXiv:1810.04805, sections 4.2 and 4.3 (choice of the span).
+
+A window is [special] question [special] part of the context [special], as the tokenizer's post-processor places them.
+Its first token, a special one, is the answer "none". Rows must be padded at the right, where no position moves.
+
+Legend: N windows, T tokens in a padded window, W windows of one example, D longest answer in tokens."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+__all__ = ["best_answers", "check_answers", "make_qa_windows"]
+
+# Where the answer "none" is.
+NO_ANSWER_POSITION = 0
+OUTSIDE_CONTEXT = [-1, -1]
+
+
+def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int) -> dict[str, list[Any]]:
+    """One feature per window of each context, all columns as lists.
+
+    `rows`: columns id, context, question, answers, and row (the index of each in its split; without it the batch is
+    the whole split). Answers are {"text": [...], "answer_start": [...]} or a list of {"text", "answer_start"}, empty
+    where there is none; the first is learned. `doc_stride`: tokens that neighbouring windows share.
+
+    - `input_ids`, `attention_mask`, and `token_type_ids` if the tokenizer has them: `max_length` tokens at most
+    - `start_positions`, `end_positions`: first and last token of the answer; 0 and 0 if it is not wholly in the window
+    - `offsets`: per token, where it begins and ends in the context, in characters, without white space around it: a
+      token of white space alone is empty, and never begins or ends an answer; [-1, -1] outside the context
+    - `example`: the row
+
+    The labelled text is the answer without white space around it; tokens that hold more than that make it wider.
+    Raises ValueError if an answer is not where it should be or has no token, if a question leaves no room for its
+    context, or if the tokenizer puts no special token before (question, context)."""
+    check_answers(rows)
+    if doc_stride < 0:
+        raise ValueError(f"doc_stride {doc_stride} is negative; windows share 0 tokens or more: {max_length // 3}.")
+    encoded = tokenizer(list(rows["question"]), list(rows["context"]), return_offsets_mapping=True, verbose=False)
+    features = defaultdict(list)
+    columns = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    for i, example in enumerate(rows.get("row", range(len(rows["id"])))):
+        name, context = rows["id"][i], rows["context"][i]
+        sides = encoded.sequence_ids(i)
+        begin, end = context_token_range(sides)
+        room = max_length - begin - (len(sides) - end)
+        if room <= doc_stride:
+            raise ValueError(
+                f"Question {name} is too long: {sides.count(0)} tokens, and {sides.count(None)} special ones, leave "
+                f"{room} of max_length {max_length} to its context, which needs more than doc_stride ({doc_stride}). "
+                "Raise max_length, lower doc_stride, or shorten the question."
+            )
+        offsets = [strip_span(context, *encoded["offset_mapping"][i][token]) for token in range(begin, end)]
+        answers = answer_spans(rows["answers"][i])
+        first, last = answer_token_range(name, context, offsets, *answers[0]) if answers else (-1, -1)
+        for start in range(0, max(1, end - begin - doc_stride), room - doc_stride):
+            stop = min(start + room, end - begin)
+            for column in columns:
+                ids = encoded[column][i]
+                features[column].append(ids[:begin] + ids[begin + start : begin + stop] + ids[end:])
+            features["attention_mask"].append([1] * (begin + stop - start + len(sides) - end))
+            is_here = start <= first and last < stop
+            features["start_positions"].append(begin + first - start if is_here else NO_ANSWER_POSITION)
+            features["end_positions"].append(begin + last - start if is_here else NO_ANSWER_POSITION)
+            features["offsets"].append(
+                [OUTSIDE_CONTEXT] * begin + offsets[start:stop] + [OUTSIDE_CONTEXT] * (len(sides) - end)
+            )
+            features["example"].append(example)
+    return dict(features)
+
+
+def check_answers(rows: Any) -> None:
+    """Raises ValueError for the first answer whose text is blank or does not stand in its context where it should."""
+    for name, context, answers in zip(rows["id"], rows["context"], rows["answers"], strict=True):
+        for start, text in answer_spans(answers):
+            if not text.strip():
+                raise ValueError(
+                    f"Question {name} has an answer without text: {text!r} at character {start}. Drop it; a question "
+                    "that the context does not answer has an empty list of answers."
+                )
+            found = context[start : start + len(text)] if start >= 0 else ""
+            if found != text:
+                true_start = context.find(text)
+                hint = (
+                    f"the text stands at {true_start}: offsets count characters from 0, not bytes or words"
+                    if true_start >= 0
+                    else "the text is nowhere in the context: compare case, spaces and Unicode forms"
+                )
+                raise ValueError(
+                    f"Question {name}: answer {text!r} should stand at character {start} of its context, where there "
+                    f"is {found!r}; {hint}. Correct answer_start, or drop the row."
+                )
+
+
+def answer_spans(answers: Any) -> list[tuple[int, str]]:
+    """(first character, text) of every answer, from either layout."""
+    if isinstance(answers, dict):
+        return list(zip(answers["answer_start"], answers["text"], strict=True))
+    return [(answer["answer_start"], answer["text"]) for answer in answers]
+
+
+def context_token_range(sides: list[int | None]) -> tuple[int, int]:
+    """First token of the context, and the one after its last. `sides`: per token 0 for the question, 1 for the context,
+    None for special tokens. Raises ValueError if the first token is not special."""
+    if not sides or sides[0] is not None:
+        raise ValueError(
+            "The tokenizer puts no special token before (question, context), and the answer that there is none needs a "
+            "place: give it a post-processor, tokenizers.processors.TemplateProcessing, with the pair "
+            '"[CLS] $A [SEP] $B:1 [SEP]:1" in its own special tokens.'
+        )
+    inside = [token for token, side in enumerate(sides) if side == 1]
+    return (inside[0], inside[-1] + 1) if inside else (len(sides), len(sides))
+
+
+def strip_span(context: str, start: int, end: int) -> list[int]:
+    """A piece of the context without the white space around it; [end, end] if it is nothing else."""
+    text = context[start:end].lstrip()
+    return [end - len(text), end - len(text) + len(text.rstrip())]
+
+
+def answer_token_range(name: str, context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
+    """First and last token of the context that hold characters of the answer. Raises ValueError if none does."""
+    begin, end = strip_span(context, start, start + len(text))
+    inside = [token for token, (left, right) in enumerate(offsets) if left < right and left < end and begin < right]
+    if not inside:
+        raise ValueError(
+            f"Question {name}: the tokenizer has no token for the answer {text!r} at character {start}; drop the row, "
+            "or use a tokenizer that keeps these characters."
+        )
+    return inside[0], inside[-1]
+
+
+def best_answers(
+    start_logits: Any,
+    end_logits: Any,
+    features: Any,
+    examples: Any,
+    n_best: int = 20,
+    max_answer_tokens: int = 30,
+    null_threshold: float = 0.0,
+    *,
+    allow_null: bool,
+) -> dict[str, dict[str, Any]]:
+    """By id, the best answer over all windows of each example: `text`, `score`, `no_answer_probability`.
+
+    `start_logits`, `end_logits` (N, T), padded at the right; `features`: columns offsets and example of
+    `make_qa_windows`, in the same order; `examples`: columns id and context of the whole split.
+
+    A span of at most `max_answer_tokens` tokens inside the context scores start + end. "No answer", text "", scores
+    start + end of the first token, the lowest of its windows; it wins, if `allow_null`, where it is above the best span
+    by more than `null_threshold`, and where a context holds nothing. Its probability is a softmax over itself and the
+    `n_best` best spans. Among equal spans the earliest, then the shortest, wins.
+    Raises ValueError if shapes do not fit, if an example has no window, if two share an id, or for logits that are NaN
+    or +inf."""
+    starts, ends = np.asarray(start_logits, dtype=np.float32), np.asarray(end_logits, dtype=np.float32)
+    windows_of = defaultdict(list)
+    for window, example in enumerate(features["example"]):
+        windows_of[example].append(window)
+    names = list(examples["id"])
+    check_logits(starts, ends, sum(map(len, windows_of.values())), names, windows_of)
+    if n_best < 1 or max_answer_tokens < 1:
+        raise ValueError(f"n_best ({n_best}) and max_answer_tokens ({max_answer_tokens}) must be 1 or more.")
+    answers = {}
+    for example, name in enumerate(names):
+        windows = windows_of[example]
+        offsets = pad_offsets([features["offsets"][window] for window in windows], starts.shape[1])
+        length = offsets.shape[1]
+        spans = best_spans(starts[windows, :length], ends[windows, :length], offsets, n_best, max_answer_tokens)
+        null = float((starts[windows, NO_ANSWER_POSITION] + ends[windows, NO_ANSWER_POSITION]).min())
+        (begin, end), score = next(iter(spans.items()), ((0, 0), null))
+        if allow_null and null - score > null_threshold:
+            (begin, end), score = (0, 0), null
+        answers[name] = {
+            "text": examples["context"][example][begin:end],
+            "score": score,
+            "no_answer_probability": first_softmax_probability([null, *spans.values()]),
+        }
+    return answers
+
+
+def check_logits(
+    starts: np.ndarray, ends: np.ndarray, windows: int, names: list[str], windows_of: dict[int, list[int]]
+) -> None:
+    """Raises ValueError for logits and features that do not belong together."""
+    if starts.ndim != 2 or starts.shape != ends.shape or len(starts) != windows:
+        raise ValueError(
+            f"start_logits {starts.shape} and end_logits {ends.shape} must both be (N, T) with one row for each of "
+            f"the {windows} windows."
+        )
+    if not ((starts < np.inf).all() and (ends < np.inf).all()):
+        raise ValueError(
+            "Some logits are NaN or +inf: no span is best, the model has diverged; lower its learning rate."
+        )
+    if len(set(names)) < len(names):
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"Two examples have the id {twin}; answers are found by id, so give each its own.")
+    unseen = [name for example, name in enumerate(names) if example not in windows_of]
+    if unseen or len(windows_of) > len(names):
+        raise ValueError(
+            f"{len(unseen)} of {len(names)} examples have no window ({', '.join(map(str, unseen[:3]))}), and "
+            f"{len(windows_of)} have some; pass the split that the windows were made from, with its own row numbers."
+        )
+
+
+def pad_offsets(offsets: list[Any], longest: int) -> np.ndarray:
+    """Offsets of several windows as one array (W, T, 2). Raises ValueError if one is longer than its logits."""
+    length = max(map(len, offsets))
+    if length > longest:
+        raise ValueError(f"A window has {length} tokens but only {longest} logits; give every token its logits.")
+    padded = np.full((len(offsets), length, 2), -1)
+    for row, pairs in zip(padded, offsets, strict=True):
+        row[: len(pairs)] = pairs
+    return padded
+
+
+def best_spans(
+    starts: np.ndarray, ends: np.ndarray, offsets: np.ndarray, n_best: int, max_answer_tokens: int
+) -> dict[tuple[int, int], float]:
+    """The `n_best` best spans of one example, best first: (first character, the one after the last) -> score.
+
+    `starts`, `ends` (W, T); `offsets` (W, T, 2). A span that several windows hold counts once, by its best score."""
+    begins, stops = offsets[..., 0], offsets[..., 1]
+    is_border = begins < stops
+    width = min(max_answer_tokens, starts.shape[1])
+    later_ends = np.pad(np.where(is_border, ends, -np.inf), ((0, 0), (0, width - 1)), constant_values=-np.inf)
+    # (W, T, D)
+    scores = np.where(is_border, starts, -np.inf)[..., None] + sliding_window_view(later_ends, width, axis=1)
+    flat = scores.ravel()
+    # every window may hold the same spans
+    kept = min(n_best * len(starts), flat.size)
+    top = np.flatnonzero((flat >= np.partition(flat, -kept)[-kept]) & (flat > -np.inf))
+    spans: dict[tuple[int, int], float] = {}
+    for index in top[np.argsort(-flat[top], kind="stable")]:
+        window, token, more = np.unravel_index(index, scores.shape)
+        spans.setdefault((int(begins[window, token]), int(stops[window, token + more])), float(flat[index]))
+        if len(spans) == n_best:
+            break
+    return spans
+
+
+def first_softmax_probability(scores: list[float]) -> float:
+    """The probability of the first score among all."""
+    weights = np.exp(np.asarray(scores) - max(scores))
+    return float(weights[0] / weights.sum())

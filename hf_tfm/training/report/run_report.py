@@ -1,0 +1,180 @@
+"""What a finished run tells: its picture, its model card, and the lines that use its checkpoint."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import SchedulerType
+from transformers.training_args import OptimizerNames
+
+from hf_tfm.cards import DataFacts, RunFacts, Sample, model_card
+
+from ..arguments.run_arguments import RunArguments
+from ..arguments.training_arguments import TfmTrainingArguments
+from ..data.sources import TaskData
+from ..data.splits import SPLITS
+from ..loop.trainer import TfmTrainer
+from .training_plot import nats_per_token, plot_training
+
+__all__ = ["RunReport"]
+
+BUILTIN_DATA_NOTE = (
+    "Made from the sources and documentation that come with CPython (copyright Python Software Foundation and "
+    "contributors, PSF licence version 2), read from the interpreter that trained the model. The data change a little "
+    "with every Python release: compare results only where the fingerprints are equal. Rows are assigned to splits by "
+    "a hash of their content."
+)
+PLOT_FILE, CARD_FILE = "training.png", "README.md"
+
+
+@dataclass
+class RunReport:
+    """Everything that is told about one run, in the output directory and on the screen. `results` holds Trainer's
+    names; `sample_input` is the input of the printed lines that use the checkpoint."""
+
+    trainer: TfmTrainer
+    run_args: RunArguments
+    results: dict[str, Any]
+    samples: list[Sample]
+    sample_input: Any
+
+    def __post_init__(self) -> None:
+        args = self.trainer.args
+        self.folder = Path(str(args.output_dir))
+        self.model: Any = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        self.objective = self.trainer.objective
+        home = (args.push_to_hub and args.hub_model_id) or str(self.folder)
+        self.usage_snippet = self.objective.usage_snippet(home, self.sample_input)
+        note = self.run_args.data.data_note or ""
+        self.data = data_facts(self.trainer.data, self.objective.baselines(self.trainer.data), note)
+
+    def write(self) -> None:
+        """Write training.png and README.md."""
+        title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
+        plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_heights())
+        card = model_card(
+            name=(self.trainer.args.hub_model_id or self.folder.resolve().name).split("/")[-1],
+            config=self.model.config,
+            parameters=self.model.num_parameters(),
+            pipeline_tag=self.objective.pipeline_tag,
+            results=self.results,
+            measures=self.objective.metric_labels,
+            data=self.data,
+            run=run_facts(self.trainer, self.run_args, self.results),
+            samples=self.samples,
+            usage=self.usage_snippet,
+            notes=self.objective.metric_notes,
+        )
+        (self.folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+    def baseline_heights(self) -> dict[str, float]:
+        """Baselines that can stand beside the loss: those in bits per byte, as nats per token."""
+        if "test_bits_per_byte" not in self.results:
+            return {}
+        bytes_per_token = self.trainer.data.source_bytes["test"] / self.results["test_scored_tokens"]
+        return {
+            f"{name}, {bits:.2f} bits per byte": nats_per_token(bits, bytes_per_token)
+            for name, bits in self.data.baselines.items()
+        }
+
+    def summary(self) -> str:
+        """For the screen: samples, a table of results, what was written, and the lines that use it."""
+        shown = "\n\n".join(format_sample(sample) for sample in self.samples)
+        kept = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py")
+        written = ", ".join([*kept, "the model's code (*.py)"])
+        return (
+            f"\n{shown}\n\n{self.result_table()}\n\nWritten to {self.folder}: {written}\n\n"
+            f"Load it and use it:\n\n{self.usage_snippet}\n"
+        )
+
+    def result_table(self) -> str:
+        """Measured results, one line per measure, and simple methods beside them."""
+        measures, results = self.objective.metric_labels, self.results
+        rows = [
+            [words, *(f"{results[key]:.3f}" if key in results else "" for key in (f"test_{name}", f"eval_{name}"))]
+            for name, words in measures.items()
+            if f"test_{name}" in results
+        ]
+        rows += [[f"{name}, same measure", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
+        width = max(len(row[0]) for row in rows)
+        lines = [["", "test", "validation"], *rows]
+        return "\n".join(f"{words:<{width}}  {test:>10}  {validation:>10}" for words, test, validation in lines)
+
+
+def format_sample(sample: Sample) -> str:
+    """A sample for the screen."""
+    told = {"Input": sample.prompt, "Before training": sample.before, "After training": sample.after}
+    told |= {"Right": sample.wanted} if sample.wanted else {}
+    return "\n".join(f"{name + ':':<18}{text}" for name, text in told.items())
+
+
+def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFacts:
+    """What the card says of the data."""
+    sizes = {name: (len(data.splits[name]), data.source_bytes[name]) for name in SPLITS if name in data.source_bytes}
+    return DataFacts(
+        description=data.description,
+        fingerprint=data.fingerprint,
+        sizes=sizes,
+        language="en" if data.is_default else None,
+        hub_name=data.hub_name,
+        baselines=baselines,
+        notes=BUILTIN_DATA_NOTE if data.is_default else note,
+    )
+
+
+def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, Any]) -> RunFacts:
+    """What the card says of the training."""
+    args, state = trainer.args, trainer.state
+    rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    since = f", after going on from {Path(str(trainer.resumed_from)).name}" if trainer.resumed_from else ""
+    averaged = {"averaging": f"running mean of the weights, decay {args.ema_decay:g}"} if args.ema_decay else {}
+    smoothed = {"label smoothing": f"{args.label_smoothing_factor:g}"} if args.label_smoothing_factor else {}
+    facts = {
+        "steps": f"{state.global_step:,} of {rows} rows ({state.epoch or 0:.2f} passes over the training split)",
+        "tokens": f"{state.num_input_tokens_seen:,} read in all",
+        "optimiser": describe_optimizer(args),
+        "schedule": describe_schedule(args),
+        "gradient clipping": f"norm {args.max_grad_norm}",
+        **averaged,
+        **smoothed,
+        "precision": describe_precision(args),
+        "seed": args.seed,
+        "device": describe_device(args),
+        "training time": f"{results['train_runtime']:.0f} s{since}",
+    }
+    command = shlex.join(["python", "train.py", *sys.argv[1:]])
+    origin = f"trained further from {run_args.model.init_from}" if run_args.model.init_from else "trained from scratch"
+    return RunFacts(command=command, settings=facts, picture=PLOT_FILE, origin=origin)
+
+
+def describe_optimizer(args: TfmTrainingArguments) -> str:
+    adamw = f"AdamW {args.learning_rate:g}, betas {args.adam_beta1:g} and {args.adam_beta2:g}"
+    decay = f"weight decay {args.weight_decay:g} on hidden matrices"
+    return {
+        "muon": f"Muon {args.muon_learning_rate:g} on hidden matrices, {adamw} on the rest, {decay}",
+        "adamw": f"{adamw}, {decay}",
+        "trainer": f"{OptimizerNames(args.optim).value} {args.learning_rate:g}, weight decay {args.weight_decay:g}",
+    }[args.optimizer]
+
+
+def describe_device(args: TfmTrainingArguments) -> str:
+    if args.device.type == "cpu":
+        processes = f"{args.world_size} processes of " if args.world_size > 1 else ""
+        return f"CPU, {processes}{torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if args.device.type == "cuda" else args.device.type
+    return f"{args.world_size} x {name}"
+
+
+def describe_schedule(args: TfmTrainingArguments) -> str:
+    kind = SchedulerType(args.lr_scheduler_type).value
+    shares = f", linear decay over the last {args.decay_fraction:.0%}" if kind == "warmup_stable_decay" else ""
+    return f"{kind}, warm-up {args.warmup_steps:g}{shares}"
+
+
+def describe_precision(args: TfmTrainingArguments) -> str:
+    words = "float16 autocast over float32 weights" if args.fp16 else "float32"
+    words = "bfloat16 autocast over float32 weights" if args.bf16 else words
+    return f"{words}, compiled" if args.torch_compile else words

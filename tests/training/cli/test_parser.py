@@ -1,0 +1,180 @@
+"""Choices of a run: defaults by task, the host's options passing through, and errors before any work is done."""
+
+import json
+
+import pytest
+
+from hf_tfm.training.arguments.data_arguments import DataArguments
+from hf_tfm.training.arguments.model_arguments import ModelArguments
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.arguments.task_defaults import (
+    ARGUMENTS_OF_TASK,
+    CONFIG_FIELDS_OF_TASK,
+    FINE_TUNING_ARGUMENTS,
+    default_config_fields,
+)
+from hf_tfm.training.arguments.training_arguments import LEARNING_RATES, TASKS
+from hf_tfm.training.cli.parser import parse_arguments
+
+
+def parse(*arguments):
+    return parse_arguments([*arguments, "--use_cpu"])
+
+
+def test_defaults_need_no_argument():
+    run_args = parse()
+    assert (run_args.training.task, run_args.data.train_file, run_args.training.output_dir) == (
+        "causal-lm", None, "runs/causal-lm"
+    )  # fmt: skip
+    assert run_args.model.config_fields("causal-lm")["recipe"] == "llama"
+    assert run_args.training.max_steps > 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_folder_and_its_defaults(task):
+    expected = ARGUMENTS_OF_TASK.get(task, {})
+    for arguments in (["--task", task], [f"--task={task}"]):
+        run_args = parse(*arguments)
+        assert run_args.training.task == task
+        assert run_args.training.output_dir == f"runs/{task}"
+        for name, value in expected.items():
+            [holder] = [part for part in run_args if hasattr(part, name)]
+            assert getattr(holder, name) == value
+
+
+def test_what_is_given_wins_over_the_tasks_defaults():
+    run_args = parse("--task=seq2seq", "--vocab_size", "300", "--predict_with_generate", "False", "--max_steps", "7")
+    assert (run_args.task.vocab_size, run_args.training.predict_with_generate, run_args.training.max_steps) == (
+        300,
+        False,
+        7,
+    )
+
+
+def test_the_last_task_word_decides():
+    assert parse("--task", "seq2seq", "--task", "causal-lm").task.vocab_size == TaskArguments.vocab_size
+
+
+@pytest.mark.parametrize("arguments", [["--task", "seq2seq"], ["--task=seq2seq"]])
+def test_help_shows_the_tasks_defaults(arguments, capsys):
+    def shown(*words):
+        with pytest.raises(SystemExit) as caught:
+            parse_arguments([*words, "--help"])
+        assert caught.value.code == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    text, usual = shown(*arguments), shown()
+    asked = "Most tokens of a tokenizer trained here. (default: {})"
+    assert asked.format(ARGUMENTS_OF_TASK["seq2seq"]["vocab_size"]) in text
+    assert asked.format(TaskArguments.vocab_size) in usual
+    assert f"unset: 192, {CONFIG_FIELDS_OF_TASK['seq2seq']['hidden_size']} for seq2seq" in text
+    for option in ("--recipe", "--train_file", "--optimizer", "--learning_rate", "--gradient_accumulation_steps"):
+        assert option in text
+
+
+def test_options_of_the_host_pass_through():
+    train = parse("--gradient_accumulation_steps", "3", "--lr_scheduler_type", "cosine", "--seed", "7").training
+    assert (train.gradient_accumulation_steps, train.lr_scheduler_type, train.seed) == (3, "cosine", 7)
+
+
+def test_epochs_replace_the_default_number_of_steps():
+    assert parse("--num_train_epochs", "2").training.max_steps == -1
+    assert parse("--num_train_epochs", "2", "--max_steps", "5").training.max_steps == 5
+
+
+def test_learning_rate_follows_the_optimizer_unless_given():
+    for optimizer, rate in LEARNING_RATES.items():
+        assert parse("--optimizer", optimizer).training.learning_rate == rate
+    assert parse("--optimizer", "adamw", "--learning_rate", "0.5").training.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"), [({"model_type": "tfm_encoder"}, "tfm"), ({"model_type": "bert"}, "native"),
+                         ({"model_type": "tfm_encoder", "origin": "bert"}, "native")],
+)  # fmt: skip
+def test_going_on_has_rates_of_its_own_unless_given(config, kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    source = ["--init_from", str(tmp_path)]
+    for given, row in ((source, kind), ([*source, "--peft", "lora"], f"{kind} adapter")):
+        training_args = parse_arguments(given).training
+        assert {name: getattr(training_args, name) for name in FINE_TUNING_ARGUMENTS[row]} == FINE_TUNING_ARGUMENTS[row]
+    assert parse_arguments([*source, "--learning_rate", "1e-4"]).training.learning_rate == 1e-4
+
+
+def test_going_on_from_nowhere_is_said_where_it_is_opened(tmp_path):
+    assert parse_arguments(["--init_from", str(tmp_path / "nowhere")]).training.optimizer == "muon"
+
+
+def test_unset_words_are_left_to_the_recipe():
+    words = ModelArguments().config_fields("causal-lm")
+    assert "hidden_dropout" not in words
+    assert words == default_config_fields("causal-lm", None)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_words_are_usual_then_given_then_overrides(task):
+    usual, given = ModelArguments().config_fields(task), ModelArguments(hidden_size=8).config_fields(task)
+    assert given == usual | {"hidden_size": 8}
+    both = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}').config_fields(task)
+    assert both == usual | {"hidden_size": 4, "qk_norm": "head"}
+    assert ModelArguments(recipe="gpt2").config_fields(task)["recipe"] == "gpt2"
+
+
+@pytest.mark.parametrize("text", ["residual_type=pre", "[1]", "{"])
+def test_overrides_that_are_no_object_are_refused(text):
+    with pytest.raises(ValueError, match="--config_overrides must be a JSON object"):
+        ModelArguments(config_overrides=text)
+
+
+@pytest.mark.parametrize("source", ["init_from", "config_file"])
+def test_sizes_beside_a_source_that_has_its_own_are_refused(source):
+    with pytest.raises(ValueError, match=f"--{source} brings its own .* leave out --hidden_size, --recipe"):
+        ModelArguments(**{source: "x", "hidden_size": 8, "recipe": "gpt2"})
+    assert ModelArguments(**{source: "x", "config_overrides": '{"hidden_dropout": 0.1}'}).overrides
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "juggling"], "known tasks: causal-lm"),
+        (["--task=juggling"], "known tasks: causal-lm"),
+        (["--task"], "expected one argument"),
+        (["--optim", "adafactor"], "--optimizer trainer"),
+        (["--decay_fraction", "2"], "from 0 to 1"),
+        (["--ema_decay", "1"], "from 0 to below 1"),
+        (["--optimizer", "sgd"], "muon"),
+        (["--no_such_option"], "--no_such_option"),
+        (["--hidden", "8"], "--hidden"),
+        (["--max_steps", "many"], "--max_steps"),
+        (["--lr_scheduler_type", "zigzag"], "zigzag"),
+        (["--config_overrides", "{"], "JSON object"),
+        (["--init_from", "a", "--config_file", "b"], "give one of them"),
+        (["--init_from", "a", "--num_hidden_layers", "2"], "leave out --num_hidden_layers"),
+        (["--merge_adapter"], "--peft lora"),
+        (["--mask_rate", "15"], "share between 0 and 1"),
+        (["--packing", "tight"], "connected"),
+        (["--train_file", "a.txt", "--dataset_name", "b"], "give one of them"),
+        (["--test_file", "a.txt"], "add --train_file"),
+        (["--train_file", "a", "b", "--mixture", "1"], "1 weight(s) for 2"),
+        (["--train_file", "a", "b", "--mixture", "1", "0"], "above 0"),
+        (["--train_file", "a", "b", "--mixture", "3", "-1"], "above 0"),
+        (["--streaming"], "--train_file or --dataset_name"),
+        (["--train_file", "a", "--shuffle_buffer", "9"], "belongs to --streaming"),
+    ],
+)
+def test_impossible_choices_are_explained_and_end_with_status_2(arguments, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_optim_of_the_host_can_be_chosen():
+    assert parse("--optimizer", "trainer", "--optim", "adafactor").training.optim == "adafactor"
+
+
+def test_several_values_follow_one_option():
+    data = parse("--train_file", "a", "b", "--mixture", "1", "2.5", "--columns", "text=body").data
+    assert data == DataArguments(train_file=["a", "b"], mixture=[1, 2.5], columns=["text=body"])

@@ -1,0 +1,340 @@
+"""Every source gives the same rows under the task's names; errors name the file, the column and the way out."""
+
+import csv
+import gzip
+import json
+from collections import Counter
+
+import pytest
+from datasets import Dataset
+
+from hf_tfm.training.arguments.data_arguments import DataArguments
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.data.sources import TaskData, load_data
+from hf_tfm.training.data.splits import SPLITS, complete_splits
+from hf_tfm.training.objectives import OBJECTIVES
+from hf_tfm.training.preprocessing.dataset_utils import map_rows
+
+TEXTS = [f"Document number {i}, with a comma and a “quotation”.\nIt has two lines." for i in range(200)]
+# fields without line breaks, as a .tsv needs them
+FLAT = [text.replace("\n", " ") for text in TEXTS]
+
+
+def write_text(path, texts):
+    path.write_text("\n\n".join(texts), encoding="utf-8")
+
+
+def write_jsonl(path, texts):
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+
+
+def write_json(path, texts):
+    path.write_text(json.dumps([{"text": text} for text in texts]), encoding="utf-8")
+
+
+def write_csv(path, texts):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "text"], *enumerate(texts)])
+
+
+def write_tsv(path, texts):
+    path.write_text("".join(f"{i}\t{text}\n" for i, text in [("id", "text"), *enumerate(texts)]), encoding="utf-8")
+
+
+def write_parquet(path, texts):
+    Dataset.from_dict({"text": texts}).to_parquet(path)
+
+
+WRITERS = {
+    "txt": write_text, "md": write_text, "jsonl": write_jsonl, "json": write_json, "csv": write_csv, "tsv": write_tsv,
+    "parquet": write_parquet,
+}  # fmt: skip
+PACKED = [f"{ending}.gz" for ending in WRITERS if ending != "parquet"]
+
+
+def write(folder, ending, texts=FLAT):
+    """The path of a file of that ending with the texts."""
+    plain = ending.removesuffix(".gz")
+    path = folder / f"texts.{plain}"
+    WRITERS[plain](path, texts)
+    if ending.endswith(".gz"):
+        path, content = folder / f"texts.{ending}", path.read_bytes()
+        path.write_bytes(gzip.compress(content))
+    return str(path)
+
+
+def load(task="causal-lm", max_eval_samples=None, task_choices=None, **choices):
+    objective = OBJECTIVES[task](TaskArguments(**task_choices or {}))
+    return load_data(objective, DataArguments(**choices), 0, max_eval_samples)
+
+
+def texts_of(data):
+    return {name: list(data.splits[name]["text"]) for name in SPLITS}
+
+
+def error_of(task="causal-lm", **choices):
+    with pytest.raises((ValueError, OSError)) as caught:
+        load(task, **choices)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [*WRITERS, *PACKED])
+def test_all_formats_give_the_same_documents(tmp_path, ending):
+    data = load(train_file=[write(tmp_path, ending)])
+    expected = complete_splits({"train": Dataset.from_dict({"text": FLAT})}, "text", (0.9, 0.05, 0.05))
+    assert texts_of(data) == {name: list(expected[name]["text"]) for name in SPLITS}
+    assert sum(data.source_bytes.values()) == sum(len(text.encode()) for text in FLAT)
+    assert not data.is_default
+    assert data.fingerprint in data.summary()
+
+
+@pytest.mark.parametrize("ending", ["txt", "jsonl", "json", "csv", "parquet"])
+def test_line_breaks_survive(tmp_path, ending):
+    data = load(train_file=[write(tmp_path, ending, TEXTS)])
+    assert sorted(text for texts in texts_of(data).values() for text in texts) == sorted(TEXTS)
+
+
+@pytest.mark.parametrize("ending", ["txt", "jsonl", "csv", "tsv.gz", "parquet"])
+def test_a_stream_gives_the_same_rows(tmp_path, ending):
+    path = write(tmp_path, ending)
+    choices = {"train_file": [path], "validation_file": [path], "test_file": [path]}
+    stream, table = load(streaming=True, **choices), load(**choices)
+    assert stream.streaming
+    assert not table.streaming
+    assert list(stream.texts("train")) == list(table.texts("train"))
+    assert list(stream.texts("test")) == list(table.texts("test"))
+    assert stream.fingerprint
+    assert "streamed" in stream.summary()
+
+
+def test_a_stream_is_drawn_from_a_buffer_and_needs_its_other_splits(tmp_path):
+    path = write(tmp_path, "jsonl")
+    choices = {"validation_file": [path], "test_file": [path], "shuffle_buffer": 50}
+    data = load(train_file=[path], streaming=True, **choices)
+    drawn = list(data.texts("train"))
+    assert drawn != FLAT
+    assert sorted(drawn) == sorted(FLAT)
+    assert "--validation_file and --test_file" in error_of(train_file=[path], streaming=True)
+    assert "leave out --streaming" in error_of(
+        "sequence-classification", train_file=[str(write_labels(tmp_path))], streaming=True
+    )
+
+
+def write_labels(folder):
+    path = folder / "labels.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"a {i}", "label": i % 2}) for i in range(40)))
+    return path
+
+
+def test_a_stream_of_questions_can_be_shuffled(tmp_path):
+    asked = {"id": "1", "question": "What?", "answers": [{"text": "sky", "answer_start": 5}]}
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "Blue sky.", "qas": [asked]}]}]}))
+    given = {"train_file": [str(path)], "validation_file": [str(path)], "test_file": [str(path)]}
+    data = load("question-answering", streaming=True, shuffle_buffer=10, **given)
+    assert next(iter(data.splits["train"]))["answers"] == {"text": ["sky"], "answer_start": [5]}
+
+
+def test_given_splits_are_kept_and_only_missing_ones_cut(tmp_path):
+    (tmp_path / "test.txt").write_text("My test.", encoding="utf-8")
+    data = load(train_file=[write(tmp_path, "txt")], test_file=[str(tmp_path / "test.txt")])
+    assert texts_of(data)["test"] == ["My test."]
+    assert len(data.splits["train"]) + len(data.splits["validation"]) == len(TEXTS)
+
+
+def test_watched_rows_are_the_first_of_validation(tmp_path):
+    path = write(tmp_path, "txt")
+    data = load(max_eval_samples=3, train_file=[path], validation_file=[path])
+    assert list(data.splits["validation_subset"]["text"]) == FLAT[:3]
+    assert data.source_bytes["validation_subset"] == sum(len(text.encode()) for text in FLAT[:3])
+    assert load(max_eval_samples=999, train_file=[path], validation_file=[path]).source_bytes["validation_subset"]
+
+
+def test_globs_folders_and_several_files(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for i in range(3):
+        write_text(tmp_path / ("deep" if i == 2 else ".") / f"part{i}.txt", FLAT[i::3])
+    for given in ([str(tmp_path / "part[01].txt"), str(tmp_path / "deep")], [str(tmp_path)]):
+        found = texts_of(load(train_file=given))
+        assert sorted(text for texts in found.values() for text in texts) == sorted(FLAT)
+
+
+def test_documents_may_be_lines_or_whole_files(tmp_path):
+    path = write(tmp_path, "txt", TEXTS)
+    lines = load(train_file=[path], sample_by="line")
+    assert sum(len(lines.splits[name]) for name in SPLITS) == 2 * len(TEXTS)
+    whole = load(train_file=[path], validation_file=[path], test_file=[path], sample_by="document")
+    assert len(whole.splits["train"]) == 1
+
+
+# Mixtures
+
+
+def test_a_mixture_draws_in_shares_until_one_entry_is_used_up(tmp_path):
+    for name, count in (("few", 300), ("many", 3000)):
+        write_text(tmp_path / f"{name}.txt", [f"{name} {i}" for i in range(count)])
+    files = [str(tmp_path / "few.txt"), str(tmp_path / "many.txt")]
+    held = {"validation_file": files[:1], "test_file": files[:1]}
+    rows = list(load(train_file=files, mixture=[1, 3], **held).texts("train"))
+    counts = Counter(text.split()[0] for text in rows)
+    assert counts["few"] == 300
+    assert counts["many"] / len(rows) == pytest.approx(0.75, abs=0.05)
+    for name in counts:
+        drawn = [text for text in rows if text.startswith(name)]
+        assert drawn == [f"{name} {i}" for i in range(len(drawn))]
+    assert rows == list(load(train_file=files, mixture=[1, 3], **held).texts("train"))
+    stream = list(load(train_file=files, mixture=[1, 3], streaming=True, **held).texts("train"))
+    assert Counter(text.split()[0] for text in stream)["few"] == 300
+    assert len(list(load(train_file=files, **held).texts("train"))) == 3300
+
+
+# Columns
+
+
+def table_of(tmp_path, **columns):
+    path = tmp_path / "table.parquet"
+    Dataset.from_dict(columns).to_parquet(path)
+    return [str(path)]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_columns_get_the_names_of_their_parts_even_when_they_swap(tmp_path, streaming):
+    table = table_of(tmp_path, target=["a", "b"], source=["A", "B"], other=["x", "y"])
+    given = {"train_file": table, "validation_file": table, "test_file": table, "streaming": streaming}
+    rows = list(load("seq2seq", columns=["source=target", "target=source"], **given).splits["train"])
+    assert rows == [{"source": "a", "target": "A"}, {"source": "b", "target": "B"}]
+    rows = list(load("seq2seq", columns=["source=target", "target=other"], **given).splits["train"])
+    assert rows == [{"source": "a", "target": "x"}, {"source": "b", "target": "y"}]
+    rows = list(load("seq2seq", columns=["target=other"], **given).splits["train"])
+    assert rows == [{"source": "A", "target": "x"}, {"source": "B", "target": "y"}]
+
+
+def test_several_columns_are_the_labels_that_are_there(tmp_path):
+    table = table_of(tmp_path, body=["a", "b", "c"], rude=[0, 1, 1], long=[False, False, True])
+    given = {"train_file": table, "validation_file": table, "test_file": table}
+    data = load("sequence-classification", columns=["text=body", "label=rude,long"], **given)
+    assert data.splits["test"]["labels"][:] == [[0, 0], [1, 0], [1, 1]]
+    assert data.objective.labels.names == ("rude", "long")
+
+
+def test_a_second_text_is_read_where_it_is_or_where_it_is_said_to_be(tmp_path):
+    table = table_of(tmp_path, text=["a", "b"], text_pair=["c", "d"], more=["e", "f"], label=[0, 1])
+    given = {"train_file": table, "validation_file": table, "test_file": table}
+    assert load("sequence-classification", **given).splits["test"]["text_pair"][:] == ["c", "d"]
+    asked = load("sequence-classification", columns=["text_pair=more"], **given)
+    assert asked.splits["test"]["text_pair"][:] == ["e", "f"]
+
+
+def test_splits_with_other_parts_are_refused(tmp_path):
+    """A second text in some rows only would be left out, or be empty, without a word."""
+    for name, pair in (("with", {"text_pair": ["c", "d"]}), ("without", {})):
+        Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]} | pair).to_parquet(tmp_path / f"{name}.parquet")
+    paths = [str(tmp_path / "with.parquet"), str(tmp_path / "without.parquet")]
+    for given in ({"train_file": paths}, {"train_file": paths[:1], "test_file": paths[1:]}):
+        assert "the same parts" in error_of("sequence-classification", **given)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (["text"], "not part=column"),
+        (["body=text"], "the parts of sequence-classification are: text, label, text_pair"),
+        (["text="], "not part=column"),
+        (["text=body"], "No column 'body'"),
+        (["label=text"], "asked for twice"),
+        (["text_pair=text"], "asked for twice"),
+        (["text=text", "text=more"], "names text twice"),
+        (["text=text,more"], "not text"),
+        (["text=number"], "int64"),
+    ],
+)
+def test_columns_that_cannot_be_are_explained(tmp_path, columns, words):
+    table = table_of(tmp_path, text=["a", "b"], more=["c", "d"], label=["x", "y"], number=[1, 2])
+    assert words in error_of("sequence-classification", train_file=table, columns=columns)
+
+
+def test_missing_column_lists_the_columns(tmp_path):
+    message = error_of(train_file=[write(tmp_path, "csv")], columns=["text=body"])
+    assert "No column 'body'" in message
+    assert "id, text" in message
+    assert "--columns text=<column>" in message
+
+
+def test_column_of_numbers_is_refused(tmp_path):
+    message = error_of(train_file=[write(tmp_path, "csv")], columns=["text=id"])
+    assert "int64, not text" in message
+
+
+# The set that Python carries, the Hub, and what is refused
+
+
+def test_default_is_the_documentation_of_this_python(documentation, monkeypatch):
+    monkeypatch.setattr(
+        "hf_tfm.training.builtin_data.builtin_datasets.read_stdlib_corpus", lambda library: documentation
+    )
+    data = load()
+    assert data.is_default
+    assert data.fingerprint in data.summary()
+    shares = {name: data.source_bytes[name] / sum(data.source_bytes.values()) for name in SPLITS}
+    assert shares["train"] > 0.8
+    assert min(shares.values()) > 0.02
+
+
+def test_long_texts_are_cut_in_pythons_sets_and_refused_in_own_data(tmp_path, documentation, monkeypatch):
+    monkeypatch.setattr(
+        "hf_tfm.training.builtin_data.builtin_datasets.read_stdlib_corpus", lambda library: documentation
+    )
+    own = {"train_file": [write(tmp_path, "txt")]}
+    assert load().objective.long_texts == "truncate"
+    assert load(**own).objective.long_texts == "error"
+    assert load(task_choices={"long_texts": "error"}).objective.long_texts == "error"
+    assert load(task_choices={"long_texts": "truncate"}, **own).objective.long_texts == "truncate"
+
+
+def test_sets_of_python_that_are_unknown_or_do_not_fit_are_refused(monkeypatch):
+    assert "known sets" in error_of(builtin_dataset="nonsense")
+    assert "the task reads text" in error_of(builtin_dataset="date_pairs")
+
+
+def test_blank_and_empty_files_are_named(tmp_path):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "blank.txt").write_text("\n \n\n")
+    assert "empty.txt: the file is empty" in error_of(train_file=[str(tmp_path / "empty.txt")])
+    assert "blank.txt holds no text" in error_of(train_file=[str(tmp_path / "blank.txt")])
+
+
+def test_too_few_documents_name_the_missing_splits(tmp_path):
+    (tmp_path / "one.txt").write_text("Only one document.")
+    message = error_of(train_file=[str(tmp_path / "one.txt")])
+    assert "1 training row(s)" in message
+    assert "--validation_file" in message
+
+
+def test_hub_name_without_network_points_to_files():
+    assert "--train_file" in error_of(dataset_name="nobody/nothing")
+
+
+def test_bytes_are_counted_as_utf8():
+    splits = {name: Dataset.from_dict({"text": ["é", "ab"]}) for name in SPLITS}
+    data = TaskData(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments()))
+    assert data.source_bytes == dict.fromkeys(SPLITS, 4)
+
+
+def test_fingerprints_follow_content_and_not_order():
+    def fingerprint(texts):
+        splits = {name: Dataset.from_dict({"text": texts}) for name in SPLITS}
+        return TaskData(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments())).fingerprint
+
+    assert fingerprint(["a", "b"]) == fingerprint(["b", "a"])
+    assert fingerprint(["a", "b"]) != fingerprint(["a", "c"])
+
+
+def test_rows_kept_from_an_earlier_run_are_not_those_of_other_code(tmp_path, monkeypatch):
+    """The host knows functions by their names alone: rows of before an edit would be taken up again."""
+    table = Dataset.from_parquet(write(tmp_path, "parquet"))
+    calls = []
+    monkeypatch.setattr("hf_tfm.training.preprocessing.dataset_utils.code_digest", lambda: len(calls))
+    first, again = (map_rows(table, dict)._fingerprint for _ in range(2))
+    calls.append("an edit")
+    assert first == again
+    assert map_rows(table, dict)._fingerprint != first

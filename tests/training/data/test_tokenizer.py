@@ -1,0 +1,251 @@
+"""The trained tokenizer: any text comes back, special tokens stand where they should, and training is repeatable."""
+
+from types import SimpleNamespace
+
+import pytest
+from transformers import AutoTokenizer
+
+from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
+from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.training.data.tokenizer import (
+    END_OF_TEXT,
+    TOKENIZER_STYLES,
+    TOKENIZER_TRAINERS,
+    load_tokenizer,
+    train_tokenizer,
+)
+from hf_tfm.training.loop.model_creation import choose_model_type
+from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
+from hf_tfm.training.objectives import OBJECTIVES
+
+TEXTS = ["Return the value of the key, or None.", "This module defines classes.  It has no functions.\n\n    >>> x = 1"]
+AWKWARD = ["  two  spaces ", "tabs\tand\r\nlines\n", "café 😀 ﷽ 日本", "".join(map(chr, range(256))), "a" * 300, ""]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS * 5, vocab_size=300, model_max_length=64)
+
+
+@pytest.fixture(scope="module", params=TOKENIZER_STYLES)
+def styled(request):
+    return TOKENIZER_STYLES[request.param], train_tokenizer(TEXTS * 5, 300, 64, request.param)
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_text_survives_the_round_trip(styled, text):
+    ids = styled[1](text, add_special_tokens=False).input_ids
+    assert styled[1].decode(ids) == text
+    assert styled[1].decode(styled[1](text).input_ids, skip_special_tokens=True) == text
+
+
+def test_saved_tokenizer_is_the_same(styled, tmp_path):
+    style, tokenizer = styled
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in AWKWARD:
+        assert loaded(text).input_ids == tokenizer(text).input_ids
+        assert loaded(text, "more").input_ids == tokenizer(text, "more").input_ids
+        assert loaded.decode(loaded(text).input_ids) == tokenizer.decode(tokenizer(text).input_ids)
+    assert loaded.special_tokens_map == tokenizer.special_tokens_map
+    assert loaded.model_max_length == 64
+    assert loaded.chat_template == style.chat_template
+
+
+@pytest.mark.parametrize("kind", TOKENIZER_TRAINERS)
+@pytest.mark.parametrize("style", TOKENIZER_STYLES)
+def test_special_tokens_are_there_and_each_is_one_token(style, kind):
+    tokenizer = train_tokenizer(TEXTS, 300, 64, style, kind)
+    for name, token in TOKENIZER_STYLES[style].tokens.items():
+        assert getattr(tokenizer, name) == token
+        number = tokenizer.convert_tokens_to_ids(token)
+        assert tokenizer(token, add_special_tokens=False).input_ids == [number]
+        assert number in tokenizer.all_special_ids
+    assert tokenizer.pad_token_id not in (tokenizer.eos_token_id, tokenizer.sep_token_id, None)
+
+
+@pytest.mark.parametrize(
+    ("style", "single", "pair"),
+    [
+        ("plain", "a", "ab"),
+        ("pair", "[CLS]a[SEP]", "[CLS]a[SEP]b[SEP]"),
+        ("source", "a</s>", "a</s>b</s>"),
+        ("bracketed", "<s>a</s>", "<s>a</s>b</s>"),
+        ("chat", "a", "ab"),
+    ],
+)
+def test_special_tokens_stand_around_the_texts(style, single, pair):
+    for kind in TOKENIZER_TRAINERS:
+        tokenizer = train_tokenizer(["a b"], 300, 64, style, kind)
+        assert tokenizer.decode(tokenizer("a").input_ids) == single
+        assert tokenizer.decode(tokenizer("a", "b").input_ids) == pair
+
+
+def test_training_twice_gives_the_same_tokenizer(tokenizer):
+    again = train_tokenizer(TEXTS * 5, vocab_size=300, model_max_length=64)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+
+
+def test_vocabulary_is_as_large_as_asked(tokenizer):
+    assert len(tokenizer) == 300
+
+
+def test_too_small_a_vocabulary_is_refused():
+    with pytest.raises(ValueError, match="258"):
+        train_tokenizer(TEXTS, vocab_size=100, model_max_length=64)
+
+
+# Characters
+
+
+@pytest.mark.parametrize("text", ["Return the key.", "  the\n\nlines >>> ", ""])
+def test_characters_are_one_token_each_and_come_back(text):
+    tokenizer = train_tokenizer(TEXTS, 100, 64, "plain", "characters")
+    ids = tokenizer(text).input_ids
+    assert len(ids) == len(text)
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_character_never_seen_is_unknown_and_the_others_stay():
+    tokenizer = train_tokenizer(["abc"], 100, 64, "plain", "characters")
+    ids = tokenizer("aéb").input_ids
+    assert tokenizer.convert_ids_to_tokens(ids) == ["a", "<|unknown|>", "b"]
+
+
+def test_more_characters_than_the_vocabulary_are_refused():
+    # 2 special tokens, the unknown one and 4 characters
+    assert len(train_tokenizer(["abcd"], 7, 64, "plain", "characters")) == 7
+    with pytest.raises(ValueError, match="--vocab_size 6") as caught:
+        train_tokenizer(["abcd"], 6, 64, "plain", "characters")
+    assert "4 different characters" in str(caught.value)
+
+
+# Chat
+
+
+def test_the_mask_covers_exactly_what_the_assistant_says_and_its_end():
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "What is it?"},
+        {"role": "assistant", "content": "A key, or None."},
+        {"role": "user", "content": "And then?"},
+        {"role": "assistant", "content": "Nothing\nmore."},
+    ]
+    tokenizer = train_tokenizer(TEXTS * 5, 320, 64, "chat")
+    encoded = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    marked = [token for token, flag in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if flag]
+    assert tokenizer.decode(marked) == "A key, or None.<|im_end|>Nothing\nmore.<|im_end|>"
+    assert tokenizer.eos_token == "<|im_end|>"
+    prompt = tokenizer.apply_chat_template(messages[:2], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert whole.startswith(prompt)
+    assert whole.removeprefix(prompt).startswith("A key")
+
+
+# Which tokenizer a run has
+
+
+def make(tmp_path, *arguments, texts=TEXTS, resume_from=None):
+    run_args = parse_arguments([*arguments, "--use_cpu", "--output_dir", str(tmp_path)])
+    objective = OBJECTIVES[run_args.training.task](run_args.task)
+    data = SimpleNamespace(texts=lambda split: iter(texts), streaming=False)
+    folder = SimpleNamespace(path=tmp_path, resume_from=resume_from)
+    return make_tokenizer(run_args, objective, data, choose_model_type(run_args.model, objective), folder)
+
+
+def test_a_ready_tokenizer_is_reused_and_saved(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "ready")
+    found = make(tmp_path, "--tokenizer_name", str(tmp_path / "ready"), "--block_size", "8")
+    assert len(found) == 300
+    assert found.model_max_length == 8
+    assert len(load_tokenizer(str(tmp_path))) == 300
+
+
+def test_a_run_that_goes_on_finds_its_tokenizer(tmp_path):
+    first = make(tmp_path, "--vocab_size", "270")
+    again = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9, resume_from="checkpoint-1")
+    assert again.get_vocab() == first.get_vocab()
+    afresh = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9)
+    assert afresh.get_vocab() != first.get_vocab()
+
+
+TWO_TEXTS = ["--task", "sequence-classification", "--vocab_size", "300"]
+TABLE = {
+    "a recipe's": ["--recipe", "bert"],
+    "asked for": ["--config_overrides", '{"type_vocab_size": 2}'],
+    "a configuration's": ["--config_file", "config.json"],
+}
+NO_TABLE = {
+    "none": [],
+    "asked for": ["--recipe", "bert", "--config_overrides", '{"type_vocab_size": 0}'],
+    "another recipe's": ["--recipe", "original", "--architecture", "encoder"],
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZER_TRAINERS)
+@pytest.mark.parametrize("words", TABLE.values(), ids=TABLE)
+def test_a_model_with_a_table_of_token_types_is_told_the_second_text(words, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    TfmEncoderConfig(type_vocab_size=2, vocab_size=300).save_pretrained(tmp_path)
+    made = make(tmp_path, *TWO_TEXTS, *words, "--tokenizer_type", kind)
+    for tokenizer in (made, load_tokenizer(str(tmp_path))):
+        assert tokenizer("R", "a").token_type_ids == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize("words", NO_TABLE.values(), ids=NO_TABLE)
+def test_a_model_without_such_a_table_is_not(words, ready, tmp_path):
+    train_tokenizer(TEXTS, 300, 64, "pair", with_token_types=True).save_pretrained(tmp_path / "ready")
+    named = ["--tokenizer_name", str(tmp_path / "ready")] if ready else []
+    made = make(tmp_path / "out", *TWO_TEXTS, *words, *named)
+    # where nothing says how many there are, a new model takes up what a ready tokenizer tells
+    told = ready and "--config_overrides" not in words
+    for tokenizer in (made, load_tokenizer(str(tmp_path / "out"))):
+        assert ("token_type_ids" in tokenizer("R", "a")) is told
+
+
+@pytest.mark.parametrize("task", ["sequence-classification", "seq2seq"])
+def test_architectures_that_know_no_token_types_are_not_told_them(task, tmp_path):
+    train_tokenizer(TEXTS, 300, 64, "bracketed", with_token_types=True).save_pretrained(tmp_path / "ready")
+    kind = {"sequence-classification": ["--architecture", "decoder"]}.get(task, [])
+    made = make(tmp_path / "out", "--task", task, *kind, "--tokenizer_name", str(tmp_path / "ready"))
+    assert "token_type_ids" not in made("R", "a")
+
+
+def test_a_tokenizer_of_characters_can_be_asked_for(tmp_path):
+    assert len(make(tmp_path, "--tokenizer_type", "characters")) == 3 + len(set("".join(TEXTS)))
+
+
+@pytest.mark.parametrize(
+    ("task", "missing"),
+    [("causal-lm", "eos_token"), ("masked-lm", "mask_token"), ("denoising", "pad_token"), ("seq2seq", "eos_token"),
+     ("question-answering", "pad_token"), ("multiple-choice", "pad_token")],
+)  # fmt: skip
+def test_a_tokenizer_without_what_the_task_needs_is_refused(task, missing, tmp_path):
+    bare = train_tokenizer(TEXTS, 320, 64, OBJECTIVES[task](parse_arguments([]).task).tokenizer_style("tfm_encoder"))
+    setattr(bare, missing, None)
+    bare.save_pretrained(tmp_path / "bare")
+    with pytest.raises(ValueError, match=f"no {missing}"):
+        make(tmp_path, "--task", task, "--tokenizer_name", str(tmp_path / "bare"))
+
+
+def test_a_chat_template_that_does_not_mark_the_assistant_is_refused(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "plain")
+    with pytest.raises(ValueError, match="chat template is missing"):
+        make(tmp_path, "--task", "chat", "--tokenizer_name", str(tmp_path / "plain"))
+    other = train_tokenizer(TEXTS, 320, 64)
+    other.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="generation"):
+        make(tmp_path, "--task", "chat", "--tokenizer_name", str(tmp_path / "other"))
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"No tokenizer could be read from {tmp_path}"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_end_of_text_is_one_token(tokenizer):
+    assert tokenizer(END_OF_TEXT).input_ids == [tokenizer.eos_token_id]

@@ -1,0 +1,91 @@
+"""Adapters: PEFT finds its place in our models, trains adapter and head alone, and saves either part or whole."""
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import train
+from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
+from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
+from hf_tfm.training.data.tokenizer import train_tokenizer
+from hf_tfm.training.loop.adapters import register_model_types_in_peft
+from tests.grid import make
+
+pytestmark = pytest.mark.xdist_group("train")
+
+peft = pytest.importorskip("peft")
+
+ROWS = [{"text": f"{word} number {i}", "label": word} for i in range(40) for word in ("good", "bad")]
+SHORT = (
+    "--max_steps 4 --logging_steps 1 --eval_steps 4 --save_steps 2 --warmup_steps 0 --per_device_train_batch_size 4 "
+    "--max_length 32 --optimizer adamw"
+).split()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A checkpoint with a tokenizer, and a file to tune it on."""
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = train_tokenizer([row["text"] for row in ROWS], 300, 32, style="pair")
+    torch.manual_seed(0)
+    config = TfmEncoderConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    TfmEncoderForMaskedLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    return folder
+
+
+def run(base, output, monkeypatch, *more):
+    given = ["--task", "sequence-classification", "--train_file", str(base / "rows.jsonl"), "--init_from"]
+    words = [*given, str(base / "model"), "--output_dir", str(output), *SHORT, "--peft", "lora", *more]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    train.main()
+
+
+def logits(folder):
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return model(**tokenizer(["good number 3", "bad number 5"], return_tensors="pt")).logits
+
+
+@pytest.mark.parametrize("architecture", ["encoder", "decoder", "seq2seq"])
+def test_peft_knows_our_model_types(architecture):
+    register_model_types_in_peft()
+    adapted = peft.get_peft_model(make(architecture), peft.LoraConfig())
+    names = {name.rsplit(".lora_A", 1)[0].rsplit(".", 1)[-1] for name, _ in adapted.named_modules() if "lora_A" in name}
+    assert names == {"q_proj", "v_proj"}
+
+
+def test_saved_adapter_is_small_and_opens_on_its_base(base, tmp_path, monkeypatch):
+    run(base, tmp_path / "out", monkeypatch)
+    saved = load_file(tmp_path / "out/adapter_model.safetensors")
+    assert {"lora_A", "lora_B", "classifier"} == {
+        part for name in saved for part in ("lora_A", "lora_B", "classifier") if part in name
+    }
+    assert not (tmp_path / "out/model.safetensors").exists()
+    assert torch.isfinite(logits(tmp_path / "out")).all()
+
+
+def test_merged_model_gives_what_base_and_adapter_give(base, tmp_path, monkeypatch):
+    run(base, tmp_path / "parts", monkeypatch)
+    run(base, tmp_path / "whole", monkeypatch, "--merge_adapter")
+    assert not (tmp_path / "whole/adapter_model.safetensors").exists()
+    torch.testing.assert_close(logits(tmp_path / "whole"), logits(tmp_path / "parts"), rtol=1e-5, atol=1e-6)
+
+
+def test_adapter_on_random_weights_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", "--peft", "lora", "--output_dir", str(tmp_path / "out"), "--optimizer", "adamw"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert ended.value.code == 2
+    assert "--init_from" in capsys.readouterr().err
