@@ -1,6 +1,6 @@
-"""Model cards written from measured results: every number in a card comes from the run that wrote it.
+"""Model cards for the Hub. Every number in a card comes from the run that wrote it.
 
-The room knows neither the models nor the training: it is handed plain facts and returns Markdown."""
+This module imports neither the models nor the training: it takes plain values and returns Markdown."""
 
 import platform
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ from huggingface_hub import EvalResult, ModelCardData
 __all__ = ["DataFacts", "RunFacts", "Sample", "model_card"]
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "evaluate")
-HOUSEKEEPING = (
+# fields of every saved configuration that say nothing about the model
+BOOKKEEPING_FIELDS = (
     "architectures",
     "auto_map",
     "dtype",
@@ -26,9 +27,8 @@ HOUSEKEEPING = (
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a model learnt from. `sizes`: split -> (rows, bytes); `baselines`: name -> what simple methods reach on the
-    test split, in the run's first measure; `notes`: sentences on origin and rights; `hub_name`: the data set on the
-    Hub, where it is one."""
+    """The data that a model was trained on. `sizes`: split -> (rows, bytes). `baselines`: name of a simple method ->
+    first metric on the test split. `notes`: sentences on origin and licence. `hub_name`: a dataset on the Hub."""
 
     description: str
     fingerprint: str
@@ -41,8 +41,8 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """How a model was trained. `settings`: name -> value with its unit, in the order in which they are shown;
-    `origin`: from scratch, or from which checkpoint."""
+    """How a model was trained. `settings`: name -> value with its unit, in the order of the card. `picture`: path of a
+    plot. `origin`: "trained from scratch", or from which checkpoint."""
 
     command: str
     settings: Mapping[str, Any]
@@ -52,23 +52,23 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Sample:
-    """One input, what the model made of it before and after training, and the right answer where there is one."""
+    """An input, the model's output before and after training, and the reference output if there is one."""
 
     prompt: str
     before: str
     after: str
-    wanted: str | None = None
+    reference: str | None = None
 
 
 def package_versions(config: Any) -> dict[str, str]:
-    """Python, hf_tfm and the installed packages that results depend on, by name."""
-    found = {"Python": platform.python_version(), "hf_tfm": getattr(config, "hf_tfm_version", "unknown")}
+    """Versions of Python, hf_tfm and the installed packages that results depend on, by name."""
+    versions = {"Python": platform.python_version(), "hf_tfm": getattr(config, "hf_tfm_version", "unknown")}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def model_card(
@@ -78,49 +78,49 @@ def model_card(
     parameters: int,
     pipeline_tag: str,
     results: Mapping[str, Any],
-    measures: Mapping[str, str],
+    metrics: Mapping[str, str],
     data: DataFacts,
     run: RunFacts,
     samples: list[Sample],
     usage: str,
     notes: Mapping[str, str] | None = None,
 ) -> str:
-    """A Hub model card: YAML front matter with the results as model-index, then Markdown.
+    """A model card for the Hub: YAML front matter with the results as model-index, then Markdown.
 
-    `results` holds Trainer's names (`test_bits_per_byte`, `eval_perplexity`); `measures` those that are shown, without
-    the split's prefix, with their words, the headline first; `notes` say how something was measured; `usage` is Python
-    that loads and uses the checkpoint. Sections without facts are left out."""
+    `results`: names as Trainer gives them (`test_bits_per_byte`, `eval_perplexity`) -> value. `metrics`: the metrics to
+    show, name without the prefix of the split -> description, the most important first. `notes`: how something was
+    measured. `usage`: Python code that loads and uses the checkpoint. Sections without content are left out."""
     sections = [
         f"# {name}",
         f"A `{config.model_type}` with {parameters:,} parameters, {run.origin} on {data.description}.",
         section("Use", fenced(usage, "python")),
-        section("Results", result_table(results, measures), baseline_note(data, measures), bullets(notes or {})),
-        section("What it does", *map(sample_text, samples)),
+        section("Results", result_table(results, metrics), baseline_note(data, metrics), bullets(notes or {})),
+        section("Examples", *map(sample_text, samples)),
         section("Data", data_text(data)),
         section("Training", bullets(run.settings), f"![Training]({run.picture})" if run.picture else ""),
-        section("Reproduce", fenced(run.command, "bash"), f"Versions: {pairs(package_versions(config))}."),
-        section("Configuration", "What differs from the defaults:", bullets(unusual_fields(config))),
-        section("Limits", limits(config)),
+        section("Reproduce", fenced(run.command, "bash"), f"Versions: {comma_separated(package_versions(config))}."),
+        section("Configuration", "Fields that differ from their defaults:", bullets(changed_fields(config))),
+        section("Limitations", limitations(config)),
     ]
-    return front_matter(name, pipeline_tag, results, measures, data) + "\n\n".join(filter(None, sections)) + "\n"
+    return front_matter(name, pipeline_tag, results, metrics, data) + "\n\n".join(filter(None, sections)) + "\n"
 
 
 def front_matter(
-    name: str, pipeline_tag: str, results: Mapping[str, Any], measures: Mapping[str, str], data: DataFacts
+    name: str, pipeline_tag: str, results: Mapping[str, Any], metrics: Mapping[str, str], data: DataFacts
 ) -> str:
-    """The card's YAML block, with what the Hub reads: tags, language, data set, measured results."""
+    """The YAML block that the Hub reads: tags, language, dataset and results."""
     evaluated = [
         EvalResult(
             task_type=pipeline_tag,
             dataset_type=data.hub_name or "text",
             dataset_name=data.description,
             dataset_split="test",
-            metric_type=measure,
-            metric_name=words,
-            metric_value=round(results[f"test_{measure}"], 4),
+            metric_type=metric,
+            metric_name=description,
+            metric_value=round(results[f"test_{metric}"], 4),
         )
-        for measure, words in measures.items()
-        if f"test_{measure}" in results
+        for metric, description in metrics.items()
+        if f"test_{metric}" in results
     ]
     card = ModelCardData(
         library_name="transformers",
@@ -135,36 +135,40 @@ def front_matter(
 
 
 def section(title: str, *parts: str) -> str:
-    """A titled section of its non-empty parts; nothing at all where there are none."""
-    written = [part for part in parts if part]
-    return "\n\n".join([f"## {title}", *written]) if written else ""
+    """A section with its non-empty parts; an empty string if there are none."""
+    content = [part for part in parts if part]
+    return "\n\n".join([f"## {title}", *content]) if content else ""
 
 
-def result_table(results: Mapping[str, Any], measures: Mapping[str, str]) -> str:
-    """Measured results, one row per measure and one column per split."""
-    known = (("test", "test"), ("validation", "eval"))
-    splits = [(label, prefix) for label, prefix in known if any(f"{prefix}_{name}" in results for name in measures)]
-    rows = [
-        [words, *(f"{results[f'{prefix}_{measure}']:.3f}" for _, prefix in splits)]
-        for measure, words in measures.items()
-        if splits and all(f"{prefix}_{measure}" in results for _, prefix in splits)
-    ]
-    head = ["measure", *(label for label, _ in splits)]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) if rows else ""
+def result_table(results: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
+    """A row per metric and a column per split."""
+    prefixes = {"test": "test", "validation": "eval"}
+    splits = [split for split, prefix in prefixes.items() if any(f"{prefix}_{metric}" in results for metric in metrics)]
+    rows = []
+    for metric, description in metrics.items():
+        names = [f"{prefixes[split]}_{metric}" for split in splits]
+        if names and all(name in results for name in names):
+            rows.append([description, *(f"{results[name]:.3f}" for name in names)])
+    if not rows:
+        return ""
+    header = ["metric", *splits]
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def baseline_note(data: DataFacts, measures: Mapping[str, str]) -> str:
+def baseline_note(data: DataFacts, metrics: Mapping[str, str]) -> str:
     if not data.baselines:
         return ""
     values = ", ".join(f"{name} {value:.3f}" for name, value in data.baselines.items())
-    return f"For comparison, {next(iter(measures.values()))} on the same test split without a neural network: {values}."
+    first_metric = next(iter(metrics.values()))
+    return f"For comparison, methods without a neural network on the same test split, {first_metric}: {values}."
 
 
 def sample_text(sample: Sample) -> str:
-    parts = [("Input:", sample.prompt), ("Before training:", sample.before), ("After:", sample.after)]
-    wanted = [("Right:", sample.wanted)] if sample.wanted else []
-    return "\n\n".join(text for words, content in [*parts, *wanted] for text in (words, fenced(content)))
+    parts = [("Input:", sample.prompt), ("Before training:", sample.before), ("After training:", sample.after)]
+    if sample.reference:
+        parts.append(("Reference:", sample.reference))
+    return "\n\n".join(text for label, content in parts for text in (label, fenced(content)))
 
 
 def data_text(data: DataFacts) -> str:
@@ -173,34 +177,36 @@ def data_text(data: DataFacts) -> str:
     return text.strip() + "\n\n" + bullets(sizes)
 
 
-def unusual_fields(config: Any) -> dict[str, Any]:
-    """Fields of the configuration that differ from its class' defaults, housekeeping left out."""
-    usual = type(config)().to_dict()
+def changed_fields(config: Any) -> dict[str, Any]:
+    """Fields of the configuration that differ from the defaults of its class, without bookkeeping."""
+    defaults = type(config)().to_dict()
     return {
-        key: value for key, value in config.to_dict().items() if key not in HOUSEKEEPING and value != usual.get(key)
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in BOOKKEEPING_FIELDS and value != defaults.get(name)
     }
 
 
-def limits(config: Any) -> str:
+def limitations(config: Any) -> str:
     return (
-        f"A small model that has seen little text: it knows the manner of that text and hardly any facts, and it "
-        f"has not been tuned to follow instructions. It was trained on sequences of at most "
-        f"{config.max_position_embeddings} tokens. Whatever is wrong or unfair in its text can come back out of it. "
-        "Results hold for text like its own and say little about other text."
+        "This is a small model trained on little text. It imitates the style of that text, knows hardly any facts, and "
+        f"is not tuned to follow instructions. It was trained on sequences of at most {config.max_position_embeddings} "
+        "tokens. Errors and biases of the training text can appear in its output. The results hold for similar text "
+        "only."
     )
 
 
-def bullets(facts: Mapping[str, Any]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+def bullets(items: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in items.items())
 
 
-def pairs(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
+def comma_separated(items: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in items.items())
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A code block whose fence is longer than any run of backticks inside it; control characters become U+FFFD."""
-    text = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text.rstrip())
+    """A code block. Its fence is longer than any run of backticks in the text; control characters become U+FFFD."""
+    text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text.rstrip())
     fence = "```"
     while fence in text:
         fence += "`"

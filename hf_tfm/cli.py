@@ -1,5 +1,5 @@
-"""`hf-tfm`: one command whose words name a tool. A tool is imported only when it is asked for, so that none can break
-another, nor ask for what is not installed."""
+"""The command `hf-tfm`. Its first arguments name a tool, whose module is imported only then: a tool cannot break
+another, and needs no packages that only another uses."""
 
 import importlib
 import sys
@@ -18,36 +18,35 @@ class Tool(NamedTuple):
 TOOLS: dict[tuple[str, ...], Tool] = {
     ("convert",): Tool("hf_tfm.conversion.command", "a native checkpoint to ours, or ours to a native one"),
     ("families",): Tool("hf_tfm.conversion.table", "the native families that are converted, and how equal they are"),
-    ("bench", "depth"): Tool(
-        "hf_tfm.benchmark.depth", "train 200 blocks, wiring by wiring; loss and gradients by depth"
-    ),
-    ("bench", "length"): Tool("hf_tfm.benchmark.length", "time and memory of forward and backward up to 32,768 tokens"),
-    ("bench", "infer"): Tool("hf_tfm.benchmark.infer", "encoders beside native ones of the same weights, sentences/s"),
-    ("bench", "train"): Tool("hf_tfm.benchmark.train", "training steps beside those of peers, tokens/s"),
-    ("bench", "generate"): Tool("hf_tfm.benchmark.generate", "generation beside native models, and what memory allows"),
-    ("bench", "memory"): Tool("hf_tfm.benchmark.memory", "memory of the loss or of a training step beside peers"),
-    ("bench", "import"): Tool("hf_tfm.benchmark.import_time", "seconds that import hf_tfm adds to transformers"),
-    ("bench", "all"): Tool("hf_tfm.benchmark.everything", "all comparisons with peers, each with its target"),
+    ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
+    ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
+    ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),
+    ("bench", "train"): Tool("hf_tfm.benchmark.tools.train", "training steps compared with other models"),
+    ("bench", "generate"): Tool("hf_tfm.benchmark.tools.generate", "greedy generation compared with native models"),
+    ("bench", "memory"): Tool("hf_tfm.benchmark.tools.memory", "memory of the loss or of a training step"),
+    ("bench", "import"): Tool("hf_tfm.benchmark.tools.import_time", "seconds that import hf_tfm adds to transformers"),
+    ("bench", "all"): Tool("hf_tfm.benchmark.tools.run_all", "all comparisons of speed and memory, with targets"),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the tool that the first words name with the rest. Exits with status 2 and the list for unknown words."""
+    """Run the tool that the first arguments name, with the rest. For other arguments, print the list of tools and exit
+    with status 2."""
     given = sys.argv[1:] if arguments is None else arguments
-    for words, tool in TOOLS.items():
-        if tuple(given[: len(words)]) == words:
-            importlib.import_module(tool.module).main(given[len(words) :], " ".join(["hf-tfm", *words]))
+    for name, tool in TOOLS.items():
+        if tuple(given[: len(name)]) == name:
+            importlib.import_module(tool.module).main(given[len(name) :], " ".join(["hf-tfm", *name]))
             return
-    asked_for_help = not given or given[-1] in ("-h", "--help")
-    print(usage(given), file=sys.stdout if asked_for_help else sys.stderr)
-    sys.exit(0 if asked_for_help else 2)
+    wants_help = not given or given[-1] in ("-h", "--help")
+    print(usage(given), file=sys.stdout if wants_help else sys.stderr)
+    sys.exit(0 if wants_help else 2)
 
 
 def usage(given: list[str]) -> str:
-    """The tools below the words given, or all of them."""
-    below = {words: tool for words, tool in TOOLS.items() if given[:1] == [words[0]]} or TOOLS
-    lines = [f"  hf-tfm {' '.join(words):<14} {tool.summary}" for words, tool in below.items()]
-    return "\n".join(["usage: hf-tfm TOOL [--option value ...]    (TOOL --help lists its options)", "", *lines])
+    """The tools that begin with the first argument, or all of them."""
+    tools = {name: tool for name, tool in TOOLS.items() if given[:1] == [name[0]]} or TOOLS
+    lines = [f"  hf-tfm {' '.join(name):<14} {tool.summary}" for name, tool in tools.items()]
+    return "\n".join(["usage: hf-tfm TOOL [--option value ...]    (hf-tfm TOOL --help lists its options)", "", *lines])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Model cards: valid front matter, every number from the run, sections only where there are facts."""
+"""Model cards: valid front matter, every number of the run, no sections without content."""
 
 import math
 
@@ -18,7 +18,7 @@ RESULTS = {
     "eval_perplexity": math.exp(4.3),
     "train_runtime": 12.0,
 }
-MEASURES = {
+METRICS = {
     "bits_per_byte": "bits per byte of text",
     "nats_per_token": "nats per token (the loss)",
     "perplexity": "perplexity per token",
@@ -36,19 +36,19 @@ RUN = RunFacts(
 
 
 def make_card(**changes):
-    facts = {
+    values = {
         "name": "tiny",
         "config": TfmDecoderConfig.recipe("llama", hidden_size=32, num_attention_heads=2),
         "parameters": 12345,
         "pipeline_tag": "text-generation",
         "results": RESULTS,
-        "measures": MEASURES,
+        "metrics": METRICS,
         "data": DATA,
         "run": RUN,
         "samples": [Sample("Return", "Return \x00 ```x```", "Return the value.")],
         "usage": "print(1)",
     }
-    return model_card(**{**facts, **changes})
+    return model_card(**{**values, **changes})
 
 
 def test_front_matter_is_read_by_the_hub():
@@ -69,59 +69,59 @@ def test_front_matter_is_plain_yaml():
 
 
 @pytest.mark.parametrize(
-    "fact",
+    "text",
     [
         "12,345 parameters", "| bits per byte of text | 1.654 | 1.700 |", "xz 1.69", "0123456789abcdef",
         "900 rows, 123,456 bytes", "python train.py --seed 7", "precision: float32", "Python 3.", "torch 2",
         "hidden_size: 32", "![Training](training.png)", "Return the value.", "Nothing special.",
     ],
 )  # fmt: skip
-def test_facts_of_the_run_are_told(fact):
-    assert fact in make_card()
+def test_card_contains_what_the_run_measured(text):
+    assert text in make_card()
 
 
-def test_defaults_of_the_configuration_are_not_repeated():
+def test_default_and_bookkeeping_fields_are_not_listed():
     assert "attention_dropout" not in make_card()
     assert "auto_map" not in make_card()
 
 
-def test_odd_samples_stay_inside_their_block():
+def test_backticks_and_control_characters_stay_inside_the_code_block():
     card = make_card()
     assert "````\nReturn \ufffd ```x```\n````" in card
 
 
-def test_sections_without_facts_are_left_out():
+def test_sections_without_content_are_left_out():
     card = make_card(samples=[], results={}, data=DataFacts("text", "f", {"train": (1, 2)}))
-    assert "## What it does" not in card
+    assert "## Examples" not in card
     assert "## Results" not in card
     assert "model-index" not in card
 
 
-def test_hub_data_set_is_linked():
+def test_hub_dataset_is_linked():
     data = ModelCard(make_card(data=DataFacts("x", "f", {}, hub_name="owner/texts"))).data
     assert data.datasets in ("owner/texts", ["owner/texts"])
 
 
-def test_a_card_says_where_the_weights_began():
+def test_card_names_the_origin_of_the_weights():
     assert "trained from scratch on files" in make_card()
     assert "trained further from a/b on files" in make_card(run=RunFacts("x", {}, origin="trained further from a/b"))
 
 
-def test_right_answers_are_told_where_there_are_any():
-    told, untold = (make_card(samples=[Sample("in", "before", "after", wanted)]) for wanted in ("right", None))
-    assert "Right:\n\n```\nright\n```" in told
-    assert "Right:" not in untold
+def test_reference_is_shown_if_there_is_one():
+    with_reference = make_card(samples=[Sample("in", "before", "after", "right")])
+    assert "Reference:\n\n```\nright\n```" in with_reference
+    assert "Reference:" not in make_card(samples=[Sample("in", "before", "after", None)])
 
 
-def test_only_measured_results_are_shown_in_the_order_of_the_task():
+def test_only_metrics_with_results_are_shown_in_the_given_order():
     results = {"test_f1": 0.5, "test_accuracy": 0.25, "test_loss": 1.0, "eval_f1": 0.75, "test_runtime": 3.0}
-    measures = {"accuracy": "share of right classes", "f1": "F1", "loss": "loss", "rmse": "error"}
-    card = make_card(results=results, measures=measures, data=DataFacts("x", "f", {}))
+    metrics = {"accuracy": "share of correct classes", "f1": "F1", "loss": "loss", "rmse": "error"}
+    card = make_card(results=results, metrics=metrics, data=DataFacts("x", "f", {}))
     assert "| F1 | 0.500 | 0.750 |" in card
     assert "rmse" not in card
     assert "runtime" not in card
     assert [result.metric_type for result in ModelCard(card).data.eval_results] == ["accuracy", "f1", "loss"]
 
 
-def test_notes_say_how_something_was_measured():
+def test_notes_are_listed():
     assert "- BLEU: sacrebleu nrefs:1" in make_card(notes={"BLEU": "sacrebleu nrefs:1"})

@@ -1,2 +1,3 @@
-"""Measurements that back the promises of the README: how deep and how long a model may be, and how fast and
-small ours is beside its peers. Nothing imports this room; its tools print tables, draw pictures and decide nothing."""
+"""The commands of `hf-tfm bench`: depth and length of a model, and its speed and memory compared with other
+implementations. `harness` holds what the tools share, `tools` the commands. No other room imports this one, and it
+trains and measures models without saving them."""
