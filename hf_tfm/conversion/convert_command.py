@@ -21,26 +21,28 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog, description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog=f"example: {prog} bert-base-uncased my-bert",
-    )  # fmt: skip
+    parser = argparse.ArgumentParser(prog, description=__doc__, epilog=f"example: {prog} bert-base-uncased my-bert")
     parser.add_argument("source", help="folder or Hub name of a checkpoint")
     parser.add_argument("destination", type=Path, help="folder for the result; must be new or empty")
     parser.add_argument(
         "--to",
         choices=("tfm", "native"),
         default="tfm",
-        help="tfm: to a model of hf_tfm; native: to one of transformers",
+        help="tfm: to a model of hf_tfm (default); native: to a model of transformers",
     )
     parser.add_argument(
-        "--family", help='with --to native: the native model type, such as "llama"; by default the original one'
+        "--family", help='with --to native: the native model type, such as "llama" (default: the original one)'
     )
-    parser.add_argument("--head", choices=tuple(AUTO_CLASSES), help="head of the result; by default the saved one")
     parser.add_argument(
-        "--dtype", choices=DTYPES, help="by default that of the checkpoint, or float32 where a lower one loses digits"
+        "--head", choices=tuple(AUTO_CLASSES), metavar="HEAD",
+        help=f"head of the result, one of {', '.join(AUTO_CLASSES)} (default: the head of the checkpoint)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="dtype of the result (default: that of the checkpoint, or float32 where a lower one loses digits)",
     )
-    parser.add_argument("--max_shard_size", default="1GB", help="maximum size of a file with weights")
+    parser.add_argument("--max_shard_size", default="1GB", help="maximum size of a file with weights (default: 1GB)")
     parser.add_argument("--allow_pickle", action="store_true", help="also read pickled weights, which can run code")
     return parser.parse_args(arguments)
 

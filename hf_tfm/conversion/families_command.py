@@ -10,7 +10,7 @@ from .registry import FAMILIES, UNSUPPORTED
 
 __all__ = ["main"]
 
-COLUMNS = ("native model type", "our model type", "heads", "weights after round trip", "largest difference", "text")
+COLUMNS = ("native model type", "hf_tfm model type", "heads", "weights after round trip", "largest difference", "text")
 TEXT = {True: "equal", False: "differs", None: ""}
 
 
@@ -27,7 +27,7 @@ def markdown_table(results: list[dict[str, Any]]) -> str:
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm families") -> None:
-    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     args = parser.parse_args(arguments)
     results = read_results()
@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm families") -> N
         return
     print(markdown_table(results))
     print(
-        f"\n{len(results)} native model types convert to {len(TFM_CONFIGS)} of ours. Differences: float32 outputs of "
-        "tiny random models on padded,\nunpadded and packed batches, relative to the largest output.\n\n"
+        f"\n{len(results)} native model types convert to {len(TFM_CONFIGS)} of hf_tfm. Differences are between float32 "
+        "outputs of tiny random models\non padded, unpadded and packed batches, relative to the largest output.\n\n"
         "Not supported, with the feature that hf_tfm does not have:"
     )
     print("\n".join(f"  {name:<22} {feature}" for name, feature in sorted(UNSUPPORTED.items())))

@@ -53,7 +53,7 @@ UNSUPPORTED: dict[str, str] = {
     "albert": "layers that share their weights",
     "apertus": "the xIELU activation with learned parameters",
     "bitnet": "norms inside attention and feed-forward",
-    "blenderbot-small": "different positions of the embedding norm in encoder and decoder",
+    "blenderbot-small": "embedding norms placed differently in encoder and decoder",
     "deberta": "attention scores between tokens and relative positions (disentangled attention)",
     "deberta-v2": "attention scores between tokens and relative positions (disentangled attention)",
     "deepseek_v3": "sigmoid routing of experts with a correction bias",

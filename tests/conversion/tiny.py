@@ -46,6 +46,8 @@ class Case:
 
 def case_parameters(cases: dict[str, list[Case]]) -> list[tuple[str, int, str]]:
     """(family, case number, head) of everything that the cases check."""
+    unknown = [family for family in cases if family not in FAMILIES]
+    assert not unknown, f"families with test cases, but in no module of hf_tfm/conversion/registry.py: {unknown}"
     return [
         (family, number, head)
         for family, family_cases in cases.items()

@@ -16,7 +16,7 @@ from hf_tfm.conversion.parity_results import update_results
 from hf_tfm.conversion.registry import FAMILIES, MODULES
 from tests.conversion.families.completeness import check_cases, check_native_fields, check_registered, check_results
 from tests.conversion.parity import check_parity
-from tests.conversion.tiny import GQA_SIZES, Case, tiny_native
+from tests.conversion.tiny import GQA_SIZES, Case, case_parameters, tiny_native
 
 # A native model type that transformers could add: Llama with a factor on the logits.
 
@@ -72,6 +72,8 @@ def test_the_recipe_is_a_family_and_its_cases(monkeypatch: pytest.MonkeyPatch) -
 def test_a_forgotten_module_is_named(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"MODULES in hf_tfm/conversion/registry.py: scaled_llama"):
         check_registered([tmp_path / "llama.py", tmp_path / "scaled_llama.py"], MODULES)
+    with pytest.raises(AssertionError, match=r"in no module of hf_tfm/conversion/registry.py: \['scaled_llama'\]"):
+        case_parameters({"scaled_llama": CASES})
 
 
 def test_a_forgotten_native_field_is_named() -> None:
