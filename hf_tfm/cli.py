@@ -16,8 +16,10 @@ class Tool(NamedTuple):
 
 
 TOOLS: dict[tuple[str, ...], Tool] = {
-    ("convert",): Tool("hf_tfm.conversion.command", "a native checkpoint to ours, or ours to a native one"),
-    ("families",): Tool("hf_tfm.conversion.table", "the native families that are converted, and how equal they are"),
+    ("convert",): Tool("hf_tfm.conversion.convert_command", "a native checkpoint to one of hf_tfm, or back"),
+    ("families",): Tool(
+        "hf_tfm.conversion.families_command", "the native families that convert, and how equal their outputs are"
+    ),
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),

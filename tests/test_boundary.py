@@ -29,7 +29,13 @@ from tests.import_graph import (
 FLOOR = PACKAGE / "modeling"
 # package -> its rooms: a room may import itself and the rooms before it. A package without an entry is one room.
 ORDER: dict[str, tuple[str, ...]] = {
-    "hf_tfm": ("modeling", "conversion", "onednn", "inspection", "cards", "hub", "training", "benchmark"),
+    "hf_tfm": ("modeling", "conversion", "cpu_inference", "inspection", "cards", "hub", "training", "benchmark"),
+    "hf_tfm.conversion": (
+        "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "family",
+        "rope_and_window_mappings", "config_diff", "parity_check", "families", "registry", "parity_results",
+        "native_checkpoints", "convert", "convert_command", "families_command",
+    ),
+    "hf_tfm.benchmark": ("harness", "tools"),
     "hf_tfm.training": (
         "utils", "arguments", "builtin_data", "metrics", "preprocessing", "objectives", "data", "loop", "report", "cli",
     ),

@@ -1,9 +1,18 @@
-"""Native Hugging Face families to our models and back, with equal numbers.
+"""Converts models of native Hugging Face families to ours and back, with equal outputs.
 
-A family is one table of rows and one mapping of fields, each read in both directions. The room knows the floor and the
-host; it changes neither."""
+"Native" is a model class of transformers, "ours" one of hf_tfm. A family is one weight map and one mapping of
+configuration fields, each read in both directions. Modules may import only modules further up in this list:
+
+1. the core: `errors`, `weight_transforms`, `weight_map`, `weight_transfer`, `auto_classes`, `family`,
+   `rope_and_window_mappings`, `config_diff`, `parity_check`
+2. `families/`: one module per group of families
+3. `registry`: the only module that knows all families
+4. `parity_results`, `native_checkpoints`, `convert`
+5. the commands: `convert_command`, `families_command`
+
+This package changes neither `hf_tfm.modeling` nor transformers."""
 
 from .convert import from_native, to_native
-from .rows import ConversionError
+from .errors import ConversionError
 
 __all__ = ["ConversionError", "from_native", "to_native"]

@@ -1,4 +1,4 @@
-"""From a native model to ours and back: the configuration is said, then every tensor is moved by its row."""
+"""Converts a native model to ours and back: first the configuration, then every tensor by its rule."""
 
 import copy
 import inspect
@@ -11,174 +11,201 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from ..modeling.modeling_tfm import TfmPreTrainedModel
-from .compare import differences, training_differences
-from .families import FAMILIES, family_named
-from .family import Family, head_of, model_class
-from .moving import State, moved, tensors_of
-from .opening import open_native
-from .rows import ConversionError, match
+from .auto_classes import head_of_model, model_class
+from .config_diff import output_differences, training_differences
+from .errors import ConversionError
+from .family import Family
+from .native_checkpoints import load_native
+from .registry import FAMILIES, get_family
+from .weight_map import resolve
+from .weight_transfer import StateDict, take_state_dict, transfer_weights
 
-__all__ = ["from_native", "native_of", "ours_of", "to_native"]
+__all__ = ["convert_to_native", "convert_to_ours", "from_native", "to_native"]
 
 logger = logging.get_logger(__name__)
 
 
 def from_native(
-    source: Any, head: str | None = None, *, dtype: Any = None, allow_pickle: bool = False, **loading: Any
+    source: Any, head: str | None = None, *, dtype: Any = None, allow_pickle: bool = False, **kwargs: Any
 ) -> TfmPreTrainedModel:
-    """A native Hugging Face model as one of ours, with equal numbers.
+    """Converts a native Hugging Face model to one of ours, with equal outputs.
 
-    `source`: a folder, a Hub name, or a native model (which is left as it is). `head`: a word of `HEADS`; None: the
-    one that the checkpoint has. A head that the checkpoint lacks starts from random weights, as natively, and the host
-    says so. `dtype`: None keeps the checkpoint's, or takes float32 where the family's weights cannot be moved in less
-    (Gemma's norms). `allow_pickle`: read weights that are not in safetensors; pickled files can run code. `loading`:
-    what else the native `from_pretrained` takes (revision, token, num_labels ..).
+    `source`: a folder, a Hub name, or a native model (which stays unchanged). `head`: one of `AUTO_CLASSES`; None means
+    the head of the checkpoint. A head that the checkpoint lacks gets random weights, with the warning of transformers.
+    `dtype`: None keeps the dtype of the checkpoint, or takes float32 where a lower precision cannot hold the converted
+    weights (norms of Gemma). `allow_pickle`: also read weights that are not in safetensors; pickled files can run code.
+    `kwargs`: further arguments of the native `from_pretrained` (revision, token, num_labels, ...).
 
-    Raises ConversionError if the family, the head, or a field of the configuration cannot be said, naming it."""
+    Raises ConversionError with the name of the family, head or configuration field that has no equivalent."""
     if isinstance(source, PreTrainedModel):
-        if head not in (None, head_of(source)):
-            raise ConversionError(f'The model has the head "{head_of(source)}", not "{head}"; give its folder or name.')
-        if loading:
-            raise ConversionError(f"The model is loaded already: {', '.join(loading)} belong to its from_pretrained.")
-        return ours_of(source, keep=True)
-    return ours_of(open_native(source, head, dtype, allow_pickle, **loading))
+        if head not in (None, head_of_model(source)):
+            raise ConversionError(
+                f'The model has the head "{head_of_model(source)}", not "{head}"; give its folder or Hub name instead.'
+            )
+        if kwargs:
+            raise ConversionError(
+                f"The model is already loaded; give {', '.join(kwargs)} to its from_pretrained instead."
+            )
+        return convert_to_ours(source, copy_weights=True)
+    return convert_to_ours(load_native(source, head, dtype, allow_pickle, **kwargs))
 
 
 def to_native(model: TfmPreTrainedModel, family: str | None = None) -> PreTrainedModel:
-    """One of our models as a native Hugging Face model of `family` (a model type, "llama"), with equal numbers.
+    """Converts one of our models to a native Hugging Face model of `family` (a model type such as "llama"), with equal
+    outputs. Our model stays unchanged.
 
-    None: the family that the model came from, else the only one that can say it. Training-only settings that the family
-    lacks (places of dropout) are warned of. Raises ConversionError naming the first fields that cannot be said."""
-    return native_of(model, family, keep=True)
+    None means the family that the model came from, or else the only one that can represent it. Warns about settings for
+    training that the family does not have (kinds of dropout). Raises ConversionError with the configuration fields that
+    have no equivalent."""
+    return convert_to_native(model, family, copy_weights=True)
 
 
-def ours_of(native: PreTrainedModel, keep: bool = False) -> TfmPreTrainedModel:
-    """Our model of a native one, whose tensors become ours: it must not be used again, unless `keep` copies them."""
-    family = family_named(native.config.model_type)
-    head = head_of(native)
-    if head not in family.heads:
-        raise ConversionError(f'{family.name} is converted with the heads {", ".join(family.heads)}; not "{head}".')
-    if family.rounds and native.dtype not in (torch.float32, torch.float64):
+# To ours
+
+
+def convert_to_ours(native: PreTrainedModel, copy_weights: bool = False) -> TfmPreTrainedModel:
+    """Our model from a native one. Unless `copy_weights`, the native model loses its tensors and cannot be used
+    again."""
+    family = get_family(native.config.model_type)
+    head = head_of_model(native)
+    family.check_head(head)
+    if family.needs_float32 and native.dtype not in (torch.float32, torch.float64):
         raise ConversionError(
-            f"{family.name} folds numbers into its weights that {native.dtype} cannot hold: convert in float32 "
+            f"{native.dtype} cannot hold the converted weights of {family.name}: convert in float32 "
             "(dtype=torch.float32) and cast the result."
         )
-    config = family.our_config(native.config, head, found_words(native, head))
+    config = family.config_to_ours(native.config, head, fields_from_tensors(native, head))
     our_class = model_class(config, head)
     with torch.device("meta"):
         empty = our_class(config)
     dtype = native.dtype
-    state = tensors_of(native, keep)
-    rows = family.rows(head, prefix_of(state, native), our_prefix(head))
-    moves = match(rows, set(state), set(empty.state_dict()), config)
-    model = built(our_class, config, moved(moves, state, config), dtype, {})
-    return with_generation(model, native)
+    state = take_state_dict(native, copy_weights)
+    weight_map = family.weight_map(head, native_prefix(state, native), our_prefix(head))
+    rules = resolve(weight_map, set(state), set(empty.state_dict()), config)
+    model = load_converted(our_class, config, transfer_weights(rules, state, config), dtype)
+    return with_generation_config(model, native)
 
 
-def found_words(native: PreTrainedModel, head: str) -> dict[str, Any]:
-    """What only the tensors tell: which tables are one, and whether there is a pooler."""
-    words: dict[str, Any] = {}
-    table, out = native.get_input_embeddings(), native.get_output_embeddings()
-    if out is not None:
-        decoder = native.get_decoder().get_input_embeddings() if native.config.is_encoder_decoder else table
-        words["tie_word_embeddings"] = out.weight is decoder.weight
+def fields_from_tensors(native: PreTrainedModel, head: str) -> dict[str, Any]:
+    """Our fields that only the tensors tell: which embeddings are tied, and whether there is a pooler."""
+    fields: dict[str, Any] = {}
+    embedding, output_embedding = native.get_input_embeddings(), native.get_output_embeddings()
+    if output_embedding is not None:
+        if native.config.is_encoder_decoder:
+            embedding = native.get_decoder().get_input_embeddings()
+        fields["tie_word_embeddings"] = output_embedding.weight is embedding.weight
     if native.config.is_encoder_decoder and head != "encoder":
-        sides = [native.get_encoder().get_input_embeddings(), native.get_decoder().get_input_embeddings()]
-        words["tie_encoder_decoder_embeddings"] = sides[0].weight is sides[1].weight
+        encoder_embedding = native.get_encoder().get_input_embeddings()
+        decoder_embedding = native.get_decoder().get_input_embeddings()
+        fields["tie_encoder_decoder_embeddings"] = encoder_embedding.weight is decoder_embedding.weight
     if head == "base" and any(name.startswith("pooler.") for name in native.state_dict()):
-        words["add_pooling_layer"] = True
-    return words
+        fields["add_pooling_layer"] = True
+    return fields
 
 
-def prefix_of(keys: Iterable[str], native: Any) -> str:
-    """What stands before the names of the base model in a native model with a head."""
-    prefix = native.base_model_prefix + "."
-    return prefix if any(key.startswith(prefix) for key in keys) else ""
+# To native
 
 
-def our_prefix(head: str) -> str:
-    return "" if head in ("base", "encoder") else "model."
-
-
-def built(model_class: Any, config: Any, state: State, dtype: Any, options: dict[str, Any]) -> Any:
-    """A model of these tensors, through the host's loader: it ties what is tied and fills what is computed."""
-    model, report = model_class.from_pretrained(
-        None, config=config, state_dict=state, dtype=dtype, output_loading_info=True, **options
-    )
-    wrong = {kind: report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[kind]}
-    if wrong:
-        raise ConversionError(f"The converted tensors do not fit {model_class.__name__}: {wrong}.")
-    # the host writes the absent path as a word
-    model.name_or_path = model.config.name_or_path = ""
-    return model.eval()
-
-
-def with_generation(model: Any, source: Any) -> Any:
-    """`model` with the generation settings of `source`, where it generates."""
-    if model.can_generate() and source.can_generate():
-        model.generation_config = source.generation_config
-    return model
-
-
-def native_of(model: TfmPreTrainedModel, family: str | None, keep: bool = False) -> PreTrainedModel:
-    """The native model of ours, whose tensors become native: it must not be used again, unless `keep` copies them."""
-    head = head_of(model)
-    chosen = family_named(family or model.config.origin or only_fit(model.config, head))
-    config, losses = native_config(chosen, model.config, head)
-    for loss in losses:
-        logger.warning(f"{chosen.name} cannot say {loss}: it matters in training alone.")
+def convert_to_native(
+    model: TfmPreTrainedModel, family_name: str | None, copy_weights: bool = False
+) -> PreTrainedModel:
+    """The native model from ours. Unless `copy_weights`, our model loses its tensors and cannot be used again."""
+    head = head_of_model(model)
+    family = get_family(family_name or model.config.origin or only_possible_family(model.config, head))
+    config, training_losses = equivalent_native_config(family, model.config, head)
+    for loss in training_losses:
+        logger.warning(f"{family.name} has no equivalent of {loss}; this affects only training.")
     native_class = model_class(config, head)
-    options = class_options(native_class, model)
+    arguments = constructor_arguments(native_class, model)
     with torch.device("meta"):
-        empty = native_class(copy.deepcopy(config), **options)
-    keys = set(empty.state_dict())
-    rows, dtype = chosen.rows(head, prefix_of(keys, empty), our_prefix(head)), model.dtype
-    state = tensors_of(model, keep)
-    moves = match(rows, keys, set(state), model.config)
-    native = built(native_class, config, moved(moves, state, model.config, backward=True), dtype, options)
-    return with_generation(native, model)
+        empty = native_class(copy.deepcopy(config), **arguments)
+    names, dtype = set(empty.state_dict()), model.dtype
+    state = take_state_dict(model, copy_weights)
+    weight_map = family.weight_map(head, native_prefix(names, empty), our_prefix(head))
+    rules = resolve(weight_map, names, set(state), model.config)
+    state = transfer_weights(rules, state, model.config, to_native=True)
+    native = load_converted(native_class, config, state, dtype, **arguments)
+    return with_generation_config(native, model)
 
 
-def native_config(family: Family, ours: Any, head: str) -> tuple[PreTrainedConfig, list[str]]:
-    """The native configuration of ours, and what of training it does not say. Raises ConversionError naming the fields
-    that the family cannot say."""
-    if head not in family.heads:
-        raise ConversionError(f'{family.name} is converted with the heads {", ".join(family.heads)}; not "{head}".')
-    if family.architecture != ours.model_type:
-        raise ConversionError(f"{family.name} is a {family.architecture}; the model is a {ours.model_type}.")
-    found = {
+def equivalent_native_config(family: Family, ours: Any, head: str) -> tuple[PreTrainedConfig, list[str]]:
+    """The native configuration that is equivalent to ours, and the settings for training that it does not have. Raises
+    ConversionError with the fields that have no equivalent."""
+    family.check_head(head)
+    if family.our_model_type != ours.model_type:
+        raise ConversionError(
+            f"{family.name} is equivalent to a {family.our_model_type}; this model is a {ours.model_type}."
+        )
+    tensor_fields = {
         name: getattr(ours, name)
         for name in ("tie_word_embeddings", "tie_encoder_decoder_embeddings", "add_pooling_layer")
         if hasattr(ours, name)
     }
     try:
-        config = family.native_config(ours, head)
-        said = family.our_config(config, head, found)
+        native = family.config_to_native(ours, head)
+        converted = family.config_to_ours(native, head, tensor_fields)
     except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
-        raise ConversionError(f"{family.name} cannot say this model: {error}") from error
-    wrong = differences(ours, said, head)
-    if wrong:
-        raise ConversionError(f"{family.name} cannot say " + "; ".join(wrong) + ".")
-    return config, training_differences(ours, said)
+        raise ConversionError(f"{family.name} cannot represent this model: {error}") from error
+    differences = output_differences(ours, converted, head)
+    if differences:
+        raise ConversionError(f"{family.name} cannot represent this model: {'; '.join(differences)}.")
+    return native, training_differences(ours, converted)
 
 
-def only_fit(ours: Any, head: str) -> str:
-    """The only family that can say a configuration. Raises ConversionError if there are none or several."""
-    fits = []
+def only_possible_family(ours: Any, head: str) -> str:
+    """The only family that can represent a configuration. Raises ConversionError if there is none, or several."""
+    possible = []
     for family in FAMILIES.values():
         try:
-            native_config(family, ours, head)
+            equivalent_native_config(family, ours, head)
         except ConversionError:
             continue
-        fits.append(family.name)
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        raise ConversionError(f"Several families can say this model; choose one: {', '.join(fits)}.")
-    raise ConversionError("No native family can say this model; family=NAME tells what is in the way of one.")
+        possible.append(family.name)
+    if not possible:
+        raise ConversionError(
+            "No native family can represent this model; choose one with family=NAME to see which fields prevent it."
+        )
+    if len(possible) > 1:
+        raise ConversionError(f"Several families can represent this model; choose one: {', '.join(possible)}.")
+    return possible[0]
 
 
-def class_options(native_class: Any, model: Any) -> dict[str, Any]:
-    """Arguments of a native class beside its configuration."""
-    takes = "add_pooling_layer" in inspect.signature(native_class.__init__).parameters
-    return {"add_pooling_layer": model.config.add_pooling_layer} if takes else {}
+def constructor_arguments(native_class: Any, model: Any) -> dict[str, Any]:
+    """Arguments of a native class besides its configuration."""
+    if "add_pooling_layer" in inspect.signature(native_class.__init__).parameters:
+        return {"add_pooling_layer": model.config.add_pooling_layer}
+    return {}
+
+
+# Both directions
+
+
+def native_prefix(names: Iterable[str], native: Any) -> str:
+    """What stands before the parameter names of the base model in a native model."""
+    prefix = native.base_model_prefix + "."
+    return prefix if any(name.startswith(prefix) for name in names) else ""
+
+
+def our_prefix(head: str) -> str:
+    """What stands before the parameter names of the base model in ours."""
+    return "" if head in ("base", "encoder") else "model."
+
+
+def load_converted(model_class: Any, config: Any, state: StateDict, dtype: Any, **arguments: Any) -> Any:
+    """A model with these tensors. The loader of transformers ties weights and computes buffers."""
+    model, report = model_class.from_pretrained(
+        None, config=config, state_dict=state, dtype=dtype, output_loading_info=True, **arguments
+    )
+    errors = {kind: report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[kind]}
+    if errors:
+        raise ConversionError(f"The converted tensors do not fit {model_class.__name__}: {errors}.")
+    # transformers writes the missing path as the string "None"
+    model.name_or_path = model.config.name_or_path = ""
+    return model.eval()
+
+
+def with_generation_config(model: Any, source: Any) -> Any:
+    """`model` with the generation config of `source`, if both generate."""
+    if model.can_generate() and source.can_generate():
+        model.generation_config = source.generation_config
+    return model

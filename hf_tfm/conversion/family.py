@@ -1,140 +1,139 @@
-"""What a native family is: its words in our configuration and its names in our modules, read in both directions."""
+"""A native family: how its configuration and its parameter names map to ours, in both directions."""
 
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-    AutoModelForQuestionAnswering,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTextEncoding,
-    AutoModelForTokenClassification,
-    PreTrainedConfig,
-)
+from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from ..modeling.configuration_tfm import TfmConfig, TfmDecoderConfig, TfmEncoderConfig, TfmSeq2SeqConfig
-from .rows import ConversionError, Row
+from ..modeling.configuration_tfm import TfmConfig
+from .auto_classes import TFM_CONFIGS
+from .errors import ConversionError
+from .weight_map import WeightMap, WeightRule
 
-__all__ = ["CONFIGS", "HEADS", "Family", "head_of", "model_class"]
+__all__ = ["SHARED_FIELDS", "ConfigMapping", "Family", "same_names", "without"]
 
-# The words of `head`, and the Auto class of each. "encoder": the encoder of an encoder-decoder, alone.
-HEADS: dict[str, Any] = {
-    "base": AutoModel,
-    "causal-lm": AutoModelForCausalLM,
-    "seq2seq-lm": AutoModelForSeq2SeqLM,  # before masked-lm: the host lists BART there too
-    "masked-lm": AutoModelForMaskedLM,
-    "sequence-classification": AutoModelForSequenceClassification,
-    "token-classification": AutoModelForTokenClassification,
-    "question-answering": AutoModelForQuestionAnswering,
-    "multiple-choice": AutoModelForMultipleChoice,
-    "encoder": AutoModelForTextEncoding,
-}
+# Fields of PreTrainedConfig that both sides have under one name.
+SHARED_FIELDS = ("pad_token_id", "bos_token_id", "eos_token_id", "id2label", "label2id", "problem_type", "dtype")
 
-CONFIGS: dict[str, type[TfmConfig]] = {
-    config.model_type: config for config in (TfmEncoderConfig, TfmDecoderConfig, TfmSeq2SeqConfig)
-}
-
-# Fields of the host that both sides have under one name.
-SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "id2label", "label2id", "problem_type", "dtype")
-
-Words = dict[str, Any]
+Fields = dict[str, Any]
 
 
-def nothing(config: Any) -> Words:
-    return {}
+class ConfigMapping(NamedTuple):
+    """Configuration fields that need more than a change of name.
 
+    `to_ours`: our fields from a native configuration. `to_native`: native fields from our configuration. `check`:
+    raises ConversionError for a native configuration that has no equivalent. `native_fields`: the native fields that
+    the functions read."""
 
-class Computed(NamedTuple):
-    """Fields that are more than a change of name: our words from a native configuration, its fields from ours, and
-    which of its fields are read."""
-
-    ours: Callable[[Any], Words] = nothing
-    native: Callable[[Any], Words] = nothing
-    reads: tuple[str, ...] = ()
+    to_ours: Callable[[Any], Fields] | None = None
+    to_native: Callable[[Any], Fields] | None = None
+    native_fields: tuple[str, ...] = ()
+    check: Callable[[Any], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """One native model type.
+    """One native model type. Add it to `registry.py`.
 
-    `name`: its model type. `architecture`: ours. `recipe`: the row of `recipes.py` that it is, if there is one.
-    `words`: our fields that are the same for every checkpoint. `fields`: native field -> ours, equal values.
-    `computed`: the others, tried in order. `required`: native fields that must have one value, since no word of ours
-    says another. `ignored`: native fields that change no number, with the reason.
-    `trunk`: rows of the base model. `heads`: rows beside the trunk, by word of `HEADS`. `head_words`: our fields that
-    differ for a head. `head_fields`: native fields that do."""
+    Identity:
+    `name`: the native model type. `our_model_type`: ours. `recipe`: the row of `recipes.py` with its defaults, if any.
+
+    Weights:
+    `base_weights`: weight map of the base model. `head_weights`: head name -> weight map of the head.
+
+    Configuration:
+    `field_map`: native field -> our field with the same value. `config_mappings`: fields that need more than a change
+    of name, applied in order. `fixed_fields`: our fields that are the same for every checkpoint. `head_fields`: head
+    name -> our fields that differ for this head. `native_head_fields`: head name -> native fields that differ for it.
+    `required_values`: native field -> the only value that we support. `ignored_fields`: native field -> the reason why
+    it changes no number."""
 
     name: str
-    architecture: str
-    trunk: tuple[Row, ...]
-    heads: Mapping[str, tuple[Row, ...]]
-    fields: Mapping[str, str]
+    our_model_type: str
+    base_weights: WeightMap
+    head_weights: Mapping[str, WeightMap]
+    field_map: Mapping[str, str]
     recipe: str | None = None
-    words: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    computed: tuple[Computed, ...] = ()
-    required: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    head_words: Mapping[str, Words] = dataclasses.field(default_factory=dict)
-    head_fields: Mapping[str, Words] = dataclasses.field(default_factory=dict)
+    config_mappings: tuple[ConfigMapping, ...] = ()
+    fixed_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    head_fields: Mapping[str, Fields] = dataclasses.field(default_factory=dict)
+    native_head_fields: Mapping[str, Fields] = dataclasses.field(default_factory=dict)
+    required_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ignored_fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
-    def rounds(self) -> bool:
-        """Whether weights are folded so that half precision would lose some of them."""
-        return any(entry.change.rounds for entry in self.trunk)
+    def heads(self) -> tuple[str, ...]:
+        """Names of the heads that can be converted."""
+        return tuple(self.head_weights)
 
-    def rows(self, head: str, native: str, ours: str) -> list[Row]:
-        """Every row of a model with this head; the trunk's names stand behind the two prefixes."""
-        return [entry.behind(native, ours) for entry in self.trunk] + list(self.heads[head])
+    @property
+    def needs_float32(self) -> bool:
+        """Whether half precision would lose digits of converted weights."""
+        return any(rule.transform.needs_float32 for rule in self.base_weights)
 
-    def our_config(self, native: PreTrainedConfig, head: str, found: Words) -> TfmConfig:
-        """Our configuration of a native one; `found` are words that only its tensors tell. Raises ConversionError
-        naming the field that cannot be said."""
+    @property
+    def known_fields(self) -> set[str]:
+        """Native fields that the family maps, requires or ignores."""
+        mapped = {name for mapping in self.config_mappings for name in mapping.native_fields}
+        return {*self.field_map, *mapped, *self.required_values, *self.ignored_fields}
+
+    def check_head(self, head: str) -> None:
+        """Raises ConversionError if this head cannot be converted."""
+        if head not in self.head_weights:
+            raise ConversionError(f'{self.name} has no head "{head}" that can be converted: {", ".join(self.heads)}.')
+
+    def weight_map(self, head: str, native_prefix: str, our_prefix: str) -> list[WeightRule]:
+        """Every rule of a model with this head. The prefixes stand before the names of the base model."""
+        base = [rule.with_prefixes(native_prefix, our_prefix) for rule in self.base_weights]
+        return base + list(self.head_weights[head])
+
+    def config_to_ours(self, native: PreTrainedConfig, head: str, tensor_fields: Fields) -> TfmConfig:
+        """Our configuration of a native one. `tensor_fields`: fields that only the tensors tell. Raises
+        ConversionError with the name of a field that has no equivalent."""
+        self.check_values(native)
+        fields = dict(self.fixed_fields)
+        fields |= {ours: getattr(native, name) for name, ours in self.field_map.items() if hasattr(native, name)}
+        for mapping in self.config_mappings:
+            if mapping.check is not None:
+                mapping.check(native)
+            if mapping.to_ours is not None:
+                fields |= mapping.to_ours(native)
+        fields |= self.head_fields.get(head, {}) | tensor_fields | {"origin": self.name}
+        fields |= {name: getattr(native, name) for name in SHARED_FIELDS if getattr(native, name, None) is not None}
+        fields = copy.deepcopy(fields)  # configurations write into the dictionaries they are given
+        config_class = TFM_CONFIGS[self.our_model_type]
+        return config_class.recipe(self.recipe, **fields) if self.recipe else config_class(**fields)
+
+    def check_values(self, native: PreTrainedConfig) -> None:
+        """Raises ConversionError if a native field has a value that we do not support."""
         if "per_layer_config" in native.to_dict():
-            raise ConversionError(f"per_layer_config of {self.name} cannot be said: layers differ by type alone.")
-        for name, value in self.required.items():
+            raise ConversionError(
+                f"{self.name} with per_layer_config is not supported: layers may differ only in their layer type."
+            )
+        for name, value in self.required_values.items():
             if getattr(native, name, value) != value:
                 raise ConversionError(
-                    f"{self.name} with {name}={getattr(native, name)!r} cannot be said in our block; "
-                    f"{name}={value!r} can."
+                    f"{self.name} with {name}={getattr(native, name)!r} is not supported; {name}={value!r} is."
                 )
-        words = dict(self.words)
-        words |= {ours: getattr(native, name) for name, ours in self.fields.items() if hasattr(native, name)}
-        for part in self.computed:
-            words |= part.ours(native)
-        words |= self.head_words.get(head, {}) | found | {"origin": self.name}
-        words |= {name: getattr(native, name) for name in SHARED if getattr(native, name, None) is not None}
-        config_class = CONFIGS[self.architecture]
-        words = copy.deepcopy(words)  # configurations write into the dictionaries they are given
-        return config_class.recipe(self.recipe, **words) if self.recipe else config_class(**words)
 
-    def native_config(self, ours: TfmConfig, head: str) -> PreTrainedConfig:
-        """The native configuration that says what ours does, where there is one; to be compared by `our_config`."""
-        given = dict(self.required) | {name: getattr(ours, mine) for name, mine in self.fields.items()}
-        for part in self.computed:
-            given |= part.native(ours)
-        given |= {name: getattr(ours, name) for name in SHARED} | self.head_fields.get(head, {})
-        return CONFIG_MAPPING[self.name](**copy.deepcopy(given))
+    def config_to_native(self, ours: TfmConfig, head: str) -> PreTrainedConfig:
+        """The native configuration closest to ours. Convert it back to see whether it is equivalent."""
+        fields = dict(self.required_values) | {name: getattr(ours, our) for name, our in self.field_map.items()}
+        for mapping in self.config_mappings:
+            if mapping.to_native is not None:
+                fields |= mapping.to_native(ours)
+        fields |= {name: getattr(ours, name) for name in SHARED_FIELDS} | self.native_head_fields.get(head, {})
+        return CONFIG_MAPPING[self.name](**copy.deepcopy(fields))
 
 
-def model_class(config: PreTrainedConfig, head: str) -> Any:
-    """The class of this configuration with this head. Raises ConversionError if the host has none."""
-    found = HEADS[head]._model_mapping.get(type(config), None)
-    if found is None:
-        raise ConversionError(f'{config.model_type} has no head "{head}" in this transformers.')
-    return found[0] if isinstance(found, tuple | list) else found
+def same_names(*names: str) -> dict[str, str]:
+    """Native fields that have the same name in our configuration, as part of a `field_map`."""
+    return {name: name for name in names}
 
 
-def head_of(model: Any) -> str:
-    """The word for the head of a model. Raises ConversionError for a class that no Auto class gives."""
-    for head, auto in HEADS.items():
-        found = auto._model_mapping.get(type(model.config), ())
-        if type(model) in (found if isinstance(found, tuple | list) else (found,)):
-            return head
-    raise ConversionError(f"{type(model).__name__} has no counterpart here; heads are {', '.join(HEADS)}.")
+def without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """A copy of `fields` without the entries `names`."""
+    return {name: value for name, value in fields.items() if name not in names}

@@ -1,5 +1,5 @@
-"""On a GPU: torch's kernel for sequences of all lengths, the fused loss, compiled steps and written text. Half precision
-is held to what rounding costs the padded batch, both measured against single precision."""
+"""On a GPU: torch's kernel for sequences of all lengths, the fused loss, compiled steps and generated text. The error
+in half precision may be that of the padded batch, both measured against single precision."""
 
 import copy
 

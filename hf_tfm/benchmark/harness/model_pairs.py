@@ -8,9 +8,9 @@ import torch
 from transformers import AutoConfig
 
 from hf_tfm.conversion import from_native, to_native
-from hf_tfm.conversion.families import FAMILIES
-from hf_tfm.conversion.family import CONFIGS, model_class
-from hf_tfm.conversion.opening import open_native
+from hf_tfm.conversion.auto_classes import TFM_CONFIGS, model_class
+from hf_tfm.conversion.native_checkpoints import load_native
+from hf_tfm.conversion.registry import FAMILIES
 
 from .interleaved_timing import ModelPair
 from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes, native_model, x_transformers_model
@@ -126,8 +126,8 @@ def load_peer(name: str, head: str, sizes: ModelSizes, seed: int) -> tuple[Any, 
     except (OSError, ValueError) as error:
         allowed = ", ".join(["native", *NATIVE_CONFIGS, X_TRANSFORMERS])
         raise ValueError(f"{name} is not a peer: give {allowed}, or a checkpoint that can be read ({error})") from error
-    if config.model_type not in CONFIGS:
-        return open_native(name, head, torch.float32), None
+    if config.model_type not in TFM_CONFIGS:
+        return load_native(name, head, torch.float32), None
     ours = model_class(config, head).from_pretrained(name, dtype=torch.float32)
     return to_native(ours), ours
 
@@ -138,7 +138,7 @@ def is_convertible(peer: Any) -> bool:
 
 def model_from_recipe(recipe: str, head: str, sizes: ModelSizes, seed: int) -> Any:
     """Our model with random weights. Raises ValueError if the recipe is not for this architecture."""
-    config_class: Any = CONFIGS[MODEL_TYPES[head]]
+    config_class: Any = TFM_CONFIGS[MODEL_TYPES[head]]
     config = config_class.recipe(
         recipe, vocab_size=sizes.vocab_size, hidden_size=sizes.hidden_size, num_hidden_layers=sizes.layers,
         num_attention_heads=sizes.heads, max_position_embeddings=sizes.length, **NO_DROPOUT,

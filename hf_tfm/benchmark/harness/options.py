@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+from hf_tfm.cpu_inference import use_onednn
 from hf_tfm.modeling.recipes import RECIPES
-from hf_tfm.onednn import use_onednn
 
 from .interleaved_timing import RoundSettings
 from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes, PeerNotInstalledError
@@ -97,12 +97,15 @@ def add_batch_options(group: Any, batch_size: int, fraction_note: str = "") -> N
         "--mean_length_fraction", type=float, default=0.4,
         help=f"Mean length as a fraction of the longest.{fraction_note}",
     )  # fmt: skip
-    group.add_argument("--batch_size", type=int, default=batch_size, help="Sequences in a batch.")
+    group.add_argument("--batch_size", type=int, default=batch_size, help="SequenceLengths in a batch.")
 
 
 def add_onednn_option(group: Any) -> None:
     add_flag(
-        group, "onednn", False, "Use oneDNN's matrix products in our model (hf_tfm.onednn.use_onednn; fp32 on a CPU)."
+        group,
+        "onednn",
+        False,
+        "Use oneDNN's matrix products in our model (hf_tfm.cpu_inference; fp32 on a CPU).",
     )
 
 

@@ -17,7 +17,7 @@ from transformers import (
     T5Config,
 )
 
-from hf_tfm.conversion.family import model_class
+from hf_tfm.conversion.auto_classes import model_class
 
 __all__ = ["NATIVE_CONFIGS", "X_TRANSFORMERS", "ModelSizes", "PeerNotInstalledError", "native_model",
            "x_transformers_model"]  # fmt: skip

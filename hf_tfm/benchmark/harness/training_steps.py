@@ -22,11 +22,11 @@ from .batches import (
 from .model_flops import attention_flops, count_matmul_parameters
 from .options import autocast
 
-__all__ = ["LEAN_LOSS", "TASK_HEADS", "StepBatches", "compute_loss", "create_optimizer", "make_step_batches",
+__all__ = ["FUSED_LOSS", "TASK_HEADS", "StepBatches", "compute_loss", "create_optimizer", "make_step_batches",
            "training_flops", "training_step"]  # fmt: skip
 
 # the option of our configuration that computes the loss without the logits of all tokens
-LEAN_LOSS = {"lean_loss": True}
+FUSED_LOSS = {"fused_loss": True}
 # small, so that many steps on random tokens stay finite
 LEARNING_RATE = 1e-4
 # an id that no random sequence contains

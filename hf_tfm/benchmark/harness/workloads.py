@@ -38,7 +38,7 @@ GPU: dict[str, Any] = {"device": "cuda"}
 # ours is converted from Llama; GPT-2 and x-transformers have the same sizes and other weights
 CAUSAL_LM: dict[str, Any] = {"peers": ["llama", "gpt2", "x-transformers"], "convert_each": False}
 # in bf16 on CPUs the backward pass of sdpa takes three times as long as matrix products and a compiled softmax
-CAUSAL_LM_COMPILED: dict[str, Any] = {**CAUSAL_LM, **BF16, "compile": True, "attn_implementation": "eager_blocks"}
+CAUSAL_LM_COMPILED: dict[str, Any] = {**CAUSAL_LM, **BF16, "compile": True, "attn_implementation": "eager_blockwise"}
 MASKED_LM: dict[str, Any] = {
     "task": "masked-lm", "hidden_size": 384, "heads": 12, "vocab_size": 30522, "batch_size": 32, "peers": ["bert"],
 }  # fmt: skip
@@ -98,7 +98,7 @@ WORKLOADS: dict[str, Workload] = {
     "import": Workload("import", "seconds that import hf_tfm adds", {}, {"": 0.15}),
     "gpu-causal-lm": Workload("train", "causal-LM training, 124 M weights", GPU_GPT2),
     "gpu-causal-lm-compiled": Workload(
-        "train", "the same, compiled", {**GPU_GPT2, "compile": True, "attn_implementation": "sdpa_banded"}
+        "train", "the same, compiled", {**GPU_GPT2, "compile": True, "attn_implementation": "sdpa_sliding_window"}
     ),
     "gpu-packed-lm": Workload(
         "train", "the same, short documents, ours packed, peers padded",

@@ -16,12 +16,13 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from hf_tfm.modeling.configuration_tfm import TfmDecoderConfig
 from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
-from hf_tfm.training.arguments import DataArguments, TaskArguments
+from hf_tfm.training.arguments.data_arguments import DataArguments
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
+from hf_tfm.training.data.sources import load_data
+from hf_tfm.training.data.tokenizer import train_tokenizer
+from hf_tfm.training.loop.trainer import TfmTrainer
 from hf_tfm.training.objectives.causal_lm import CausalLM
-from hf_tfm.training.settings import TrainSettings
-from hf_tfm.training.sources import load_data
-from hf_tfm.training.tokenizer import train_tokenizer
-from hf_tfm.training.trainer import TfmTrainer
 
 __all__ = ["VARIANTS", "DepthData", "DepthSettings", "train_variant", "unigram_nats_per_token"]
 
@@ -151,8 +152,8 @@ def build_model(variant: str, settings: DepthSettings, tokenizer: Any) -> TfmDec
     return TfmDecoderForCausalLM(config)
 
 
-def training_arguments(variant: str, settings: DepthSettings, output_dir: str) -> TrainSettings:
-    return TrainSettings(
+def training_arguments(variant: str, settings: DepthSettings, output_dir: str) -> TfmTrainingArguments:
+    return TfmTrainingArguments(
         output_dir=output_dir,
         seed=settings.seed,
         max_steps=settings.steps,

@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--attn_implementation",
-        help="Attention implementation. Without it: sdpa for full attention, sdpa_banded for sliding attention.",
+        help="Attention implementation. Default: sdpa for full, sdpa_sliding_window for sliding attention.",
     )
     parser.add_argument("--json", type=Path, default=Path("runs/length.json"), help="File for all numbers.")
     parser.add_argument("--png", type=Path, default=Path("runs/length.png"), help="File for the plot.")

@@ -32,7 +32,7 @@ class LengthSettings:
     attn_implementation: str | None = None
 
 
-DEFAULT_IMPLEMENTATIONS = {"full": "sdpa", "sliding": "sdpa_banded"}
+DEFAULT_IMPLEMENTATIONS = {"full": "sdpa", "sliding": "sdpa_sliding_window"}
 
 
 def build_decoder(settings: LengthSettings) -> TfmDecoderForCausalLM:

@@ -35,7 +35,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "memory",
         prog,
         "Measure how far the memory of a process grows at its peak; with --device cuda, the memory of tensors on the "
-        "GPU. Ours runs with lean_loss.",
+        "GPU. Ours runs with fused_loss.",
     )
     parser.add_argument(
         "--part", choices=PARTS, default="step",

@@ -16,7 +16,7 @@ from ..harness.memory_usage import peak_growth, start_peak_growth
 from ..harness.model_pairs import compared_models
 from ..harness.peer_models import ModelSizes
 from ..harness.training_steps import (
-    LEAN_LOSS,
+    FUSED_LOSS,
     TASK_HEADS,
     compute_loss,
     create_optimizer,
@@ -67,7 +67,7 @@ class FixedHiddenStates(nn.Module):
 def build_model(settings: MemorySettings) -> tuple[Any, ModelPair]:
     """The model to measure, and the pair that it belongs to."""
     head = TASK_HEADS[settings.task]
-    compared = compared_models(head, [settings.peer], settings.sizes, settings.recipe, True, LEAN_LOSS, settings.seed)
+    compared = compared_models(head, [settings.peer], settings.sizes, settings.recipe, True, FUSED_LOSS, settings.seed)
     compared.cast_weights(settings.dtype)
     pair = compared.pairs[0]
     return compared.models[pair.ours if settings.ours else pair.peer], pair

@@ -22,7 +22,7 @@ from ..harness.options import (
 from ..harness.peer_models import ModelSizes
 from ..harness.report import Report, ratio_results
 from ..harness.training_steps import (
-    LEAN_LOSS,
+    FUSED_LOSS,
     TASK_HEADS,
     StepBatches,
     compute_loss,
@@ -40,7 +40,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "train",
         prog,
         "Measure training tokens per second, without padding: forward, backward and fused AdamW. Ours runs with "
-        "lean_loss.",
+        "fused_loss.",
     )
     parser.add_argument("--task", choices=TASK_HEADS, default="causal-lm", help="Training task and kind of batches.")
     add_model_options(parser, ModelSizes(), ["native"], convert_each=True)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, prog: str) -> None:
     report = Report.start("train", args)
     sizes = model_sizes(args, args.length)
     head = TASK_HEADS[args.task]
-    compared = compared_models(head, args.peers, sizes, args.recipe, args.convert_each, LEAN_LOSS, args.seed)
+    compared = compared_models(head, args.peers, sizes, args.recipe, args.convert_each, FUSED_LOSS, args.seed)
     compared.to(args.device)
     for model in compared.ours():
         model.set_attn_implementation(args.attn_implementation)

@@ -9,9 +9,8 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_tfm.conversion import from_native
-from hf_tfm.conversion.families import FAMILIES
-from hf_tfm.conversion.family import HEADS
-from hf_tfm.conversion.opening import named_head
+from hf_tfm.conversion.auto_classes import AUTO_CLASSES, head_of_config
+from hf_tfm.conversion.registry import FAMILIES
 
 from ..utils.printing import print_on_main_process
 
@@ -21,7 +20,7 @@ __all__ = ["converted_checkpoint", "to_tfm_config"]
 def to_tfm_config(config: PreTrainedConfig) -> Any:
     """A native configuration in our words; one of ours, and one of no known family, as it is."""
     family = FAMILIES.get(config.model_type)
-    return family.our_config(config, "base", {}) if family else config
+    return family.config_to_ours(config, "base", {}) if family else config
 
 
 @contextmanager
@@ -33,8 +32,8 @@ def converted_checkpoint(source: str, auto_class: str, labels: dict[str, Any]) -
         yield source
         return
     heads = FAMILIES[config.model_type].heads
-    head = next((head for head, auto in HEADS.items() if auto.__name__ == auto_class and head in heads), "base")
-    new = {} if named_head(config) == head else labels
+    head = next((head for head, auto in AUTO_CLASSES.items() if auto.__name__ == auto_class and head in heads), "base")
+    new = {} if head_of_config(config) == head else labels
     with TemporaryDirectory() as folder:
         model = from_native(source, head, dtype=torch.float32, **new)
         model.save_pretrained(folder)

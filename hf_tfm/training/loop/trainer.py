@@ -10,8 +10,7 @@ import torch
 from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer
 from transformers.trainer_utils import rotate_checkpoints
 
-from hf_tfm.modeling.heads import LanguageHead
-from hf_tfm.modeling.lean import lean_obstacle
+from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
 
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
@@ -64,7 +63,7 @@ class TfmTrainer(Seq2SeqTrainer):
         self.label_position = label_position(self.objective) if self.label_smoothing else ""
         head: Any = getattr(model, "get_base_model", lambda: model)()
         self.has_lm_head = isinstance(head, LanguageHead)
-        self.uses_fused_loss = self.has_lm_head and lean_obstacle(head) is None
+        self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(head) is None
         self.ema = self.make_ema()
         self.epoch_counter = EpochCounter(self)
         self.add_callback(self.epoch_counter)
@@ -166,10 +165,10 @@ class TfmTrainer(Seq2SeqTrainer):
         """As the host's. Steps of training that need no logits make none; evaluation always has them. Elsewhere label
         smoothing is added to the model's own loss, which so keeps its shift, its count of items and the balance of
         experts."""
-        lean = self.uses_fused_loss and model.training
+        fused = self.uses_fused_loss and model.training
         if self.has_lm_head:
-            inputs = {**inputs, "lean_loss": lean} | ({"label_smoothing": self.label_smoothing} if lean else {})
-        if lean or not (self.label_smoothing and model.training):
+            inputs = {**inputs, "fused_loss": fused} | ({"label_smoothing": self.label_smoothing} if fused else {})
+        if fused or not (self.label_smoothing and model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         scores: Any = outputs

@@ -61,7 +61,7 @@ class RunReport:
             parameters=self.model.num_parameters(),
             pipeline_tag=self.objective.pipeline_tag,
             results=self.results,
-            measures=self.objective.metric_labels,
+            metrics=self.objective.metric_labels,
             data=self.data,
             run=run_facts(self.trainer, self.run_args, self.results),
             samples=self.samples,
@@ -107,7 +107,7 @@ class RunReport:
 def format_sample(sample: Sample) -> str:
     """A sample for the screen."""
     told = {"Input": sample.prompt, "Before training": sample.before, "After training": sample.after}
-    told |= {"Right": sample.wanted} if sample.wanted else {}
+    told |= {"Right": sample.reference} if sample.reference else {}
     return "\n".join(f"{name + ':':<18}{text}" for name, text in told.items())
 
 

@@ -34,10 +34,10 @@ def test_casting_changes_weights_and_no_buffers():
 def test_checkpoint_is_compared_with_the_same_weights(saved, tmp_path):
     first = compared_models("causal-lm", ["llama"], TINY, None, True, {})
     first.models[saved].save_pretrained(tmp_path)
-    compared = compared_models("causal-lm", [str(tmp_path)], TINY, None, True, {"lean_loss": True})
+    compared = compared_models("causal-lm", [str(tmp_path)], TINY, None, True, {"fused_loss": True})
     ours, peer = compared.models["ours"], compared.models[str(tmp_path)]
     assert ours.config.model_type == "tfm_decoder"
-    assert ours.config.lean_loss
+    assert ours.config.fused_loss
     assert peer.config.model_type == "llama"
     embeddings = first.models["llama"].get_input_embeddings().weight
     for model in (ours, peer):

@@ -164,7 +164,7 @@ def test_flags_of_a_workload_can_be_turned_off():
 @pytest.mark.parametrize(
     ("main", "options", "message"),
     [
-        (train.main, f"--recipe original {SIZES} {BATCH}", "No native family can say"),
+        (train.main, f"--recipe original {SIZES} {BATCH}", "No native family can represent"),
         (train.main, f"--recipe bert {SIZES} {BATCH}", 'No recipe "bert"'),
         (train.main, f"--task masked-lm --peers x-transformers {SIZES}", "causal language model only"),
         (train.main, "--hidden_size 30 --layers 1 --heads 4 --vocab_size 50", "heads"),

@@ -85,7 +85,7 @@ def test_training_makes_logits_only_where_it_must(masked, tmp_path):
     assert "logits" in full
     assert "logits" not in lean
     torch.testing.assert_close(found, wanted, atol=0, rtol=1e-6)
-    plain.model.config.lean_loss = True
+    plain.model.config.fused_loss = True
     assert "logits" in plain.compute_loss(plain.model.eval(), dict(batch), return_outputs=True)[1]
 
 

@@ -1,0 +1,117 @@
+"""`hf-tfm convert`: convert a native checkpoint to one of hf_tfm, or back, and check that the outputs are equal."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import logging
+
+from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model, model_class
+from .convert import convert_to_native, convert_to_ours
+from .errors import ConversionError
+from .native_checkpoints import load_native
+from .parity_check import TOLERANCES, make_test_batch, max_relative_difference, model_outputs
+
+__all__ = ["main"]
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, epilog=f"example: {prog} bert-base-uncased my-bert")
+    parser.add_argument("source", help="folder or Hub name of a checkpoint")
+    parser.add_argument("destination", type=Path, help="folder for the result; must be new or empty")
+    parser.add_argument(
+        "--to",
+        choices=("tfm", "native"),
+        default="tfm",
+        help="tfm: to a model of hf_tfm (default); native: to a model of transformers",
+    )
+    parser.add_argument(
+        "--family", help='with --to native: the native model type, such as "llama" (default: the original one)'
+    )
+    parser.add_argument(
+        "--head", choices=tuple(AUTO_CLASSES), metavar="HEAD",
+        help=f"head of the result, one of {', '.join(AUTO_CLASSES)} (default: the head of the checkpoint)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="dtype of the result (default: that of the checkpoint, or float32 where a lower one loses digits)",
+    )
+    parser.add_argument("--max_shard_size", default="1GB", help="maximum size of a file with weights (default: 1GB)")
+    parser.add_argument("--allow_pickle", action="store_true", help="also read pickled weights, which can run code")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None, prog: str = "hf-tfm convert") -> None:
+    args = parse_arguments(arguments, prog)
+    logging.set_verbosity_error()
+    try:
+        convert(args)
+    except (ConversionError, OSError, ValueError) as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Loads, converts and saves a checkpoint. Writes nothing unless the outputs before and after are equal."""
+    if args.destination.is_file() or (args.destination.is_dir() and any(args.destination.iterdir())):
+        raise ConversionError(f"{args.destination} is not an empty folder; give a new or empty one.")
+    model = load_source(args)
+    head, class_before, dtype = head_of_model(model), type(model).__name__, model.dtype
+    batch = make_test_batch(model.config, head)
+    outputs_before = model_outputs(model.eval(), batch)
+    converted = convert_to_ours(model) if args.to == "tfm" else convert_to_native(model, args.family)
+    del model
+    difference = max_relative_difference(outputs_before, model_outputs(converted, batch))
+    if not difference <= TOLERANCES[dtype]:
+        raise ConversionError(
+            f"The outputs before and after conversion differ by {difference:.1e} of the largest output in {dtype}; at "
+            f"most {TOLERANCES[dtype]:.0e} is rounding. Nothing was written; please report this checkpoint."
+        )
+    converted.save_pretrained(args.destination, max_shard_size=args.max_shard_size)
+    tokenizer = copy_tokenizer(args.source, args.destination)
+    print(
+        f"{class_before} -> {type(converted).__name__}, {converted.num_parameters():,} parameters, {dtype}.\n"
+        f"Largest difference on a test batch: {difference:.1e} of the largest output.\n"
+        f"Written: {args.destination} (weights, configuration, {tokenizer})."
+    )
+    print(f"Next: {loading_command(head, args)}")
+
+
+def load_source(args: argparse.Namespace) -> Any:
+    """The model to convert: native, or ours with `--to native`."""
+    dtype = getattr(torch, args.dtype) if args.dtype else None
+    if args.to == "tfm":
+        return load_native(args.source, args.head, dtype, args.allow_pickle)
+    config = AutoConfig.from_pretrained(args.source)
+    if config.model_type not in TFM_CONFIGS:
+        raise ConversionError(
+            f"{args.source} is a {config.model_type}, which is already native; leave out --to native to convert it."
+        )
+    our_class = model_class(config, args.head or head_of_config(config))
+    return our_class.from_pretrained(
+        args.source, dtype=dtype or "auto", use_safetensors=None if args.allow_pickle else True
+    )
+
+
+def copy_tokenizer(source: str, destination: Path) -> str:
+    """Saves the tokenizer of a checkpoint next to the result. Returns its class name, or why there is none."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        return f"no tokenizer: {str(error).strip().splitlines()[0][:100]}"
+    tokenizer.save_pretrained(destination)
+    return type(tokenizer).__name__
+
+
+def loading_command(head: str, args: argparse.Namespace) -> str:
+    """A shell command that loads the result."""
+    import_tfm = "" if args.to == "native" else "import hf_tfm; "
+    auto = AUTO_CLASSES[head].__name__
+    load = f"print({auto}.from_pretrained('{args.destination}'))"
+    return f'python -c "{import_tfm}from transformers import {auto}; {load}"'

@@ -1,0 +1,132 @@
+"""BERT, ERNIE, BERT for generation (its encoder), and ELECTRA."""
+
+import dataclasses
+
+from ..family import ConfigMapping, Family, same_names, without
+from ..weight_map import rule
+from ..weight_transforms import FIRST_OF_COPIES
+
+__all__ = [
+    "BERT", "BERT_FIELDS", "CLASSIFIER", "CLASSIFIER_WITH_DENSE", "DROPOUT", "EMBEDDINGS", "FAMILIES",
+    "LM_HEAD_ACTIVATION", "POOLER", "PROJECTIONS", "QA_HEAD",
+]  # fmt: skip
+
+# Weights
+
+EMBEDDINGS = (
+    rule("embeddings.word_embeddings", "embed_tokens"),
+    rule("embeddings.position_embeddings", "position.embedding"),
+    rule("embeddings.token_type_embeddings", "token_types.embedding"),
+    rule("embeddings.LayerNorm", "embed_norm"),
+)
+PROJECTIONS = (
+    rule("encoder.layer.{}.attention.self.query", "layers.{}.self_attn.q_proj"),
+    rule("encoder.layer.{}.attention.self.key", "layers.{}.self_attn.k_proj"),
+    rule("encoder.layer.{}.attention.self.value", "layers.{}.self_attn.v_proj"),
+    rule("encoder.layer.{}.attention.output.dense", "layers.{}.self_attn.o_proj"),
+    rule("encoder.layer.{}.intermediate.dense", "layers.{}.mlp.up_proj"),
+    rule("encoder.layer.{}.output.dense", "layers.{}.mlp.down_proj"),
+)
+POST_NORMS = (
+    rule("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.self_attn_residual.post_norm"),
+    rule("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_residual.post_norm"),
+)
+POOLER = (rule("pooler.dense", "pooler.transform.dense"),)
+
+CLASSIFIER = (rule("classifier", "classifier"),)
+# the native classifier contains the dense layer that is part of our pooler
+CLASSIFIER_WITH_DENSE = (
+    rule("classifier.dense", "model.pooler.transform.dense"),
+    rule("classifier.out_proj", "classifier"),
+)
+QA_HEAD = (rule("qa_outputs", "qa_outputs"),)
+
+# Configuration
+
+BERT_FIELDS = {
+    **same_names(
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
+        "max_position_embeddings", "type_vocab_size", "initializer_range", "tie_word_embeddings", "classifier_dropout",
+    ),
+    "layer_norm_eps": "norm_eps",
+    "attention_probs_dropout_prob": "attention_dropout",
+}  # fmt: skip
+DROPOUT = ConfigMapping(
+    lambda native: {"hidden_dropout": native.hidden_dropout_prob, "embedding_dropout": native.hidden_dropout_prob},
+    lambda ours: {"hidden_dropout_prob": ours.hidden_dropout},
+    ("hidden_dropout_prob",),
+)
+LM_HEAD_ACTIVATION = ConfigMapping(lambda native: {"lm_head_act": native.hidden_act})
+# transformers no longer reads relative positions: its outputs differ from those that the checkpoint was trained for
+ABSOLUTE_POSITION_ENCODER = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
+NO_CACHE = {"use_cache": "an encoder has no cache"}
+
+# Families
+
+BERT = Family(
+    name="bert",
+    our_model_type="tfm_encoder",
+    recipe="bert",
+    base_weights=(*EMBEDDINGS, *PROJECTIONS, *POST_NORMS, *POOLER),
+    head_weights={
+        "base": (),
+        "masked-lm": (
+            rule("cls.predictions.transform.dense", "lm_transform.dense"),
+            rule("cls.predictions.transform.LayerNorm", "lm_transform.norm"),
+            rule("cls.predictions.decoder.weight", "lm_head.weight"),
+            rule(("cls.predictions.decoder.bias", "cls.predictions.bias"), "lm_head.bias", FIRST_OF_COPIES),
+        ),
+        "sequence-classification": CLASSIFIER,
+        "token-classification": CLASSIFIER,
+        "question-answering": QA_HEAD,
+        "multiple-choice": CLASSIFIER,
+    },
+    fixed_fields={"add_pooling_layer": False},
+    field_map=BERT_FIELDS,
+    config_mappings=(DROPOUT, LM_HEAD_ACTIVATION),
+    required_values=ABSOLUTE_POSITION_ENCODER,
+    ignored_fields=NO_CACHE,
+)
+
+ERNIE = dataclasses.replace(
+    BERT,
+    name="ernie",
+    required_values={**ABSOLUTE_POSITION_ENCODER, "use_task_id": False},
+    ignored_fields={**NO_CACHE, "task_type_vocab_size": "only for task embeddings, which use_task_id=False turns off"},
+)
+
+# only its base model: its decoder reads an encoder through cross-attention
+BERT_GENERATION = dataclasses.replace(
+    BERT,
+    name="bert-generation",
+    head_weights={"base": ()},
+    fixed_fields={"add_pooling_layer": False, "type_vocab_size": 0},
+    field_map=without(BERT_FIELDS, "type_vocab_size", "classifier_dropout"),
+)
+
+ELECTRA = dataclasses.replace(
+    BERT,
+    name="electra",
+    base_weights=(*EMBEDDINGS, rule("embeddings_project", "embed_projection"), *PROJECTIONS, *POST_NORMS),
+    head_weights={
+        "base": (),
+        "masked-lm": (
+            rule("generator_predictions.dense", "lm_transform.dense"),
+            rule("generator_predictions.LayerNorm", "lm_transform.norm"),
+            rule("generator_lm_head", "lm_head"),
+        ),
+        "sequence-classification": CLASSIFIER_WITH_DENSE,
+        "token-classification": CLASSIFIER,
+        "question-answering": QA_HEAD,
+        "multiple-choice": (rule("sequence_summary.summary", "model.pooler.transform.dense"), *CLASSIFIER),
+    },
+    fixed_fields={"add_pooling_layer": False, "classifier_act": "gelu"},
+    field_map={**BERT_FIELDS, "embedding_size": "embedding_size"},
+    config_mappings=(DROPOUT,),
+    required_values={
+        **ABSOLUTE_POSITION_ENCODER, "summary_type": "first", "summary_use_proj": True, "summary_activation": "gelu",
+    },
+    ignored_fields={**NO_CACHE, "summary_last_dropout": "only for multiple choice, in training"},
+)  # fmt: skip
+
+FAMILIES = (BERT, ERNIE, BERT_GENERATION, ELECTRA)

@@ -1,0 +1,90 @@
+"""The native families that can be converted, and known ones that cannot, with the feature that we lack.
+
+To add a family, add its module here, in the position where `hf-tfm families` should list it."""
+
+from .errors import ConversionError
+from .families import (
+    bart,
+    bert,
+    bloom,
+    cohere,
+    distilbert,
+    eurobert,
+    exaone,
+    falcon,
+    gemma,
+    glm,
+    gpt2,
+    gpt_neox,
+    gptj,
+    granite,
+    llama,
+    marian,
+    modernbert,
+    moe,
+    mpt,
+    nomic_bert,
+    olmo,
+    opt,
+    phi,
+    qwen,
+    roberta,
+    stablelm,
+    starcoder2,
+    t5,
+    t5gemma,
+)
+from .family import Family
+
+__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "get_family"]
+
+MODULES = (
+    bert, roberta, distilbert, modernbert, nomic_bert, eurobert,
+    gpt2, gptj, gpt_neox, bloom, falcon, mpt, opt, starcoder2, phi, stablelm, cohere,
+    llama, qwen, glm, gemma, olmo, exaone, moe, granite,
+    t5, bart, marian, t5gemma,
+)  # fmt: skip
+
+# Native model type -> family.
+FAMILIES: dict[str, Family] = {family.name: family for module in MODULES for family in module.FAMILIES}
+
+# Native model type -> the feature that we lack.
+UNSUPPORTED: dict[str, str] = {
+    "albert": "layers that share their weights",
+    "apertus": "the xIELU activation with learned parameters",
+    "bitnet": "norms inside attention and feed-forward",
+    "blenderbot-small": "embedding norms placed differently in encoder and decoder",
+    "deberta": "attention scores between tokens and relative positions (disentangled attention)",
+    "deberta-v2": "attention scores between tokens and relative positions (disentangled attention)",
+    "deepseek_v3": "sigmoid routing of experts with a correction bias",
+    "dots1": "sigmoid routing of experts with a correction bias",
+    "esm": "embeddings scaled by the fraction of masked tokens",
+    "exaone_moe": "sigmoid routing of experts with a correction bias",
+    "fsmt": "a decoder without a causal mask, as the native one is by default",
+    "glm4_moe": "sigmoid routing of experts with a correction bias",
+    "gpt_oss": "experts with biases and a clamped activation",
+    "hunyuan_v1_dense": "norms of queries and keys after the rotation",
+    "hunyuan_v1_moe": "norms of queries and keys after the rotation",
+    "led": "global attention with its own projections",
+    "minimax_m2": "sigmoid routing of experts with a correction bias",
+    "ministral3": "queries scaled by their position",
+    "mobilebert": "bottleneck layers, and norms without statistics",
+    "mpnet": "learned positions together with a relative bias",
+    "nllb-moe": "ungated experts with biases",
+    "pegasus_x": "learned global tokens",
+    "prophetnet": "decoder streams that predict several tokens ahead",
+    "solar_open": "sigmoid routing of experts with a correction bias",
+    "squeezebert": "grouped convolutions as projections",
+    "switch_transformers": "experts with a capacity, beyond which tokens are dropped",
+    "t5gemma2": "one softmax over self-attention and cross-attention keys",
+    "umt5": "a relative bias table in every layer",
+}
+
+
+def get_family(model_type: str) -> Family:
+    """The family of a native model type. Raises ConversionError with the feature that we lack, or with all families."""
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    if model_type in UNSUPPORTED:
+        raise ConversionError(f"{model_type} cannot be converted: hf_tfm does not have {UNSUPPORTED[model_type]}.")
+    raise ConversionError(f"{model_type} is not a supported family; supported: {', '.join(sorted(FAMILIES))}.")
