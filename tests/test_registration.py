@@ -10,12 +10,12 @@ from tests.grid import SIZES, make
 
 CASES = [
     (config_class, auto_class, reference.split(".")[-1])
-    for config_class, trunk in (
+    for config_class, base_model in (
         (hf_tfm.TfmEncoderConfig, hf_tfm.TfmEncoderModel),
         (hf_tfm.TfmDecoderConfig, hf_tfm.TfmDecoderModel),
         (hf_tfm.TfmSeq2SeqConfig, hf_tfm.TfmSeq2SeqModel),
     )
-    for auto_class, reference in trunk._auto_map.items()
+    for auto_class, reference in base_model._auto_map.items()
     if auto_class != "AutoConfig"
 ]
 

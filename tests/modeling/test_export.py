@@ -132,7 +132,8 @@ def test_exported_prefill_and_decoding_equal_eager(architecture, fields, cache):
     assert_stages_equal(make(architecture, **fields, **TINY), cache)
 
 
-def native(family):
+def make_native(family):
+    """A tiny model of a family of transformers."""
     common = {"vocab_size": SIZES["vocab_size"], "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -140,12 +141,12 @@ def native(family):
         return LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=2, **common)).eval()
     if family == "mistral":
         return MistralForCausalLM(MistralConfig(**sizes, num_hidden_layers=2, **common, sliding_window=4)).eval()
-    sides = {
-        f"{side}_{name}": size
-        for side in ("encoder", "decoder")
+    stacks = {
+        f"{stack}_{name}": size
+        for stack in ("encoder", "decoder")
         for name, size in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
     }
-    config = BartConfig(d_model=32, **sides, **common, decoder_start_token_id=2, forced_eos_token_id=None)
+    config = BartConfig(d_model=32, **stacks, **common, decoder_start_token_id=2, forced_eos_token_id=None)
     return BartForConditionalGeneration(config).eval()
 
 
@@ -154,4 +155,4 @@ def native(family):
 @pytest.mark.parametrize("family", ["llama", "mistral", "bart"])
 def test_transformers_exports_its_own_families_for_generation(family, cache):
     # control: if this fails too, the cause is the exporter
-    assert_stages_equal(native(family), cache)
+    assert_stages_equal(make_native(family), cache)

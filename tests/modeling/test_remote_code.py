@@ -49,7 +49,7 @@ pytestmark = pytest.mark.xdist_group("remote_code")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("portability")
+    return tmp_path_factory.mktemp("remote_code")
 
 
 @pytest.fixture(scope="module")
