@@ -3,7 +3,7 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# for processes that tests start too: two workers with two threads each stall one another
+# processes that tests start inherit it: two pytest workers with two threads each slow each other down on two cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -11,22 +11,22 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import pytest
 import torch
 
-from tests.grid import AXES, TRUNKS, name_of, pairwise, whole
+from tests.grid import AXES, LANGUAGE_MODELS, full_grid, pairwise, row_id
 
 torch.set_num_threads(1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with the arguments (architecture, row) runs on the pairwise sample, and under -m grid on all of it."""
+    """A test with the arguments (architecture, row) runs on the pairwise sample, or on the full grid with -m grid."""
     if {"architecture", "row"} <= set(metafunc.fixturenames):
-        architectures = getattr(metafunc.function, "architectures", tuple(TRUNKS))
-        everything = metafunc.config.option.markexpr == "grid"
-        marks = [pytest.mark.grid] if everything else []
-        rows = whole(AXES) if everything else pairwise(AXES)
+        architectures = getattr(metafunc.function, "architectures", tuple(LANGUAGE_MODELS))
+        use_full_grid = metafunc.config.option.markexpr == "grid"
+        marks = [pytest.mark.grid] if use_full_grid else []
+        rows = full_grid(AXES) if use_full_grid else pairwise(AXES)
         metafunc.parametrize(
             ("architecture", "row"),
             [
-                pytest.param(architecture, row, id=f"{architecture}-{name_of(row)}", marks=marks)
+                pytest.param(architecture, row, id=f"{architecture}-{row_id(row)}", marks=marks)
                 for architecture in architectures
                 for row in rows
             ],

@@ -1,6 +1,7 @@
-"""The grid of configurations under test, drawn from the floor's registries: a new word is in it by itself.
+"""The grid of configurations under test. It reads the registries of `hf_tfm.modeling`, so that a new entry there is
+tested without a change here.
 
-`pairwise` picks rows so that every pair of words from two axes occurs in at least one of them.
+`pairwise` picks rows so that every pair of values of two axes occurs in at least one of them.
 """
 
 import os
@@ -32,15 +33,16 @@ SIZES = {
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler: torch compiles for the CPU with one"
 )
-FIRST_WORD = 3  # ids below are special tokens
+FIRST_ORDINARY_ID = 3  # ids below are special tokens
 
+# axis -> value -> configuration fields
 AXES: dict[str, dict[str, dict[str, Any]]] = {
-    "position": {word: {"position_type": word} for word in POSITIONS},
-    "wiring": {word: {"residual_type": word} for word in WIRINGS},
-    "norm": {word: {"norm_type": word} for word in NORMS},
-    "feed_forward": {word: {"mlp_type": word} for word in FEED_FORWARDS},
+    "position": {name: {"position_type": name} for name in POSITIONS},
+    "wiring": {name: {"residual_type": name} for name in WIRINGS},
+    "norm": {name: {"norm_type": name} for name in NORMS},
+    "feed_forward": {name: {"mlp_type": name} for name in FEED_FORWARDS},
     "heads": {f"kv{n}": {"num_key_value_heads": n} for n in (4, 2, 1)},
-    "qk_norm": {word: {"qk_norm": word} for word in QK_NORMS},
+    "qk_norm": {name: {"qk_norm": name} for name in QK_NORMS},
     "window": {
         "full": {},
         "sliding": {"sliding_window": 4},
@@ -55,7 +57,7 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         "sinks": {"attention_sinks": True},
         "scaled": {"attention_scale": 0.5},
     },
-    "words": {
+    "with_extras": {
         "plain": {},
         "biases": {"qkv_bias": True, "out_bias": True, "lm_head_bias": True, "head_dim": 12},
         "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
@@ -67,8 +69,8 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def pairwise(axes: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
-    """Rows {axis: word} such that every two words of different axes meet. Greedy; about as many rows as the product
-    of the two longest axes."""
+    """Rows {axis: value} such that every two values of different axes meet in one of them. Greedy; about as many rows
+    as the product of the two longest axes."""
     names = list(axes)
     open_pairs = {frozenset([(a, x), (b, y)]) for a, b in combinations(names, 2) for x, y in product(axes[a], axes[b])}
     rows = []
@@ -79,49 +81,52 @@ def pairwise(axes: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
                 chosen = list(row.items())
                 row[name] = max(
                     axes[name],
-                    key=lambda word: sum(frozenset([(name, word), other]) in open_pairs for other in chosen),
+                    key=lambda value: sum(frozenset([(name, value), other]) in open_pairs for other in chosen),
                 )
         open_pairs -= {frozenset(pair) for pair in combinations(row.items(), 2)}
         rows.append({name: row[name] for name in names})
     return rows
 
 
-def whole(axes: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+def full_grid(axes: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     """Every combination of position, wiring, norm, feed-forward and window; the other axes take turns."""
     leading = ("position", "wiring", "norm", "feed_forward", "window")
     turning = [name for name in axes if name not in leading]
     rows = []
-    for i, words in enumerate(product(*(axes[name] for name in leading))):
-        row = dict(zip(leading, words, strict=True))
+    for i, values in enumerate(product(*(axes[name] for name in leading))):
+        row = dict(zip(leading, values, strict=True))
         row |= {name: list(axes[name])[i % len(axes[name])] for name in turning}
         rows.append(row)
     return rows
 
 
-def words_of(row: dict[str, str]) -> dict[str, Any]:
+def config_fields(row: dict[str, str]) -> dict[str, Any]:
+    """The configuration fields of a row of the grid."""
     merged: dict[str, Any] = {}
-    for axis, word in row.items():
-        merged |= AXES[axis][word]
+    for axis, value in row.items():
+        merged |= AXES[axis][value]
     return merged
 
 
-def name_of(row: dict[str, str]) -> str:
-    return "-".join(word for axis, word in row.items() if next(iter(AXES[axis])) != word) or "plain"
+def row_id(row: dict[str, str]) -> str:
+    """Test id of a row: the values that are not the first of their axis."""
+    return "-".join(value for axis, value in row.items() if next(iter(AXES[axis])) != value) or "plain"
 
 
-TRUNKS: dict[str, Any] = {
+# architecture -> configuration class, language model class
+LANGUAGE_MODELS: dict[str, Any] = {
     "encoder": (hf_tfm.TfmEncoderConfig, hf_tfm.TfmEncoderForMaskedLM),
     "decoder": (hf_tfm.TfmDecoderConfig, hf_tfm.TfmDecoderForCausalLM),
     "seq2seq": (hf_tfm.TfmSeq2SeqConfig, hf_tfm.TfmSeq2SeqForConditionalGeneration),
 }
 
 
-def make(architecture: str, head: Any = None, seed: int = 0, **words: Any) -> Any:
-    """A tiny model of the architecture's language head (or `head`) in eval mode, every weight random and large
-    enough that a mistake shows."""
-    config_class, model_class = TRUNKS[architecture]
+def make(architecture: str, head: Any = None, seed: int = 0, **fields: Any) -> Any:
+    """A tiny language model of the architecture (or a model of class `head`) in eval mode. Every weight is random and
+    large enough that a mistake shows."""
+    config_class, model_class = LANGUAGE_MODELS[architecture]
     torch.manual_seed(seed)
-    model = (head or model_class)(config_class(**{**SIZES, **words})).eval()
+    model = (head or model_class)(config_class(**{**SIZES, **fields})).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.15)
@@ -129,13 +134,13 @@ def make(architecture: str, head: Any = None, seed: int = 0, **words: Any) -> An
 
 
 def ids(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Random word ids, no special tokens."""
+    """Random token ids, no special tokens."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(FIRST_WORD, SIZES["vocab_size"], shape, generator=generator)
+    return torch.randint(FIRST_ORDINARY_ID, SIZES["vocab_size"], shape, generator=generator)
 
 
 def assert_same(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 2e-5, what: str = "values") -> None:
-    """Fails with the largest difference and where it is."""
+    """Fails with the largest difference and its index. `tolerance` is relative to the largest value, if above 1."""
     assert found.shape == wanted.shape, f"{what}: shape {tuple(found.shape)}, expected {tuple(wanted.shape)}"
     difference = (found.double() - wanted.double()).abs()
     largest = difference.max().item()
@@ -144,17 +149,17 @@ def assert_same(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 2e
     assert largest <= limit, f"{what} differ by {largest:.2e} (limit {limit:.2e}) at {where}"
 
 
-def by_kernels(architecture: str, *names: str, **words: Any) -> list[Any]:
+def make_with_attentions(architecture: str, *names: str, **fields: Any) -> list[Any]:
     """The same model with each of these attention implementations."""
-    models = [make(architecture, **words) for _ in names]
+    models = [make(architecture, **fields) for _ in names]
     for model, name in zip(models, names, strict=True):
         model.set_attn_implementation(name)
         assert model.config._attn_implementation == name
     return models
 
 
-def assert_same_steps(wanted: Any, found: Any, tokens: torch.Tensor) -> None:
-    """Fails where logits or gradients of two decoders with the same weights differ on whole rows."""
+def assert_same_logits_and_gradients(wanted: Any, found: Any, tokens: torch.Tensor) -> None:
+    """Fails if logits or gradients of two decoders with the same weights differ on rows without padding."""
     outputs = [model(tokens, use_cache=False).logits for model in (wanted, found)]
     for logits in outputs:
         logits.square().mean().backward()
@@ -167,7 +172,7 @@ Logits = Callable[..., torch.Tensor]
 
 
 def logits_of(model: Any, input_ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """Logits of a language head for `input_ids`; an encoder-decoder gets a fixed target of six tokens."""
+    """Logits of a language model for `input_ids`; an encoder-decoder gets a fixed target of six tokens."""
     if model.config.is_encoder_decoder:
         inputs.setdefault("decoder_input_ids", ids(1, 6, seed=9).expand(input_ids.shape[0], -1))
     with torch.no_grad():

@@ -24,7 +24,7 @@ class Import(NamedTuple):
 
 def imports_of(tree: ast.Module) -> Iterator[Import]:
     top_level = set(map(id, tree.body))
-    # torch modules that older versions lack may stand in `try`: the scan of transformers skips it, and torch is there
+    # `try` may guard torch modules that older versions lack: the scan of transformers skips it, and torch is there
     guarded = [part for node in tree.body if isinstance(node, ast.Try) for part in node.body]
     top_level |= {
         id(part) for part in guarded if isinstance(part, ast.ImportFrom) and f"{part.module}".startswith("torch.")
@@ -80,7 +80,7 @@ def module_graph(files: list[Path]) -> Graph:
 
 
 def circles(graph: Graph) -> list[list[str]]:
-    """Every circle that a walk along the arrows closes, as the names on it."""
+    """Every circle that a depth-first walk finds, as the list of names on it."""
     found, done = [], set()
 
     def walk(name: str, trail: list[str]) -> None:

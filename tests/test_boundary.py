@@ -1,6 +1,6 @@
-"""Which module may import which. The floor (hf_tfm/modeling) is copied into every checkpoint and imports only its
-siblings, torch, transformers and huggingface_hub. A room (a module or a sub-package) imports only the rooms before it
-in ORDER. Entry points may import every room, and no module imports an entry point."""
+"""Which module may import which. The floor (hf_tfm/modeling) is copied into every checkpoint and imports only its own
+files, torch, transformers and huggingface_hub. A room (a module or a sub-package) imports only the rooms before it in
+ORDER. Entry points may import every room, and no module imports an entry point."""
 
 import ast
 import sys
@@ -78,7 +78,7 @@ def floor_offences(tree: ast.Module, siblings: set[str]) -> Iterator[tuple[int, 
         if isinstance(node, ast.ClassDef) and "Tokenizer" in node.name:
             yield (
                 node.lineno,
-                "transformers treats auto_map names with Tokenizer differently; rename the class",
+                "transformers treats an auto_map entry with Tokenizer in its name as a tokenizer; rename the class",
             )
 
 
@@ -92,8 +92,8 @@ def test_floor_imports_only_siblings_and_its_dependencies(path):
 
 
 @pytest.mark.parametrize("path", FLOOR_FILES, ids=label)
-def test_the_text_scan_of_transformers_finds_what_python_imports(path):
-    """The scan decides which files are copied into a checkpoint, and it reads docstrings too."""
+def test_text_scan_of_transformers_finds_what_python_imports(path):
+    """The scan decides which files are copied into a checkpoint, and it matches text in docstrings too."""
     scanned = set(get_relative_imports(path))
     imported = {found.module for found in imports_of(parse(path)) if found.level}
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -109,7 +109,7 @@ def test_the_text_scan_of_transformers_finds_what_python_imports(path):
     refuse(offences)
 
 
-def test_floor_is_flat_and_its_file_names_are_copied():
+def test_floor_is_flat_and_transformers_copies_its_file_names():
     offences = []
     for path in sorted(FLOOR.iterdir()):
         if path.is_dir() and path.name != "__pycache__":
@@ -117,7 +117,7 @@ def test_floor_is_flat_and_its_file_names_are_copied():
         elif path.name.startswith("_") and path.name not in ("__init__.py", "__pycache__"):
             offences.append(f"{label(path)}:1: Trainer pushes no name with a leading underscore; rename the file")
         elif path.suffix == ".py" and "tokenizer" in path.name.lower():
-            offences.append(f"{label(path)}:1: transformers treats names with Tokenizer differently; rename the file")
+            offences.append(f"{label(path)}:1: transformers takes files named so for tokenizers; rename the file")
     refuse(offences)
 
 
@@ -127,7 +127,7 @@ def test_floor_is_flat_and_its_file_names_are_copied():
         "from . import sibling",
         "from ..cards import card",
         "from .sub.module import X",
-        "from .stranger import X",
+        "from .unknown import X",
         "import hf_tfm",
         "from hf_tfm.modeling.sibling import X",
         "import numpy as np",
@@ -139,8 +139,8 @@ def test_floor_is_flat_and_its_file_names_are_copied():
         "class TfmTokenizer:\n    pass",
     ],
 )
-def test_floor_check_sees(text):
-    assert list(floor_offences(ast.parse(text), {"sibling"})), "the check has gone blind"
+def test_floor_check_finds(text):
+    assert list(floor_offences(ast.parse(text), {"sibling"})), "the check finds nothing"
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_rooms_import_only_the_rooms_before_them(path):
         ("training/old.py", "import math"),
     ],
 )
-def test_room_check_sees(place, text):
-    assert list(room_offences(PACKAGE / place, ast.parse(text))), "the check has gone blind"
+def test_room_check_finds(place, text):
+    assert list(room_offences(PACKAGE / place, ast.parse(text))), "the check finds nothing"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def room_graph(modules: Graph, package: str) -> Graph:
 
 
 @pytest.mark.parametrize("folder", [FLOOR, PACKAGE], ids=label)
-def test_no_imports_run_in_a_circle(folder):
+def test_no_modules_import_each_other_in_a_circle(folder):
     refuse(
         [
             f"{label(module_file(circle[0]) or folder)}:1: {' -> '.join(circle)} is a circle; move what both ends need "
@@ -274,18 +274,18 @@ def test_no_rooms_import_each_other_in_a_circle(package):
             for circle in circles(graph)])  # fmt: skip
 
 
-def test_circle_check_sees():
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]], "the check has gone blind"
+def test_circle_check_finds_circles_only():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]], "the check finds nothing"
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
-def test_room_circle_check_sees_what_no_circle_of_modules_is():
+def test_room_circle_check_finds_circles_that_no_modules_form():
     modules = {"p.a.one": {"p.b.one"}, "p.b.two": {"p.a.two", "q.c"}}
     assert circles(modules) == []
-    assert circles(room_graph(modules, "p")) == [["a", "b", "a"]], "the check has gone blind"
+    assert circles(room_graph(modules, "p")) == [["a", "b", "a"]], "the check finds nothing"
 
 
-# Rooms say what they are for
+# Docstrings of rooms
 
 
 def rooms_in(folder: Path) -> list[Path]:
@@ -298,15 +298,15 @@ ROOMS = sorted({path for package in ORDER for path in rooms_in(ROOT / Path(*pack
 
 
 def test_room_list_has_sub_rooms():
-    assert PACKAGE / "training" / "data" / "__init__.py" in ROOMS, "the check has gone blind"
+    assert PACKAGE / "training" / "data" / "__init__.py" in ROOMS, "the list has no sub-rooms"
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=label)
-def test_room_says_what_it_is_for(path):
+def test_each_room_has_its_own_docstring(path):
     assert path.exists(), f"{label(path)}:1: the folder is no package; add the file, with a docstring"
-    said = ast.get_docstring(parse(path)) or ""
-    assert said, f"{label(path)}:1: say in a docstring what the room is for and what it never does"
-    assert len(said.split()) >= 5, f"{label(path)}:1: {said!r} does not say what the room is for"
+    docstring = ast.get_docstring(parse(path)) or ""
+    assert docstring, f"{label(path)}:1: add a docstring: what the room is for and what it never does"
+    assert len(docstring.split()) >= 5, f"{label(path)}:1: {docstring!r} does not explain what the room is for"
     others = {other: ast.get_docstring(parse(other)) for other in ROOMS if other != path and other.exists()}
-    same = [label(other) for other, text in others.items() if text == said]
-    assert not same, f"{label(path)}:1: the docstring is that of {same}; say what this room is for"
+    same = [label(other) for other, text in others.items() if text == docstring]
+    assert not same, f"{label(path)}:1: the docstring is that of {same}; explain what this room is for"

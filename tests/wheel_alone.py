@@ -1,4 +1,5 @@
-"""Run from outside the repository on an installed wheel: it imports, registers, trains a step, saves with its code.
+"""Checks an installed wheel from outside the repository: the package imports, registers its models, trains two steps
+and saves a checkpoint with its code.
 
 python wheel_alone.py FOLDER, where FOLDER holds the installed wheel."""
 
@@ -14,9 +15,9 @@ import hf_tfm
 
 def main(folder: str) -> None:
     if not Path(hf_tfm.__file__).is_relative_to(folder):
-        raise SystemExit(f"the wheel was to be tested, but hf_tfm came from {hf_tfm.__file__}")
+        raise SystemExit(f"hf_tfm was imported from {hf_tfm.__file__}, not from the wheel in {folder}")
     if not Path(hf_tfm.__file__).with_name("py.typed").exists():
-        raise SystemExit("the wheel carries no py.typed")
+        raise SystemExit("the wheel has no py.typed")
     config = AutoConfig.for_model(
         "tfm_decoder", vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2
     )
@@ -28,7 +29,7 @@ def main(folder: str) -> None:
         model.save_pretrained(out)
         AutoModelForCausalLM.from_pretrained(out)
         if not Path(out, "modeling_tfm_decoder.py").exists():
-            raise SystemExit("the checkpoint carries no code")
+            raise SystemExit("save_pretrained wrote no code into the checkpoint")
     print(f"hf_tfm {hf_tfm.__version__}: the wheel imports, registers, trains and saves")
 
 

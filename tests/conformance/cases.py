@@ -1,4 +1,4 @@
-"""What the host's tests are run on: three architectures in several recipes, and their counterparts in the host."""
+"""The models that transformers' own tests run on: our three architectures in several recipes, and native families."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "parallel": {"residual_type": "parallel", "norm_type": "layer_norm"},
     "experts": {"mlp_type": "moe", "num_experts": 4, "moe_intermediate_size": 16},
 }  # fmt: skip
-# what a recipe cannot use, said as the host's own test classes say it
+# what a recipe does not support, as class attributes that transformers' test classes read
 FLAGS: dict[str, dict[str, bool]] = {
     "alibi": {"_supports_flash_attn": False},
     "relative_bias": {"_supports_flash_attn": False},
@@ -43,7 +43,7 @@ FLAGS: dict[str, dict[str, bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One model family in one configuration. `prefix`: of its class names; `without`: roles that it does not play."""
+    """One model family in one configuration. `prefix`: of its class names; `without`: roles that are not tested."""
 
     architecture: str
     name: str
@@ -59,7 +59,7 @@ class Case:
 
     @property
     def classes(self) -> dict[str, type[PreTrainedModel]]:
-        """Role -> class, for the roles that the family plays."""
+        """Role -> class, for the roles that the family has a class for."""
         named = {role: self.prefix + ending for role, ending in ROLES[self.architecture].items()}
         return {
             role: getattr(self.package, name)
@@ -73,19 +73,19 @@ class Case:
         return {task: self.classes[role] for task, role in PIPELINES.items() if role in self.classes}
 
     def inputs(self) -> dict[str, torch.Tensor]:
-        """A batch as the host's testers make them; the first row has no padding."""
+        """A batch as transformers' model testers make it, without padding."""
         ids = torch.randint(3, VOCABULARY, (BATCH, LENGTH))
         mask = torch.ones(BATCH, LENGTH, dtype=torch.long)
         if self.architecture != "seq2seq":
             return {"input_ids": ids, "attention_mask": mask}
         targets = torch.randint(3, VOCABULARY, (BATCH, LENGTH))
-        ids[:, -1] = targets[:, -1] = 2  # heads that read the last end-of-text token need one in every row
+        ids[:, -1] = targets[:, -1] = 2  # heads that pool the last end-of-text token need one in every row
         return {
             "input_ids": ids, "attention_mask": mask, "decoder_input_ids": targets, "decoder_attention_mask": mask,
         }  # fmt: skip
 
 
-# role in the host's testers -> ending of the class name, for the heads that an architecture has
+# role in transformers' model testers -> ending of the class name, for the heads that an architecture has
 TASK_ROLES = {
     "sequence_classification_class": "ForSequenceClassification",
     "token_classification_class": "ForTokenClassification",
@@ -114,19 +114,19 @@ PIPELINES = {
 
 
 def our_case(architecture: str, recipe: str) -> Case:
-    words = {**SIZES, **GROUPED, **RECIPES[recipe]}
-    make = OUR_CONFIGS[architecture]
-    prefix = make.__name__.removesuffix("Config")
-    return Case(architecture, recipe, lambda: make(**words), hf_tfm, prefix, FLAGS.get(recipe, {}))
+    fields = {**SIZES, **GROUPED, **RECIPES[recipe]}
+    config_class = OUR_CONFIGS[architecture]
+    prefix = config_class.__name__.removesuffix("Config")
+    return Case(architecture, recipe, lambda: config_class(**fields), hf_tfm, prefix, FLAGS.get(recipe, {}))
 
 
-def native_case(architecture: str, family: str, words: dict[str, Any], *without: str) -> Case:
-    make = getattr(transformers, f"{family}Config")
-    return Case(architecture, family, lambda: make(**words), transformers, family, without=without)
+def native_case(architecture: str, family: str, fields: dict[str, Any], *without: str) -> Case:
+    config_class = getattr(transformers, f"{family}Config")
+    return Case(architecture, family, lambda: config_class(**fields), transformers, family, without=without)
 
 
 OUR_CONFIGS = {"encoder": TfmEncoderConfig, "decoder": TfmDecoderConfig, "seq2seq": TfmSeq2SeqConfig}
-OURS = [our_case(architecture, recipe) for architecture in OUR_CONFIGS for recipe in RECIPES]
+OUR_CASES = [our_case(architecture, recipe) for architecture in OUR_CONFIGS for recipe in RECIPES]
 
 LAYERS = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
 BART_SIZES = {
@@ -138,13 +138,13 @@ T5_SIZES = {
     "vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 4,
     "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0,
 }  # fmt: skip
-# the families of the host that ours are measured beside
-COUNTERPARTS = [
+# families of transformers whose results stand beside ours in the table of CONTRIBUTING.md
+NATIVE_CASES = [
     native_case("encoder", "Bert", SIZES),
     native_case("encoder", "ModernBert", SIZES),
     native_case("decoder", "Llama", {**SIZES, **GROUPED}),
     native_case("decoder", "Mixtral", {**SIZES, **GROUPED, "head_dim": 8, "num_local_experts": 4}),
     native_case("seq2seq", "Bart", BART_SIZES),
-    # its classifier wants the same number of end-of-text tokens in every row, which the common tests do not give it
+    # its classifier needs the same number of end-of-text tokens in every row, which the common tests do not give it
     native_case("seq2seq", "T5", T5_SIZES, "sequence_classification_class", "token_classification_class"),
 ]

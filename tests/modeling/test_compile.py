@@ -1,7 +1,7 @@
-"""torch.compile: one graph, the numbers of eager mode, and no graph per length.
+"""torch.compile: the model is one graph, equals eager mode, and one dynamic graph serves all lengths.
 
-Kernels cost seconds each and are cached by their text: all models here have the same sizes, so that they share them,
-and kernels are scalar, which compile sooner.
+A C++ kernel takes seconds to compile and is cached by its source: all models here have the same sizes, so that they
+share kernels, and kernels are scalar, which compile faster.
 """
 
 import pytest
@@ -11,8 +11,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from hf_tfm.modeling.block import WIRINGS
 from hf_tfm.modeling.position import POSITIONS
-from tests.grid import TRUNKS, assert_same, ids, logits_of, make, needs_compiler
-from tests.modeling.test_export import turned
+from tests.grid import LANGUAGE_MODELS, assert_same, ids, logits_of, make, needs_compiler
+from tests.modeling.test_export import starting_at
 
 pytestmark = needs_compiler
 
@@ -20,27 +20,27 @@ ROWS, LENGTH = 2, 6
 
 
 @pytest.fixture(autouse=True)
-def _fresh():
+def _reset_compiler():
     torch._dynamo.reset()
     with torch._inductor.config.patch({"cpp.simdlen": 1}):
         yield
     torch._dynamo.reset()
 
 
-def tiny(architecture, **words):
-    """Two blocks in all."""
+def make_two_blocks(architecture, **fields):
+    """A model of two blocks: one per stack of an encoder-decoder."""
     layers = 1 if architecture == "seq2seq" else 2
-    return make(architecture, num_hidden_layers=layers, **words)
+    return make(architecture, num_hidden_layers=layers, **fields)
 
 
-def compiled(model, backend, dynamic=False):
-    """The model in one graph, and the counter of its graphs."""
+def compile_and_count(model, backend, dynamic=False):
+    """The compile_and_count model, and the counter of its graphs."""
     counter = CompileCounterWithBackend(backend)
     return torch.compile(model, backend=counter, fullgraph=True, dynamic=dynamic), counter
 
 
 def assert_forward_equals_eager(model):
-    fast, counter = compiled(model, "inductor")
+    fast, counter = compile_and_count(model, "inductor")
     tokens = ids(ROWS, LENGTH)
     assert_same(logits_of(fast, tokens), logits_of(model, tokens), what="compiled logits")
     assert counter.frame_count == 1
@@ -54,7 +54,7 @@ def gradients(model, run, batch):
 
 
 def assert_step_equals_eager(model, backend):
-    fast, counter = compiled(model, backend)
+    fast, counter = compile_and_count(model, backend)
     tokens = ids(ROWS, LENGTH)
     batch = {"input_ids": tokens, "labels": tokens}
     loss, wanted = gradients(model, model, batch)
@@ -65,13 +65,14 @@ def assert_step_equals_eager(model, backend):
     assert counter.frame_count == 1
 
 
-# Every architecture meets every wiring, every architecture every position; beside them words that pair up in turn.
+# Each architecture with each wiring and each position type, not with each pair of them
 CASES = [
     (architecture, wiring, position)
-    for turn, architecture in enumerate(TRUNKS)
-    for wiring, position in zip(WIRINGS, turned(POSITIONS, 2 * turn), strict=False)
+    for number, architecture in enumerate(LANGUAGE_MODELS)
+    for wiring, position in zip(WIRINGS, starting_at(POSITIONS, 2 * number), strict=False)
 ]
-OTHERS = {
+# wiring -> other fields tested with it
+OTHER_FIELDS = {
     "pre": {"norm_type": "layer_norm", "qk_norm": "head"},
     "post": {"mlp_type": "plain", "hidden_act": "relu"},
     "inner": {"norm_type": "rms_norm", "num_key_value_heads": 2},
@@ -81,46 +82,46 @@ OTHERS = {
 }
 
 
-def cases(daily):
-    """All cases; those that `daily(number)` leaves out run with the grid."""
-    marks = [[] if daily(number) else [pytest.mark.grid] for number in range(len(CASES))]
+def cases(runs_by_default):
+    """All cases; those with a false `runs_by_default(number)` run with -m grid only."""
+    marks = [[] if runs_by_default(number) else [pytest.mark.grid] for number in range(len(CASES))]
     params = [pytest.param(*case, marks=mark) for case, mark in zip(CASES, marks, strict=True)]
     return pytest.mark.parametrize(("architecture", "wiring", "position"), params)
 
 
 @cases(lambda number: True)
-def test_a_compiled_forward_equals_eager(architecture, wiring, position):
-    assert_forward_equals_eager(tiny(architecture, residual_type=wiring, position_type=position))
+def test_compiled_forward_equals_eager(architecture, wiring, position):
+    assert_forward_equals_eager(make_two_blocks(architecture, residual_type=wiring, position_type=position))
 
 
-# every wiring once, the architectures in turn
+# each wiring once
 @cases(lambda number: number % 7 in (0, 3))
-def test_a_traced_step_equals_eager(architecture, wiring, position):
-    words = {"residual_type": wiring, "position_type": position, **OTHERS[wiring]}
-    assert_step_equals_eager(tiny(architecture, **words), "aot_eager")
+def test_traced_training_step_equals_eager(architecture, wiring, position):
+    fields = {"residual_type": wiring, "position_type": position, **OTHER_FIELDS[wiring]}
+    assert_step_equals_eager(make_two_blocks(architecture, **fields), "aot_eager")
 
 
-@pytest.mark.parametrize("architecture", TRUNKS)
-def test_a_compiled_step_equals_eager(architecture):
-    assert_step_equals_eager(tiny(architecture, position_type="learned", mlp_type="plain"), "inductor")
+@pytest.mark.parametrize("architecture", LANGUAGE_MODELS)
+def test_compiled_training_step_equals_eager(architecture):
+    assert_step_equals_eager(make_two_blocks(architecture, position_type="learned", mlp_type="plain"), "inductor")
 
 
 @pytest.mark.parametrize("architecture", ["encoder", "decoder", pytest.param("seq2seq", marks=pytest.mark.grid)])
-def test_a_traced_step_of_grouped_experts_equals_eager(architecture):
-    model = tiny(architecture, mlp_type="moe", num_experts=4, shared_expert_intermediate_size=16)
+def test_traced_training_step_with_grouped_experts_equals_eager(architecture):
+    model = make_two_blocks(architecture, mlp_type="moe", num_experts=4, shared_expert_intermediate_size=16)
     assert model.config._experts_implementation == "grouped_mm"
     assert_step_equals_eager(model, "aot_eager")
 
 
-def test_a_compiled_forward_of_grouped_experts_equals_eager():
-    assert_forward_equals_eager(tiny("decoder", position_type="none", mlp_type="moe", num_experts=4))
+def test_compiled_forward_with_grouped_experts_equals_eager():
+    assert_forward_equals_eager(make_two_blocks("decoder", position_type="none", mlp_type="moe", num_experts=4))
 
 
 @cases(lambda number: number in (2, 8, 15))
 def test_one_dynamic_graph_serves_all_lengths(architecture, wiring, position):
-    model = tiny(architecture, residual_type=wiring, position_type=position)
-    fast, counter = compiled(model, "eager", dynamic=True)
-    # none as long as the six targets: equal sizes would be traced as one
+    model = make_two_blocks(architecture, residual_type=wiring, position_type=position)
+    fast, counter = compile_and_count(model, "eager", dynamic=True)
+    # no length is 6, the number of decoder tokens: torch would trace equal sizes as one variable
     for length in (7, 10, 13):
         tokens = ids(ROWS, length)
         assert_same(logits_of(fast, tokens), logits_of(model, tokens), what=f"logits of {length} tokens")

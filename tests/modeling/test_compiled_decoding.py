@@ -1,4 +1,4 @@
-"""Static caches: decoding compiles once, whatever the number of tokens, and gives the text of the dynamic cache."""
+"""Decoding with a static cache compiles once for all tokens and gives the same text as the dynamic cache."""
 
 import pytest
 import torch
@@ -14,16 +14,16 @@ MIXED = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attenti
 
 
 @pytest.fixture(autouse=True)
-def _fresh():
+def _reset_compiler():
     torch._dynamo.reset()
     counters.clear()
     yield
     torch._dynamo.reset()
 
 
-# words -> graphs that decoding may take. Sliding static caches count tokens in a Python number: one graph for its first
-# value, then one or two for any (window full or not), as for Mistral, Gemma-2 and T5Gemma in the host.
-DECODED = {
+# name -> configuration fields, number of graphs allowed. A sliding static cache counts tokens in a Python int: one
+# graph for its first value, then one or two for all others (window full or not), as for Mistral, Gemma-2 and T5Gemma.
+CASES = {
     "none": ({"position_type": "none"}, 1),
     "learned": ({"position_type": "learned"}, 1),
     "rotary": ({}, 1),
@@ -42,15 +42,15 @@ def generate(model, prompt, new, **settings):
 
 @pytest.mark.parametrize(
     ("architecture", "case"),
-    [("decoder", case) for case in DECODED]
+    [("decoder", case) for case in CASES]
     + [
         pytest.param("seq2seq", case, marks=[] if case in ("rotary", "alibi", "mixed_alibi") else [pytest.mark.grid])
-        for case in DECODED
+        for case in CASES
     ],
 )
 def test_static_decoding_compiles_once_for_all_tokens(architecture, case):
-    words, allowed = DECODED[case]
-    model = make(architecture, **words, **TINY)
+    fields, allowed = CASES[case]
+    model = make(architecture, **fields, **TINY)
     mask = torch.ones(2, 7, dtype=torch.long)
     mask[0, :3] = 0
     prompt = {"input_ids": ids(2, 7), "attention_mask": mask}

@@ -1,4 +1,4 @@
-"""The design space: what is refused, what is derived, and the guard on the list of fields."""
+"""Configurations: the list of fields, values that are refused, values that are derived."""
 
 import json
 from dataclasses import fields
@@ -16,10 +16,9 @@ CONFIGS = {
     "tfm_decoder": hf_tfm.TfmDecoderConfig,
     "tfm_seq2seq": hf_tfm.TfmSeq2SeqConfig,
 }
-EVERY = pytest.mark.parametrize("config_class", CONFIGS.values(), ids=CONFIGS)
+EACH_CONFIG = pytest.mark.parametrize("config_class", CONFIGS.values(), ids=CONFIGS)
 
-# A field that changes after a release breaks people's checkpoints: growing these lists is a decision, recorded in
-# CHANGELOG.md with the published family that needs the field.
+# Checkpoints depend on these names. Record a new field in CHANGELOG.md, with the published family that needs it.
 SHARED_FIELDS = """
 activation_dropout attention_dropout attention_scale attention_sinks attn_logit_softcapping bos_token_id
 classifier_act classifier_bias classifier_dense classifier_dropout classifier_norm depth_scaling embedding_dropout
@@ -43,28 +42,28 @@ OWN_FIELDS = {
 }
 
 
-@EVERY
-def test_the_fields_are_these_and_no_others(config_class):
-    host = {field.name for field in fields(PreTrainedConfig)}
-    ours = {field.name for field in fields(config_class)} - host
+@EACH_CONFIG
+def test_config_has_exactly_the_listed_fields(config_class):
+    inherited = {field.name for field in fields(PreTrainedConfig)}
+    ours = {field.name for field in fields(config_class)} - inherited
     assert sorted(ours) == sorted([*SHARED_FIELDS, *OWN_FIELDS[config_class.model_type]])
 
 
-@EVERY
-def test_a_misspelt_field_is_refused_by_name(config_class):
+@EACH_CONFIG
+def test_misspelt_field_is_refused_with_a_suggestion(config_class):
     with pytest.raises(ValueError, match=r"no field 'hiden_size'.*hidden_size"):
         config_class(hiden_size=64)
 
 
-@EVERY
-def test_generation_settings_are_sent_where_they_belong(config_class):
+@EACH_CONFIG
+def test_generation_settings_are_refused_and_error_names_generation_config(config_class):
     with pytest.raises(ValueError, match=r"'num_beams'.*generation_config"):
         config_class(num_beams=4)
 
 
-@EVERY
+@EACH_CONFIG
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         ({"position_type": "rotery"}, "position_type"),
         ({"hidden_size": "64"}, "hidden_size"),
@@ -94,13 +93,13 @@ def test_generation_settings_are_sent_where_they_belong(config_class):
         ({"position_type": "sinusoidal", "embedding_size": 33}, "even embedding_size"),
     ],
 )
-def test_an_impossible_value_is_refused_naming_field_and_value(config_class, words, message):
+def test_invalid_value_is_refused_with_field_and_value(config_class, options, message):
     with pytest.raises((ValueError, StrictDataclassError), match=f"(?s){message}"):
-        config_class(**words)
+        config_class(**options)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         ({"decoder_num_key_value_heads": 5}, "decoder_num_key_value_heads"),
         ({"decoder_layer_types": ["full_attention"]}, "decoder_layer_types has 1 entries for 6 layers"),
@@ -116,13 +115,13 @@ def test_an_impossible_value_is_refused_naming_field_and_value(config_class, wor
         ({"moe_layers": [True] * 6, "mlp_type": "moe"}, "moe_layers is not available"),
     ],
 )
-def test_an_impossible_decoder_side_is_refused(words, message):
+def test_invalid_decoder_fields_are_refused(options, message):
     with pytest.raises((ValueError, StrictDataclassError), match=f"(?s){message}"):
-        hf_tfm.TfmSeq2SeqConfig(**words)
+        hf_tfm.TfmSeq2SeqConfig(**options)
 
 
-@EVERY
-def test_a_file_with_an_unknown_key_is_refused_naming_its_version(config_class, tmp_path):
+@EACH_CONFIG
+def test_file_with_an_unknown_key_is_refused_with_its_version(config_class, tmp_path):
     config_class().save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     content = json.loads(file.read_text()) | {"warp_drive": True, "hf_tfm_version": "9.9"}
@@ -131,8 +130,8 @@ def test_a_file_with_an_unknown_key_is_refused_naming_its_version(config_class, 
         AutoConfig.from_pretrained(tmp_path)
 
 
-@EVERY
-def test_a_saved_configuration_loads_equal_and_carries_its_version(config_class, tmp_path):
+@EACH_CONFIG
+def test_saved_configuration_loads_equal_and_holds_its_version(config_class, tmp_path):
     config = config_class(num_hidden_layers=2, sliding_window=3, num_labels=4, origin="somewhere")
     config.save_pretrained(tmp_path)
     loaded = AutoConfig.from_pretrained(tmp_path)
@@ -141,47 +140,47 @@ def test_a_saved_configuration_loads_equal_and_carries_its_version(config_class,
     assert json.loads((tmp_path / "config.json").read_text())["hf_tfm_version"] == VERSION
 
 
-@EVERY
-def test_a_field_given_while_loading_takes_part_in_construction(config_class, tmp_path):
+@EACH_CONFIG
+def test_field_given_to_from_pretrained_is_validated(config_class, tmp_path):
     config_class(num_hidden_layers=2).save_pretrained(tmp_path)
     with pytest.raises(StrictDataclassError, match="layer_types has 2 entries for 3 layers"):
         config_class.from_pretrained(tmp_path, num_hidden_layers=3)
     assert config_class.from_pretrained(tmp_path, hidden_dropout=0.25).hidden_dropout == 0.25
 
 
-@EVERY
-def test_old_rotary_keys_fold_into_rope_parameters(config_class):
+@EACH_CONFIG
+def test_legacy_rope_fields_become_rope_parameters(config_class):
     config = config_class(rope_theta=5e5, rope_scaling={"rope_type": "linear", "factor": 2.0})
     assert config.rope_parameters == {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
 
 
-@EVERY
-def test_sizes_derive_from_each_other(config_class):
+@EACH_CONFIG
+def test_sizes_are_derived_from_each_other(config_class):
     config = config_class(hidden_size=96, num_attention_heads=6, num_key_value_heads=2, sliding_window=7)
     assert (config.head_dim, config.intermediate_size) == (16, 256)
     assert config_class(mlp_type="plain", hidden_size=96).intermediate_size == 384
     assert set(config.layer_types) == {"sliding_attention"}
 
 
-def test_the_decoder_side_defaults_to_the_encoder_and_is_what_the_host_sees():
+def test_decoder_view_defaults_to_the_encoder_and_equals_get_text_config():
     config = hf_tfm.TfmSeq2SeqConfig(hidden_size=64, num_hidden_layers=2, decoder_layers=4, decoder_attention_heads=2)
-    view, host = config.decoder_view, config.get_text_config(decoder=True)
+    view, text_config = config.decoder_view, config.get_text_config(decoder=True)
     for name in ("num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "layer_types"):
-        assert getattr(view, name) == getattr(host, name), name
+        assert getattr(view, name) == getattr(text_config, name), name
     assert (view.num_hidden_layers, view.num_attention_heads, view.head_dim) == (4, 2, 32)
     config._attn_implementation = "eager"
     assert view._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_builds_for_its_architectures_and_overrides_win(name):
+def test_each_recipe_builds_for_its_architectures_and_accepts_overrides(name):
     for architecture in RECIPES[name][0]:
         config = CONFIGS[architecture].recipe(name, hidden_size=64, num_hidden_layers=3, norm_eps=1e-3)
         assert (config.hidden_size, config.num_hidden_layers, config.norm_eps) == (64, 3, 1e-3)
         assert len(config.layer_types) == 3
 
 
-def test_a_recipe_of_another_architecture_is_refused_with_those_available():
+def test_recipe_of_another_architecture_is_refused_with_the_available_ones():
     with pytest.raises(ValueError, match=r'No recipe "bert" for tfm_decoder; available: .*llama'):
         hf_tfm.TfmDecoderConfig.recipe("bert")
 

@@ -1,4 +1,4 @@
-"""Export through the host's exporter: traced at one shape, run at another, equal numbers."""
+"""Export with transformers' exporter: a graph traced at one shape equals the model at another shape."""
 
 import copy
 
@@ -18,22 +18,22 @@ from transformers.exporters.utils import decompose_for_generation
 
 from hf_tfm.modeling.block import WIRINGS
 from hf_tfm.modeling.position import POSITIONS
-from tests.grid import SIZES, TRUNKS, assert_same, ids, make
+from tests.grid import LANGUAGE_MODELS, SIZES, assert_same, ids, make
 
 DYNAMIC = DynamoConfig(dynamic=True)
-# a graph computes padding too, so that everything can be compared
+# an exported graph computes padding too; without unpadding, the model's padding can be compared as well
 TINY = {"num_hidden_layers": 2, "padding_free": False}
 
 
 def prompt(rows, length, pads=2):
-    """Ids, the first row padded on the left."""
+    """Token ids; the first row is padded on the left."""
     mask = torch.ones(rows, length, dtype=torch.long)
     mask[0, :pads] = 0
     return {"input_ids": ids(rows, length), "attention_mask": mask}
 
 
 def inputs_of(model, rows, length, targets):
-    """A prompt; an encoder-decoder gets `targets` decoder ids."""
+    """A prompt; an encoder-decoder gets `targets` decoder tokens too."""
     inputs = prompt(rows, length)
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids(rows, targets, seed=3)
@@ -41,7 +41,7 @@ def inputs_of(model, rows, length, targets):
 
 
 def assert_exported_equals(model, **settings):
-    """Traced with 2 rows of 9 tokens, run with 3 rows of 13."""
+    """Exported with 2 rows of 9 tokens, the model's logits for 3 rows of 13 are the same."""
     exported = DynamoExporter().export(model, {**inputs_of(model, 2, 9, 6), **settings}, config=DYNAMIC)
     inputs = {**inputs_of(model, 3, 13, 8), **settings}
     with torch.no_grad():
@@ -49,27 +49,27 @@ def assert_exported_equals(model, **settings):
     assert_same(exported(**inputs).logits, wanted, what="exported logits")
 
 
-def turned(words, turn):
-    """The words in order, beginning with number `turn`: pairs up two registries without a pattern of one."""
-    words = list(words)
-    return words[turn % len(words) :] + words[: turn % len(words)]
+def starting_at(names, start):
+    """The names in order, from number `start` on and around: other pairs of two registries for each architecture."""
+    names = list(names)
+    return names[start % len(names) :] + names[: start % len(names)]
 
 
 @pytest.mark.parametrize(
     ("architecture", "position", "wiring"),
     [
         (architecture, position, wiring)
-        for turn, architecture in enumerate(TRUNKS)
-        for position, wiring in zip(POSITIONS, turned(WIRINGS, 2 * turn), strict=False)
+        for number, architecture in enumerate(LANGUAGE_MODELS)
+        for position, wiring in zip(POSITIONS, starting_at(WIRINGS, 2 * number), strict=False)
     ],
 )
-def test_every_position_and_wiring_can_be_exported(architecture, position, wiring):
+def test_exported_model_equals_eager(architecture, position, wiring):
     model = make(architecture, position_type=position, residual_type=wiring, **TINY)
     assert_exported_equals(model)
 
 
 @pytest.mark.parametrize(
-    ("architecture", "words"),
+    ("architecture", "fields"),
     [
         ("encoder", {"sliding_window": 3, "layer_types": ["sliding_attention", "full_attention"]}),
         ("decoder", {"mlp_type": "moe", "num_key_value_heads": 2, "sliding_window": 4}),
@@ -79,11 +79,11 @@ def test_every_position_and_wiring_can_be_exported(architecture, position, wirin
     ],
     ids=str,
 )
-def test_windows_experts_and_sinks_can_be_exported(architecture, words):
-    assert_exported_equals(make(architecture, **words, **TINY))
+def test_exported_windows_experts_and_sinks_equal_eager(architecture, fields):
+    assert_exported_equals(make(architecture, **fields, **TINY))
 
 
-def test_a_saved_export_runs_without_the_model(tmp_path):
+def test_saved_export_runs_without_the_model(tmp_path):
     model = make("encoder", **TINY)
     exported = DynamoExporter().export(model, inputs_of(model, 2, 9, 6), config=DYNAMIC)
     exported.save_pretrained(tmp_path)
@@ -94,14 +94,14 @@ def test_a_saved_export_runs_without_the_model(tmp_path):
 
 
 def assert_stages_equal(model, cache):
-    """Prefill and decoding step, exported each, and run at another shape than traced where the cache can have one."""
+    """The exported prefill and decoding steps equal the model's, at another shape if the cache allows one."""
     model.generation_config.eos_token_id = None
     settings = None
     if cache == "static":
         settings = GenerationConfig(cache_implementation="static", do_sample=False)
         settings.max_cache_len = 24
-    # Two limits of the host, Mistral's and Gemma-2's as well: the traced signature holds the lengths of static and of
-    # sliding caches, and a traced step over a dynamic sliding cache takes padding for words.
+    # Two limits of transformers, for Mistral and Gemma-2 too: an exported graph fixes the lengths of static and sliding
+    # caches, and an exported decoding step over a dynamic sliding cache takes padding for tokens.
     slides = getattr(model.config, "sliding_window", None) is not None
     pads = 0 if slides and cache == "dynamic" else 2
     shape = (2, 7) if slides or cache == "static" else (3, 11)
@@ -118,7 +118,7 @@ def assert_stages_equal(model, cache):
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @pytest.mark.parametrize(
-    ("architecture", "words"),
+    ("architecture", "fields"),
     [
         ("decoder", {"position_type": "alibi"}),
         ("decoder", {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}),
@@ -128,11 +128,12 @@ def assert_stages_equal(model, cache):
     ],
     ids=str,
 )
-def test_prefill_and_decoding_can_be_exported(architecture, words, cache):
-    assert_stages_equal(make(architecture, **words, **TINY), cache)
+def test_exported_prefill_and_decoding_equal_eager(architecture, fields, cache):
+    assert_stages_equal(make(architecture, **fields, **TINY), cache)
 
 
-def native(family):
+def make_native(family):
+    """A tiny model of a family of transformers."""
     common = {"vocab_size": SIZES["vocab_size"], "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -140,18 +141,18 @@ def native(family):
         return LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=2, **common)).eval()
     if family == "mistral":
         return MistralForCausalLM(MistralConfig(**sizes, num_hidden_layers=2, **common, sliding_window=4)).eval()
-    sides = {
-        f"{side}_{name}": size
-        for side in ("encoder", "decoder")
+    stacks = {
+        f"{stack}_{name}": size
+        for stack in ("encoder", "decoder")
         for name, size in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
     }
-    config = BartConfig(d_model=32, **sides, **common, decoder_start_token_id=2, forced_eos_token_id=None)
+    config = BartConfig(d_model=32, **stacks, **common, decoder_start_token_id=2, forced_eos_token_id=None)
     return BartForConditionalGeneration(config).eval()
 
 
 @pytest.mark.grid
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @pytest.mark.parametrize("family", ["llama", "mistral", "bart"])
-def test_the_host_exports_its_own_families_for_generation(family, cache):
-    # a control: where this fails too, the exporter is to blame
-    assert_stages_equal(native(family), cache)
+def test_transformers_exports_its_own_families_for_generation(family, cache):
+    # control: if this fails too, the cause is the exporter
+    assert_stages_equal(make_native(family), cache)

@@ -1,4 +1,4 @@
-"""Losses: accumulated micro-batches equal the large batch, for every head; the experts' balance and its share."""
+"""Losses: for every head, accumulated micro-batches equal the large batch; the load-balancing loss of experts."""
 
 import pytest
 import torch
@@ -6,26 +6,26 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainingArguments
 
 import hf_tfm
-from hf_tfm.modeling.loss import infer_problem_type, multi_label_loss, regression_loss, single_label_loss
+from hf_tfm.modeling.loss import classification_loss, multi_label_loss, regression_loss, single_label_loss
 from tests.grid import SIZES, assert_same, ids, make
-from tests.modeling.travel import HEADS, head_inputs, make_head
+from tests.modeling.remote_code_checkpoints import HEADS, head_inputs, make_head
 
 ROWS, LENGTH = 6, 7
 
 
-def some(labels, keep):
-    """Labels with -100 except in the first `keep[i]` places of row i: uneven counts."""
+def keep_first(labels, keep):
+    """The first `keep[i]` labels of row i, and -100 after them."""
     labels = labels.clone()
     for row, kept in enumerate(keep):
         labels[row, kept:] = -100
     return labels
 
 
-UNEVEN = [7, 2, 5, 1, 4, 3]
+LABELS_PER_ROW = [7, 2, 5, 1, 4, 3]
 CASES = {
-    "causal_lm": ("decoder", hf_tfm.TfmDecoderForCausalLM, {}, lambda x: some(x, UNEVEN)),
-    "masked_lm": ("encoder", hf_tfm.TfmEncoderForMaskedLM, {}, lambda x: some(x, UNEVEN)),
-    "seq2seq_lm": ("seq2seq", hf_tfm.TfmSeq2SeqForConditionalGeneration, {}, lambda x: some(x, UNEVEN)),
+    "causal_lm": ("decoder", hf_tfm.TfmDecoderForCausalLM, {}, lambda x: keep_first(x, LABELS_PER_ROW)),
+    "masked_lm": ("encoder", hf_tfm.TfmEncoderForMaskedLM, {}, lambda x: keep_first(x, LABELS_PER_ROW)),
+    "seq2seq_lm": ("seq2seq", hf_tfm.TfmSeq2SeqForConditionalGeneration, {}, lambda x: keep_first(x, LABELS_PER_ROW)),
 }
 for _architecture, _prefix in (("encoder", "TfmEncoder"), ("decoder", "TfmDecoder"), ("seq2seq", "TfmSeq2Seq")):
     _head = getattr(hf_tfm, f"{_prefix}ForSequenceClassification")
@@ -42,17 +42,23 @@ for _architecture, _prefix in (("encoder", "TfmEncoder"), ("decoder", "TfmDecode
     }
     if _architecture != "seq2seq":
         _head = getattr(hf_tfm, f"{_prefix}ForTokenClassification")
-        CASES[f"{_architecture}_tokens"] = (_architecture, _head, {"num_labels": 3}, lambda x: some(x % 3, UNEVEN))
+        CASES[f"{_architecture}_tokens"] = (
+            _architecture,
+            _head,
+            {"num_labels": 3},
+            lambda x: keep_first(x % 3, LABELS_PER_ROW),
+        )
 CASES["multiple_choice"] = ("encoder", hf_tfm.TfmEncoderForMultipleChoice, {}, lambda x: x[:, 0, 0] % 2)
 
 
-def batch_of(case):
-    architecture, head, words, label = CASES[case]
+def model_and_batch(case):
+    architecture, head, fields, label = CASES[case]
     inputs = ids(ROWS, 2, LENGTH) if case == "multiple_choice" else ids(ROWS, LENGTH)
-    return make(architecture, head, **words), {"input_ids": inputs, "labels": label(inputs)}
+    return make(architecture, head, **fields), {"input_ids": inputs, "labels": label(inputs)}
 
 
-def gradients_of(model):
+def take_gradients(model):
+    """The gradients by name; clears them in the model."""
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     return found
@@ -60,10 +66,10 @@ def gradients_of(model):
 
 @pytest.mark.parametrize("case", CASES)
 def test_accumulated_micro_batches_equal_the_large_batch(case):
-    model, batch = batch_of(case)
+    model, batch = model_and_batch(case)
     loss = model(**batch).loss
     loss.backward()
-    wanted = gradients_of(model)
+    wanted = take_gradients(model)
     shifted = case == "causal_lm"
     counted = batch["labels"][..., 1:] if shifted else batch["labels"]
     items = counted.ne(-100).sum()
@@ -73,7 +79,7 @@ def test_accumulated_micro_batches_equal_the_large_batch(case):
         part.backward()
         total += part.detach()
     assert_same(total, loss.detach(), 1e-5, "loss")
-    found = gradients_of(model)
+    found = take_gradients(model)
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
         assert_same(found[name], gradient, 1e-5, f"gradient of {name}")
@@ -82,7 +88,7 @@ def test_accumulated_micro_batches_equal_the_large_batch(case):
 @pytest.mark.parametrize(
     ("architecture", "prefix"), [("encoder", "TfmEncoder"), ("decoder", "TfmDecoder"), ("seq2seq", "TfmSeq2Seq")]
 )
-def test_question_answering_accumulates_over_equal_micro_batches(architecture, prefix):
+def test_question_answering_loss_is_the_mean_of_equal_micro_batches(architecture, prefix):
     model = make(architecture, getattr(hf_tfm, f"{prefix}ForQuestionAnswering"))
     batch = {
         "input_ids": ids(ROWS, LENGTH),
@@ -94,14 +100,14 @@ def test_question_answering_accumulates_over_equal_micro_batches(architecture, p
     assert_same(torch.stack(parts).mean(), loss, 1e-6, "loss")
 
 
-def test_the_causal_loss_scores_the_next_token():
+def test_causal_loss_predicts_the_next_token():
     model, tokens = make("decoder"), ids(2, LENGTH)
     output = model(input_ids=tokens, labels=tokens)
     wanted = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
     assert_same(output.loss, wanted, 1e-6)
 
 
-def test_the_seq2seq_loss_scores_the_labels_as_they_are():
+def test_seq2seq_loss_does_not_shift_the_labels():
     model, tokens, labels = make("seq2seq"), ids(2, LENGTH), ids(2, 5, seed=3)
     output = model(input_ids=tokens, labels=labels)
     assert_same(output.loss, F.cross_entropy(output.logits.flatten(0, 1), labels.flatten()), 1e-6)
@@ -110,7 +116,7 @@ def test_the_seq2seq_loss_scores_the_labels_as_they_are():
     ]
 
 
-def test_given_shifted_labels_are_used_as_they_are():
+def test_shift_labels_are_used_as_given():
     model, tokens = make("decoder"), ids(2, LENGTH)
     shifted = F.pad(tokens[:, 1:], (0, 1), value=-100)
     found = model(input_ids=tokens, labels=tokens, shift_labels=shifted).loss
@@ -126,12 +132,12 @@ def test_given_shifted_labels_are_used_as_they_are():
         (3, torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]), multi_label_loss),
     ],
 )
-def test_the_kind_of_label_is_told_from_the_labels(outputs, labels, wanted):
+def test_problem_type_is_inferred_from_the_labels(outputs, labels, wanted):
     logits = torch.randn(2, outputs)
-    assert torch.equal(infer_problem_type(logits, labels), wanted(logits, labels))
+    assert torch.equal(classification_loss(None, logits, labels), wanted(logits, labels))
 
 
-def test_the_problem_type_is_read_and_never_written():
+def test_inferred_problem_type_is_not_written_into_the_configuration():
     model = make("encoder", hf_tfm.TfmEncoderForSequenceClassification, num_labels=3)
     model(input_ids=ids(2, 5), labels=torch.tensor([0, 2]))
     assert model.config.problem_type is None
@@ -140,41 +146,41 @@ def test_the_problem_type_is_read_and_never_written():
         model(input_ids=ids(2, 5), labels=torch.tensor([0, 2]))
 
 
-def test_ignored_labels_carry_no_weight():
+def test_ignored_labels_do_not_count():
     logits, labels = torch.randn(3, 4), torch.tensor([1, -100, 2])
     assert_same(single_label_loss(logits, labels), F.cross_entropy(logits[[0, 2]], labels[[0, 2]]), 1e-6)
 
 
-def balance_by_hand(logits, experts, top_k):
+def reference_load_balancing_loss(logits, experts, top_k):
     probabilities = torch.cat([layer.softmax(-1) for layer in logits])
     chosen = F.one_hot(probabilities.topk(top_k, dim=-1).indices, experts).sum(1).float()
     return experts * (chosen.mean(0) * probabilities.mean(0)).sum()
 
 
 @pytest.mark.parametrize("architecture", ["encoder", "decoder"])
-def test_the_experts_balance_follows_its_formula_and_enters_the_loss(architecture):
-    words = {"mlp_type": "moe", "num_experts": 4, "router_aux_loss_coef": 0.5}
-    model, tokens = make(architecture, **words), ids(2, LENGTH)
+def test_load_balancing_follows_its_formula_and_is_part_of_the_loss(architecture):
+    fields = {"mlp_type": "moe", "num_experts": 4, "router_aux_loss_coef": 0.5}
+    model, tokens = make(architecture, **fields), ids(2, LENGTH)
     output = model(input_ids=tokens, labels=tokens)
     assert len(output.router_logits) == SIZES["num_hidden_layers"]
-    assert_same(output.aux_loss, balance_by_hand(output.router_logits, 4, 2), 1e-5, "balance")
+    assert_same(output.aux_loss, reference_load_balancing_loss(output.router_logits, 4, 2), 1e-5, "load balancing")
     model.load_balancing.coefficient = 0.0
     assert_same(output.loss, model(input_ids=tokens, labels=tokens).loss + 0.5 * output.aux_loss, 1e-6, "loss")
-    assert "router_logits" not in model(input_ids=tokens), "recorded although nobody asked"
+    assert "router_logits" not in model(input_ids=tokens), "recorded without output_router_logits"
     assert "router_logits" in model(input_ids=tokens, output_router_logits=True)
 
 
-def test_micro_batches_share_the_balance_by_their_labels():
+def test_load_balancing_of_micro_batches_is_weighted_by_their_labels():
     model, tokens = make("decoder", mlp_type="moe"), ids(2, LENGTH)
     scored = tokens[:, 1:].numel()
-    alone = model(input_ids=tokens, labels=tokens)
-    whole = model(input_ids=tokens, labels=tokens, num_items_in_batch=scored)
-    third = model(input_ids=tokens, labels=tokens, num_items_in_batch=3 * scored)
-    assert_same(whole.loss, alone.loss, 1e-6, "loss of the only micro-batch")
-    assert_same(3 * third.loss, alone.loss, 1e-6, "three times the loss of one of three")
+    without_count = model(input_ids=tokens, labels=tokens)
+    only_one = model(input_ids=tokens, labels=tokens, num_items_in_batch=scored)
+    one_of_three = model(input_ids=tokens, labels=tokens, num_items_in_batch=3 * scored)
+    assert_same(only_one.loss, without_count.loss, 1e-6, "loss of the only micro-batch")
+    assert_same(3 * one_of_three.loss, without_count.loss, 1e-6, "three times the loss of one of three")
 
 
-def test_label_smoothing_in_the_trainer_shifts_causal_labels(tmp_path):
+def test_label_smoothing_of_trainer_shifts_causal_labels(tmp_path):
     model, tokens = make("decoder"), ids(2, LENGTH)
     arguments = TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True, report_to="none")
     trainer = Trainer(model, arguments)
@@ -186,10 +192,10 @@ def test_label_smoothing_in_the_trainer_shifts_causal_labels(tmp_path):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_loss_of_a_derived_class_does_not_depend_on_its_name(name):
-    # the host chooses the loss by the class's name, and takes the shifting causal one for names that it cannot read
+    # transformers chooses the loss by the class name, and takes the causal one, which shifts, for names it cannot parse
     model = make_head(name).eval()
     derived = type("Derived", (type(model),), {})(model.config).eval()
     derived.load_state_dict(model.state_dict())
     with torch.no_grad():
-        wanted, found = (some(**head_inputs(model)).get("loss") for some in (model, derived))
+        wanted, found = (instance(**head_inputs(model)).get("loss") for instance in (model, derived))
     assert wanted is None or torch.equal(wanted, found), f"{found} instead of {wanted}: set loss_type in the head"

@@ -1,4 +1,4 @@
-"""What would give wrong numbers is refused by name, where the implementation is resolved or the input comes in."""
+"""Configurations and inputs that would give wrong numbers raise an error that names the cause."""
 
 import pytest
 import torch
@@ -8,12 +8,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 import hf_tfm
 from tests.grid import SIZES, assert_same, ids, logits_of, make
 
-NEEDS = {
+# feature -> configuration fields
+FEATURES = {
     "position_type": {"position_type": "alibi"},
     "attn_logit_softcapping": {"attn_logit_softcapping": 5.0},
     "attention_sinks": {"attention_sinks": True},
 }
-DROPPED_BY = [
+# (feature, attention implementation that ignores it)
+UNSUPPORTED = [
     ("position_type", "flash_attention_2"),
     ("position_type", "flash_attention_3"),
     ("position_type", "kernels-community/flash-attn2"),
@@ -33,25 +35,26 @@ def _serving_engine():
     AttentionInterface.register("a_serving_engine", sdpa_attention_forward)
 
 
-@pytest.mark.parametrize(("need", "kernel"), DROPPED_BY)
-def test_a_kernel_that_drops_a_configured_feature_is_refused(need, kernel):
-    config = hf_tfm.TfmDecoderConfig(**SIZES, **NEEDS[need])
+@pytest.mark.parametrize(("feature", "kernel"), UNSUPPORTED)
+def test_attention_that_would_drop_a_configured_feature_is_refused(feature, kernel):
+    config = hf_tfm.TfmDecoderConfig(**SIZES, **FEATURES[feature])
     config._attn_implementation = kernel
-    with pytest.raises(ValueError, match=rf"(?s){need}.*one of: eager"):
+    with pytest.raises(ValueError, match=rf"(?s){feature}.*one of: eager"):
         hf_tfm.TfmDecoderForCausalLM(config)
-    model = make("decoder", **NEEDS[need])
-    with pytest.raises(ValueError, match=need):
+    model = make("decoder", **FEATURES[feature])
+    with pytest.raises(ValueError, match=feature):
         model.set_attn_implementation(kernel)
 
 
 @pytest.mark.parametrize(
-    ("need", "kernel"), [("position_type", "sdpa"), ("attn_logit_softcapping", "eager"), ("attention_sinks", "eager")]
+    ("feature", "kernel"),
+    [("position_type", "sdpa"), ("attn_logit_softcapping", "eager"), ("attention_sinks", "eager")],
 )
-def test_the_default_kernel_carries_what_is_configured(need, kernel):
-    assert make("decoder", **NEEDS[need]).config._attn_implementation == kernel
+def test_default_attention_supports_the_configured_features(feature, kernel):
+    assert make("decoder", **FEATURES[feature]).config._attn_implementation == kernel
 
 
-def test_unknown_kernels_serve_models_that_need_nothing_special():
+def test_unknown_attention_is_accepted_without_special_features():
     model = make("decoder")
     wanted = logits_of(model, ids(1, 6))
     model.set_attn_implementation("a_serving_engine")
@@ -59,45 +62,45 @@ def test_unknown_kernels_serve_models_that_need_nothing_special():
 
 
 @pytest.mark.parametrize("architecture", ["encoder", "decoder"])
-def test_packed_rows_under_a_padding_mask_are_refused(architecture):
+def test_packed_rows_with_a_padding_mask_are_refused(architecture):
     model = make(architecture)
     positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
     with pytest.raises(ValueError, match="leave attention_mask out"):
         model(ids(1, 6), position_ids=positions, attention_mask=torch.ones(1, 6))
 
 
-def test_explicit_positions_under_left_padding_are_no_packed_rows():
+def test_position_ids_with_left_padding_are_not_packed_rows():
     model = make("decoder")
     mask = torch.tensor([[0, 0, 1, 1, 1, 1]])
     given = model(ids(1, 6), attention_mask=mask, position_ids=torch.tensor([[1, 1, 0, 1, 2, 3]])).logits
     assert_same(given[:, 2:], model(ids(1, 6), attention_mask=mask).logits[:, 2:], 1e-5)
 
 
-def test_a_ready_mask_is_taken_as_it_is():
+def test_4d_mask_is_applied_as_given():
     model, tokens = make("encoder"), ids(2, 6)
     model.set_attn_implementation("eager")
-    closed = torch.zeros(2, 1, 6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), torch.finfo(torch.float).min)
-    as_tensor = logits_of(model, tokens, attention_mask=closed)
-    as_dict = logits_of(model, tokens, attention_mask={"full_attention": closed})
+    causal = torch.zeros(2, 1, 6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), torch.finfo(torch.float).min)
+    as_tensor = logits_of(model, tokens, attention_mask=causal)
+    as_dict = logits_of(model, tokens, attention_mask={"full_attention": causal})
     assert torch.equal(as_tensor, as_dict)
     assert not torch.allclose(as_tensor, logits_of(model, tokens))
-    assert_same(as_tensor[:, 0], logits_of(model, tokens[:, :1])[:, 0], 1e-5, "a token that sees only itself")
+    assert_same(as_tensor[:, 0], logits_of(model, tokens[:, :1])[:, 0], 1e-5, "a token that attends only to itself")
 
 
-def test_pooling_refuses_rows_it_cannot_pool():
-    words = {"pooling": "last_eos"}
-    model = make("seq2seq", hf_tfm.TfmSeq2SeqForSequenceClassification, **words)
+def test_last_eos_pooling_refuses_rows_without_eos():
+    fields = {"pooling": "last_eos"}
+    model = make("seq2seq", hf_tfm.TfmSeq2SeqForSequenceClassification, **fields)
     with pytest.raises(ValueError, match="end-of-sequence"):
         model(ids(2, 5))
     with pytest.raises(ValueError, match="eos_token_id"):
-        make("decoder", hf_tfm.TfmDecoderForSequenceClassification, **words, eos_token_id=None)
+        make("decoder", hf_tfm.TfmDecoderForSequenceClassification, **fields, eos_token_id=None)
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean", "last_token", "late"])
 @pytest.mark.parametrize("architecture", ["encoder", "decoder"])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("pad", [0, None])
-def test_pooling_sees_real_tokens_only(pooling, architecture, side, pad):
+def test_pooling_ignores_padding(pooling, architecture, side, pad):
     head = getattr(hf_tfm, f"Tfm{architecture.title()}ForSequenceClassification")
     model = make(architecture, head, pooling=pooling, classifier_dense="pooled", pad_token_id=pad)
     tokens, filler = ids(2, 6), torch.zeros(2, 3, dtype=torch.long)

@@ -1,9 +1,14 @@
-"""train.py with weights spread over two processes learns what one process learns, and leaves one whole checkpoint."""
+"""train.py with FSDP2 or tensor parallelism in two processes trains as in one process and saves one full checkpoint."""
 
 import pytest
 from transformers import AutoModelForCausalLM
 
-from tests.parallel.test_train_in_two import RUNS, assert_same_learning, assert_two, train_in_two
+from tests.parallel.test_two_process_training import (
+    RUNS,
+    assert_run_of_two_processes,
+    assert_same_training,
+    train_in_two_processes,
+)
 from tests.training.test_train import train, words
 
 pytestmark = pytest.mark.xdist_group("two_processes")
@@ -13,8 +18,8 @@ CHOICES = RUNS["causal-lm"] | {
 }  # fmt: skip
 
 
-def on_processors():
-    """accelerate asks for GPUs under tensor parallelism; nothing in it needs them."""
+def allow_tensor_parallelism_on_cpu():
+    """accelerate refuses tensor parallelism without GPUs, although nothing in it needs them."""
     from accelerate import ParallelismConfig
 
     ParallelismConfig._validate_accelerator = lambda self, accelerator: None
@@ -22,7 +27,7 @@ def on_processors():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("spread")
+    folder = tmp_path_factory.mktemp("sharded")
     texts = [f"The {i}th line of a little text, which says {'no' * (i % 7)}thing." for i in range(120)]
     (folder / "own.txt").write_text("\n\n".join(texts))
     done = train(folder, *words(**CHOICES | {"per_device_train_batch_size": 4, "output_dir": "one"}))
@@ -31,14 +36,16 @@ def data(tmp_path_factory):
 
 
 # under tensor parallelism both processes read the same rows
-@pytest.mark.parametrize(("way", "rows", "job"), [("fsdp_size", 2, None), ("tp_size", 4, on_processors)])
-def test_spread_weights_learn_what_whole_ones_learn(data, way, rows, job):
-    choices = CHOICES | {"per_device_train_batch_size": rows, "output_dir": way, way: 2}
-    both = train_in_two(data, *words(**choices), job=job)
+@pytest.mark.parametrize(
+    ("option", "rows", "job"), [("fsdp_size", 2, None), ("tp_size", 4, allow_tensor_parallelism_on_cpu)]
+)
+def test_sharded_training_equals_training_in_one_process(data, option, rows, job):
+    choices = CHOICES | {"per_device_train_batch_size": rows, "output_dir": option, option: 2}
+    both = train_in_two_processes(data, *words(**choices), job=job)
     assert [done.code for done in both] == [0, 0], both[0].stderr + both[1].stderr
-    assert_two(data / way)
-    assert_same_learning(data / "one", data / way)
-    AutoModelForCausalLM.from_pretrained(data / way)
+    assert_run_of_two_processes(data / option)
+    assert_same_training(data / "one", data / option)
+    AutoModelForCausalLM.from_pretrained(data / option)
 
 
 def test_wrong_number_of_processes_is_refused(data):

@@ -1,4 +1,4 @@
-"""Two gloo processes on the CPU, and the models that they share."""
+"""Runs functions in a group of two gloo processes on the CPU, and the models that both processes load."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +9,14 @@ import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.distributed import DistributedConfig
 
-from tests.conformance.stand_ins.distributed_testing_utils import run_distributed
+from tests.conformance.missing_modules.distributed_testing_utils import run_distributed
 from tests.grid import ids, make
 
-SIZE = 2
+WORLD_SIZE = 2
 LENGTH = 12
-AUTO = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
+AUTO_CLASSES = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
 
-# A model for each thing that is split in a way of its own.
+# one model for each feature that parallel plans split differently
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("decoder", {}),
     "odd_vocabulary": ("decoder", {"vocab_size": 53, "mlp_bias": True}),
@@ -44,15 +44,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def save(name: str, folder: Path) -> None:
-    """Write the model `name` where both processes find it."""
-    architecture, words = MODELS[name]
-    make(architecture, **{"vocab_size": 54, **words}).save_pretrained(folder / name)
+    """Save the model `name` for both processes."""
+    architecture, fields = MODELS[name]
+    make(architecture, **{"vocab_size": 54, **fields}).save_pretrained(folder / name)
 
 
 def load(name: str, folder: Path, **distributed: int) -> Any:
-    """The model `name`, whole or spread by these fields of the host's DistributedConfig."""
-    spread = {"distributed_config": DistributedConfig(**distributed)} if distributed else {}
-    return AUTO[MODELS[name][0]].from_pretrained(folder / name, **spread)
+    """The model `name`, distributed by these fields of transformers' DistributedConfig if there are any."""
+    settings = {"distributed_config": DistributedConfig(**distributed)} if distributed else {}
+    return AUTO_CLASSES[MODELS[name][0]].from_pretrained(folder / name, **settings)
 
 
 def batch(name: str) -> dict[str, torch.Tensor]:
@@ -63,11 +63,11 @@ def batch(name: str) -> dict[str, torch.Tensor]:
     return {"input_ids": tokens, "attention_mask": mask, "labels": tokens.masked_fill(mask == 0, -100)}
 
 
-def in_group(rank: int, job: Callable, arguments: tuple) -> None:
-    assert dist.get_world_size() == SIZE
-    job(*arguments)
+def run_in_group(rank: int, function: Callable, arguments: tuple) -> None:
+    assert dist.get_world_size() == WORLD_SIZE
+    function(*arguments)
 
 
-def run_in_two(job: Callable, *arguments: Any) -> None:
-    """job(*arguments) in two processes of one group; raises the first error of either."""
-    run_distributed(SIZE)(in_group)(job, arguments)
+def run_in_two_processes(function: Callable, *arguments: Any) -> None:
+    """Call function(*arguments) in two processes of one group; raises the first error of either."""
+    run_distributed(WORLD_SIZE)(run_in_group)(function, arguments)

@@ -1,4 +1,4 @@
-"""train.py in two processes learns what it learns in one, and goes on bitwise when both were killed."""
+"""train.py in two processes trains as in one process, and resumes bitwise after both were killed."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from tests.training.test_train import ROOT, ended, start, train, words
 
 pytestmark = pytest.mark.xdist_group("two_processes")
 
-# the rows of one step are the same: 2 processes x 2, 1 process x 4
-ROWS = {1: {"per_device_train_batch_size": 4}, 2: {"per_device_train_batch_size": 2}}
-# dropout draws by process
+# number of processes -> batch size for the same rows in each step
+BATCH_SIZES = {1: {"per_device_train_batch_size": 4}, 2: {"per_device_train_batch_size": 2}}
+# no dropout: each process draws its own random numbers
 SHARED = COMMON | {"hidden_dropout": 0.0, "train_file": "own.txt", "max_steps": 6, "use_cpu": True}
 RUNS = {
     "causal-lm": SHARED | {"gradient_accumulation_steps": 2, "optimizer": "muon", "label_smoothing_factor": 0.1},
@@ -34,11 +34,11 @@ def data(tmp_path_factory):
     return folder
 
 
-def train_in_two(folder, *arguments, job=None):
-    """train.py in two processes that torchrun might have started: its variables, without its seconds."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+def train_in_two_processes(folder, *arguments, job=None):
+    """train.py in two processes with the environment variables that torchrun sets, without its start-up time."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         start(folder, *arguments, job=job, log=rank, environment=shared | {"RANK": rank, "LOCAL_RANK": rank})
@@ -47,37 +47,37 @@ def train_in_two(folder, *arguments, job=None):
     return [ended(folder, process, log=rank) for process, rank in zip(processes, ("0", "1"), strict=True)]
 
 
-def assert_two(folder):
-    """That a run was really one of two processes, and left one card of it."""
+def assert_run_of_two_processes(folder):
+    """The run had two processes, and one of them wrote the card."""
     assert json.loads((folder / "run.json").read_text())["choices"]["world_size"] == 2
     assert "2 processes" in (folder / "README.md").read_text()
     assert not (folder / "metrics").exists()
 
 
-def assert_same_learning(one, two):
-    """Losses, weights and results of two folders are equal but for the order of sums."""
-    losses, others = ([row for row in finished(place)[1] if row[1] == "loss"] for place in (one, two))
+def assert_same_training(one, two):
+    """Losses, weights and results of two folders are equal up to the order of summation."""
+    losses, others = ([row for row in finished(folder)[1] if row[1] == "loss"] for folder in (one, two))
     assert [row[0] for row in losses] == [row[0] for row in others] == [1, 2, 3, 4, 5, 6]
     assert [row[2] for row in others] == pytest.approx([row[2] for row in losses], abs=2e-5)
     weights = load_file(two / "model.safetensors")
     for name, weight in load_file(one / "model.safetensors").items():
         assert allclose(weight, weights[name], atol=1e-4), (name, (weight - weights[name]).abs().max())
-    results, other_results = (json.loads((place / "all_results.json").read_text()) for place in (one, two))
-    # the host's Seq2SeqTrainer would count the rows that fill up the last batches
+    results, other_results = (json.loads((folder / "all_results.json").read_text()) for folder in (one, two))
+    # transformers' Seq2SeqTrainer would count the rows that fill up the last batches
     assert other_results["test_scored_tokens"] == results["test_scored_tokens"]
     for name in ("eval_nats_per_token", "test_nats_per_token", "eval_perplexity"):
         assert other_results[name] == pytest.approx(results[name], rel=1e-4), name
-    # the host's mean of the means of batches, filled up or not
+    # Trainer averages the means of batches, filled up or not
     assert other_results["test_loss"] == pytest.approx(results["test_loss"], rel=0.02)
 
 
 @pytest.fixture(scope="module")
-def in_one(data):
-    """The run of a task in one process, made when it is first asked for: the name of its folder."""
+def run_in_one_process(data):
+    """A function task -> folder of its run in one process. The run starts at the first call."""
 
     @cache
     def run(task):
-        done = train(data, *words(**RUNS[task] | ROWS[1], output_dir=f"{task}-one"))
+        done = train(data, *words(**RUNS[task] | BATCH_SIZES[1], output_dir=f"{task}-one"))
         assert done.code == 0, done.stderr
         return data / f"{task}-one"
 
@@ -85,24 +85,24 @@ def in_one(data):
 
 
 @pytest.mark.parametrize("task", RUNS)
-def test_two_processes_learn_what_one_learns(data, in_one, task):
-    both = train_in_two(data, *words(**RUNS[task] | ROWS[2], output_dir=f"{task}-two"))
+def test_training_in_two_processes_equals_training_in_one(data, run_in_one_process, task):
+    both = train_in_two_processes(data, *words(**RUNS[task] | BATCH_SIZES[2], output_dir=f"{task}-two"))
     assert [done.code for done in both] == [0, 0], both[0].stderr + both[1].stderr
-    assert_two(data / f"{task}-two")
-    assert_same_learning(in_one(task), data / f"{task}-two")
+    assert_run_of_two_processes(data / f"{task}-two")
+    assert_same_training(run_in_one_process(task), data / f"{task}-two")
     assert "Written to" in both[0].stdout
     assert "Written to" not in both[1].stdout
 
 
-def launched(data, launcher, output):
+def launch(data, launcher, output):
     line = [sys.executable, "-m", *launcher, ROOT / "train.py"]
-    line += words(**RUNS["masked-lm"] | ROWS[2], output_dir=output)
+    line += words(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir=output)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(line, cwd=data, env=environment, capture_output=True, text=True, check=False)
 
 
 # `accelerate launch --cpu --num_processes 2`, and distributed_type MULTI_CPU in a file, start one process (accelerate
-# 1.15); --multi_gpu starts two, which without GPUs are of the CPU.
+# 1.15); --multi_gpu starts two, which run on the CPU if there is no GPU.
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
     "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"],
@@ -110,30 +110,30 @@ LAUNCHERS = {
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_launchers_start_two(data, in_one, launcher):
-    done = launched(data, LAUNCHERS[launcher], launcher)
+def test_launchers_start_two_processes(data, run_in_one_process, launcher):
+    done = launch(data, LAUNCHERS[launcher], launcher)
     assert done.returncode == 0, done.stderr
-    assert_two(data / launcher)
-    assert_same_learning(in_one("masked-lm"), data / launcher)
+    assert_run_of_two_processes(data / launcher)
+    assert_same_training(run_in_one_process("masked-lm"), data / launcher)
 
 
-def test_two_killed_processes_go_on_bitwise(data):
+def test_two_killed_processes_resume_bitwise(data):
     choices = {"hidden_dropout": 0.1, "packing": "separate", "ema_decay": 0.9, "max_steps": 10}
-    command = words(**RUNS["causal-lm"] | ROWS[2] | choices)
-    whole = train_in_two(data, *command, "--output_dir", "whole")
-    assert [done.code for done in whole] == [0, 0], whole[0].stderr
-    killed = train_in_two(data, *command, "--output_dir", "out", job=partial(kill_at, 8))
+    command = words(**RUNS["causal-lm"] | BATCH_SIZES[2] | choices)
+    uninterrupted = train_in_two_processes(data, *command, "--output_dir", "uninterrupted")
+    assert [done.code for done in uninterrupted] == [0, 0], uninterrupted[0].stderr
+    killed = train_in_two_processes(data, *command, "--output_dir", "out", job=partial(kill_at, 8))
     assert [done.code for done in killed] == [-9, -9], killed[0].stderr
-    resumed = train_in_two(data, *command, "--output_dir", "out")
+    resumed = train_in_two_processes(data, *command, "--output_dir", "out")
     assert [done.code for done in resumed] == [0, 0], resumed[0].stderr
     assert all("Going on from out/checkpoint-6\n" in done.stdout for done in resumed)
-    assert_two(data / "out")
-    assert finished(data / "out") == finished(data / "whole")
+    assert_run_of_two_processes(data / "out")
+    assert finished(data / "out") == finished(data / "uninterrupted")
 
 
-def test_another_number_of_processes_is_another_run(data):
-    command = words(**RUNS["masked-lm"] | ROWS[1], output_dir="counted")
+def test_resuming_with_another_number_of_processes_is_refused(data):
+    command = words(**RUNS["masked-lm"] | BATCH_SIZES[1], output_dir="counted")
     assert train(data, *command, job=partial(kill_at, 5)).code == -9
-    both = train_in_two(data, *command)
+    both = train_in_two_processes(data, *command)
     assert [done.code for done in both] == [2, 2]
     assert "world_size (1 there, 2 now)" in both[0].stderr

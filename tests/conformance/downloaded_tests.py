@@ -1,7 +1,7 @@
-"""The host's own tests, fetched from its source distribution and made importable as the package `host_tests`.
+"""Downloads transformers' own tests with its source distribution and makes them importable as `transformers_tests`.
 
-The distribution holds `tests/test_*.py` but not the modules that they import from sub-folders; `stand_ins/` has small
-ones of our own. Everything is unpacked to a temporary folder, once for all worker processes of a session.
+The distribution holds `tests/test_*.py`, but not the modules that they import from sub-folders; `missing_modules/` has
+smaller ones of ours. Everything is unpacked to a temporary folder, once for all pytest workers.
 """
 
 import functools
@@ -16,19 +16,19 @@ from types import ModuleType
 import transformers
 from filelock import FileLock
 
-STAND_INS = Path(__file__).parent / "stand_ins"
+MISSING_MODULES = Path(__file__).parent / "missing_modules"
 
 
 class NotAvailable(RuntimeError):
-    """The host's tests cannot be had here; the message says why."""
+    """transformers' tests cannot be downloaded; the message says why."""
 
 
 @functools.cache
 def fetch() -> Path:
-    """The folder that holds the package `host_tests`. Raises NotAvailable without an index to download from."""
+    """The folder that holds the package `transformers_tests`. Raises NotAvailable if the download fails."""
     version = transformers.__version__
-    key = hashlib.sha256(str(STAND_INS).encode()).hexdigest()[:12]
-    home = Path(tempfile.gettempdir()) / f"hf_tfm-host-tests-{version}-{key}"
+    key = hashlib.sha256(str(MISSING_MODULES).encode()).hexdigest()[:12]
+    home = Path(tempfile.gettempdir()) / f"hf_tfm-transformers-tests-{version}-{key}"
     home.mkdir(exist_ok=True)
     with FileLock(home / "lock"):
         if not (home / "ready").exists():
@@ -43,14 +43,14 @@ def download(version: str, home: Path) -> Path:
     run = subprocess.run([*line, f"transformers=={version}", "--dest", str(home)], capture_output=True, text=True)
     archives = list(home.glob("transformers-*.tar.gz"))
     if run.returncode or not archives:
-        last = (run.stderr.strip() or "no archive came").splitlines()[-1]
-        raise NotAvailable(f"transformers {version}'s source distribution could not be downloaded: {last}")
+        last = (run.stderr.strip() or "pip downloaded no archive").splitlines()[-1]
+        raise NotAvailable(f"the source distribution of transformers {version} could not be downloaded: {last}")
     return archives[0]
 
 
 def unpack(archive: Path, home: Path) -> None:
-    """Lay the host's tests and our stand-ins out as one package."""
-    package = home / "host_tests"
+    """Write a package of transformers' tests whose path includes our missing modules."""
+    package = home / "transformers_tests"
     package.mkdir(exist_ok=True)
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
@@ -60,20 +60,20 @@ def unpack(archive: Path, home: Path) -> None:
                 assert content is not None
                 (package / parts[2]).write_bytes(content.read())
     archive.unlink()
-    # two places, one package: what the distribution lacks is found among the stand-ins, in spawned processes too
-    (package / "__init__.py").write_text(f"__path__.append({str(STAND_INS)!r})\n")
-    # the mixins look the host up by its place in a checkout; an empty file there leaves the installed one in charge
+    # the package's path has two folders, so that spawned processes find our modules too
+    (package / "__init__.py").write_text(f"__path__.append({str(MISSING_MODULES)!r})\n")
+    # the mixins look for transformers in a checkout; with an empty file there they use the installed package
     checkout = home / "src" / "transformers"
     checkout.mkdir(parents=True, exist_ok=True)
     (checkout / "__init__.py").touch()
 
 
 @functools.cache
-def load() -> ModuleType:
-    """The package `host_tests`, importable from here on. Raises NotAvailable."""
+def import_downloaded_tests() -> ModuleType:
+    """The package `transformers_tests`, which any module can import from here on. Raises NotAvailable."""
     home = str(fetch())
     if home not in sys.path:
         sys.path.insert(0, home)
-    import host_tests  # pyright: ignore[reportMissingImports]
+    import transformers_tests  # pyright: ignore[reportMissingImports]
 
-    return host_tests
+    return transformers_tests

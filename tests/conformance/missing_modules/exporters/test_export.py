@@ -1,4 +1,4 @@
-"""Export with dynamic shapes, in place of the host's larger suite: traced at one shape, run at another."""
+"""Export with dynamic shapes, traced at one shape and run at another. It replaces transformers' larger module."""
 
 import torch
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter

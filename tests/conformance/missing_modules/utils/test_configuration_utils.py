@@ -1,4 +1,4 @@
-"""Settings that every configuration takes, none at its default."""
+"""Values for fields that every configuration has, none of them the default."""
 
 config_common_kwargs = {
     "return_dict": False,

@@ -1,8 +1,8 @@
-"""A reader of checkpoints in a process of its own: does the errands of a JSON file and prints the results as JSON.
+"""Loads checkpoints in a separate process: does the jobs of a JSON file and prints the results as JSON.
 
-`python travel_reader.py errands.json`. With `"package": "hidden"` the process is one without hf_tfm. Each of several
-travellers is a process of its own too, which has imported the host and no more. Each result is a dictionary; an errand
-that failed has the one key "error", the traceback.
+`python remote_code_reader.py jobs.json`. With `"package": "hidden"` hf_tfm cannot be imported. Each worker is a forked
+process that has only imported transformers. Each result is a dictionary; that of a failed job has the one key "error",
+the traceback.
 """
 
 import json
@@ -16,8 +16,8 @@ from typing import Any
 SPEC: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 
 
-class NotInstalled:
-    """An import hook for which hf_tfm does not exist, wherever it may lie on the path."""
+class HidePackage:
+    """An import hook that makes hf_tfm unavailable, wherever it is installed."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name.partition(".")[0] == "hf_tfm":
@@ -25,7 +25,7 @@ class NotInstalled:
 
 
 if SPEC["package"] == "hidden":
-    sys.meta_path.insert(0, NotInstalled())
+    sys.meta_path.insert(0, HidePackage())
     try:
         import hf_tfm
     except ModuleNotFoundError:
@@ -48,7 +48,7 @@ def import_package() -> dict[str, str]:
 
 
 def difference(found: torch.Tensor, wanted: torch.Tensor) -> str | None:
-    """None if both are the same bit for bit, otherwise what differs most and where."""
+    """None if both are equal bit for bit, otherwise the largest difference and its index."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return f"{found.dtype}{tuple(found.shape)} instead of {wanted.dtype}{tuple(wanted.shape)}"
     if torch.equal(found, wanted):
@@ -59,12 +59,12 @@ def difference(found: torch.Tensor, wanted: torch.Tensor) -> str | None:
 
 
 def differences(model: Any, expected: str, part: str) -> dict[str, str]:
-    """Output name -> how it differs from what the writer noted for this part of the model."""
-    noted = torch.load(expected, weights_only=True)[part]
+    """Output name -> how it differs from the expected output of this part of the model."""
+    saved = torch.load(expected, weights_only=True)[part]
     with torch.no_grad():
-        outputs = model.eval()(**noted["inputs"])
+        outputs = model.eval()(**saved["inputs"])
     gaps = {}
-    for name, wanted in noted["outputs"].items():
+    for name, wanted in saved["outputs"].items():
         found = outputs.get(name)
         gap = "missing" if found is None else difference(found, wanted)
         if gap is not None:
@@ -72,31 +72,33 @@ def differences(model: Any, expected: str, part: str) -> dict[str, str]:
     return gaps
 
 
-def describe(thing: Any) -> dict[str, str]:
-    return {"class": type(thing).__name__, "module": type(thing).__module__}
+def describe(loaded: Any) -> dict[str, str]:
+    return {"class": type(loaded).__name__, "module": type(loaded).__module__}
 
 
-def open_config(folder: str) -> dict[str, Any]:
-    """By AutoConfig."""
+def load_config(folder: str) -> dict[str, Any]:
+    """Load with AutoConfig."""
     return describe(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True))
 
 
-def open_model(
+def load_model(
     folder: str,
     auto_class: str,
     expected: str | None = None,
     part: str = "head",
-    inside: bool = False,
+    from_working_directory: bool = False,
     save_to: str | None = None,
 ) -> dict[str, Any]:
-    """By an Auto class; from inside the folder as "." if asked to. Saved again to `save_to` if given."""
-    home = os.getcwd()
-    if inside:
+    """Load with an Auto class, if `from_working_directory` as "." from inside the folder; compare its outputs with
+    those of the file `expected`; save it to `save_to`."""
+    start = os.getcwd()
+    path = "." if from_working_directory else folder
+    if from_working_directory:
         os.chdir(folder)
     try:
-        model = getattr(transformers, auto_class).from_pretrained("." if inside else folder, trust_remote_code=True)
+        model = getattr(transformers, auto_class).from_pretrained(path, trust_remote_code=True)
     finally:
-        os.chdir(home)
+        os.chdir(start)
     result: dict[str, Any] = describe(model)
     result["differences"] = differences(model, expected, part) if expected else {}
     result["tables"] = [
@@ -114,7 +116,7 @@ def has_name(table: Any, model: Any) -> bool:
 
 
 def smoothed_step(folder: str, auto_class: str, batch: str, output_dir: str) -> dict[str, float]:
-    """The loss of one training step of the host's Trainer with label smoothing."""
+    """The loss of one training step of Trainer with label smoothing."""
     rows = torch.load(batch, weights_only=True)
     model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
     settings = transformers.TrainingArguments(
@@ -133,7 +135,7 @@ def smoothed_step(folder: str, auto_class: str, batch: str, output_dir: str) -> 
 
 
 def save_sharded(folder: str, class_name: str, save_to: str) -> dict[str, str]:
-    """Save a model of the package that FSDP2 has sharded, over this one process."""
+    """Shard a model of the package with FSDP2 over this one process, and save it."""
     from torch import distributed
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -152,37 +154,38 @@ def save_sharded(folder: str, class_name: str, save_to: str) -> dict[str, str]:
     return sharded
 
 
-def meet(seconds: float = 120.0) -> dict[str, int]:
-    """Wait until every traveller has come this far."""
+def wait_for_workers(seconds: float = 120.0) -> dict[str, int]:
+    """Wait until every worker calls this function."""
     return {"order": barrier.wait(seconds)}
 
 
-ERRANDS = {f.__name__: f for f in (import_package, open_config, open_model, save_sharded, smoothed_step, meet)}
+FUNCTIONS = {
+    f.__name__: f for f in (import_package, load_config, load_model, save_sharded, smoothed_step, wait_for_workers)
+}
 
 
-def run(errand: dict[str, Any]) -> dict[str, Any]:
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
     try:
-        return ERRANDS[errand["do"]](**errand["with"])
+        return FUNCTIONS[job["function"]](**job["arguments"])
     except Exception:
         return {"error": traceback.format_exc()}
 
 
-def travel(errands: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [run(errand) for errand in errands]
+def run_jobs(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [run_job(job) for job in jobs]
 
 
-def know_barrier(shared: Any) -> None:
+def set_barrier(shared: Any) -> None:
     global barrier
     barrier = shared
 
 
 def main() -> None:
-    travellers = SPEC["travellers"]
-    # a fork spares the import of the host; it is safe where no thread has been started
+    workers = SPEC["workers"]
+    # forked workers need not import transformers again; forking is safe because no thread was started
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    meeting = context.Barrier(len(travellers))
-    with context.Pool(len(travellers), know_barrier, (meeting,)) as pool:
-        print("RESULTS " + json.dumps(pool.map(travel, travellers, chunksize=1)))
+    with context.Pool(len(workers), set_barrier, (context.Barrier(len(workers)),)) as pool:
+        print("RESULTS " + json.dumps(pool.map(run_jobs, workers, chunksize=1)))
 
 
 if __name__ == "__main__":

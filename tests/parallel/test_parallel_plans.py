@@ -1,4 +1,4 @@
-"""Every plan fits its model: rules name what is there, and what is large is split."""
+"""Every parallel plan fits its model: its rules name existing modules, and every large matrix is split."""
 
 import pytest
 import torch
@@ -8,13 +8,13 @@ from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES, replace
 
 from hf_tfm import TfmSeq2SeqEncoderModel
 from hf_tfm.modeling.feed_forward import TfmExperts
-from tests.grid import SIZES, TRUNKS, make, words_of
+from tests.grid import LANGUAGE_MODELS, SIZES, config_fields, make
 
 
-def shapeless(architecture, **words):
-    """The model without memory for its weights."""
+def make_on_meta(architecture, **fields):
+    """The model on the meta device: shapes without memory."""
     with torch.device("meta"):
-        return make(architecture, **words)
+        return make(architecture, **fields)
 
 
 def names_in(model):
@@ -22,8 +22,8 @@ def names_in(model):
     return {replace_layer_number_by_wildcard(name) for name, _ in named}
 
 
-def test_rules_name_what_is_there_in_known_styles(architecture, row):
-    model = shapeless(architecture, **words_of(row))
+def test_rules_name_existing_modules_and_known_styles(architecture, row):
+    model = make_on_meta(architecture, **config_fields(row))
     for plan, styles in (
         (model.tp_plan, ALL_PARALLEL_STYLES),
         (model.ep_plan, ALL_PARALLEL_STYLES),
@@ -34,32 +34,35 @@ def test_rules_name_what_is_there_in_known_styles(architecture, row):
 
 
 def test_every_matrix_of_a_block_is_split(architecture, row):
-    model = shapeless(architecture, **words_of(row))
+    model = make_on_meta(architecture, **config_fields(row))
     for name, module in model.named_modules():
         rule = replace_layer_number_by_wildcard(name)
         if isinstance(module, nn.Linear) and ".layers." in name and not name.endswith("shared_expert.gate"):
-            assert rule in model.tp_plan, f"{name} lies whole on every process"
+            assert rule in model.tp_plan, f"every process holds all of {name}"
         if isinstance(module, TfmExperts):
             assert {rule, f"{rule}.gate_up_proj", f"{rule}.down_proj"} <= model.tp_plan.keys() & model.ep_plan.keys()
 
 
-def test_the_encoder_alone_has_the_encoders_rules():
-    whole = shapeless("seq2seq").model
+def test_encoder_model_has_the_encoder_rules_of_the_encoder_decoder():
+    encoder_decoder = make_on_meta("seq2seq").model
     with torch.device("meta"):
-        alone = TfmSeq2SeqEncoderModel(whole.config)
-    for own, all_rules in ((alone.tp_plan, whole.tp_plan), (alone.fsdp_plan, whole.fsdp_plan)):
+        encoder = TfmSeq2SeqEncoderModel(encoder_decoder.config)
+    for own, all_rules in (
+        (encoder.tp_plan, encoder_decoder.tp_plan),
+        (encoder.fsdp_plan, encoder_decoder.fsdp_plan),
+    ):
         assert own == {rule: style for rule, style in all_rules.items() if rule.startswith("encoder.")}
-        assert own.keys() <= names_in(alone)
+        assert own.keys() <= names_in(encoder)
 
 
-def test_a_checkpoint_says_nothing_of_plans():
-    config = TRUNKS["decoder"][1].config_class(**SIZES)
+def test_saved_configuration_holds_no_plans():
+    config = LANGUAGE_MODELS["decoder"][1].config_class(**SIZES)
     assert config.base_model_tp_plan
     assert not [key for key in config.to_dict() if key.endswith("_plan")]
 
 
 @pytest.mark.parametrize(
-    ("words", "staged"),
+    ("fields", "has_plan"),
     [
         ({}, True),
         ({"position_type": "alibi"}, True),
@@ -72,12 +75,12 @@ def test_a_checkpoint_says_nothing_of_plans():
     ],
     ids=str,
 )
-def test_pipelines_need_a_pure_embedding(words, staged):
-    assert ("model.layers" in shapeless("decoder", **words).pp_plan) == staged
+def test_pipeline_plan_needs_an_embedding_without_other_modules(fields, has_plan):
+    assert ("model.layers" in make_on_meta("decoder", **fields).pp_plan) == has_plan
 
 
 @pytest.mark.parametrize(
-    ("architecture", "words", "spread"),
+    ("architecture", "fields", "supported"),
     [
         ("decoder", {}, True),
         ("decoder", {"position_type": "learned"}, True),
@@ -90,5 +93,5 @@ def test_pipelines_need_a_pure_embedding(words, staged):
     ],
     ids=str,
 )
-def test_context_parallelism_needs_plain_causal_scores(architecture, words, spread):
-    assert shapeless(architecture, **words).supports_context_parallel == spread
+def test_context_parallelism_needs_plain_causal_scores(architecture, fields, supported):
+    assert make_on_meta(architecture, **fields).supports_context_parallel == supported

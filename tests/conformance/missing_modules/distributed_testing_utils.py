@@ -1,4 +1,4 @@
-"""Processes for the distributed mixins: gloo on the CPU."""
+"""Starts the processes of the distributed mixins, in gloo groups on the CPU."""
 
 import os
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def _start_rank_processes(function: Callable, args: tuple, nprocs: int) -> None:
     mp.start_processes(function, args=args, nprocs=nprocs, start_method="spawn")
 
 
-def _in_group(rank: int, function: Callable, args: tuple, world_size: int, host: str, port: int) -> None:
+def _run_in_group(rank: int, function: Callable, args: tuple, world_size: int, host: str, port: int) -> None:
     os.environ.update(
         WORLD_SIZE=str(world_size), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR=host, MASTER_PORT=str(port)
     )
@@ -49,9 +49,9 @@ def run_distributed(world_size: int) -> Callable[[Callable], Callable]:
 
     def distribute(function: Callable) -> Callable:
         def run(*args: Any) -> None:
-            # the master holds the port until all ranks are up, so that no neighbour can take it
+            # the master holds the port until all ranks are up, so that no other process can take it
             store = dist.TCPStore("localhost", 0, world_size=None, is_master=True, wait_for_workers=False)
-            _start_rank_processes(_in_group, (function, args, world_size, store.host, store.port), world_size)
+            _start_rank_processes(_run_in_group, (function, args, world_size, store.host, store.port), world_size)
 
         return run
 

@@ -1,5 +1,5 @@
-"""`python -m tests.conformance.table`: run the host's tests on our recipes and on the host's own families, and write
-the counts into CONTRIBUTING.md."""
+"""`python -m tests.conformance.results_table`: runs transformers' own tests on our recipes and on its own families, and
+writes the counts into CONTRIBUTING.md."""
 
 import argparse
 import subprocess
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import transformers
 
-from .cases import COUNTERPARTS, OURS, RECIPES, Case
+from .cases import NATIVE_CASES, OUR_CASES, RECIPES, Case
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "CONTRIBUTING.md"
-BEGIN, END = "<!-- host tests: written by python -m tests.conformance.table -->", "<!-- end of host tests -->"
+BEGIN = "<!-- transformers' tests: written by python -m tests.conformance.results_table -->"
+END = "<!-- end of transformers' tests -->"
 ARCHITECTURES = ("encoder", "decoder", "seq2seq")
 
-
-# (marks, names) of what is run; without --everything, one more of our cases and two counterparts start processes
+# (-m, -k) of each pytest run without --everything: in the second, three decoders start processes
 SELECTIONS = (("not distributed", ""), ("distributed", "Decoder_experts or Decoder_Llama or Decoder_Mixtral"))
 
 
@@ -31,13 +31,14 @@ def run(file: str, everything: bool, processes: str) -> dict[str, Counter]:
             report = Path(folder) / "report.xml"
             line = [sys.executable, "-m", "pytest", str(HERE / file), "-n", processes, f"--junitxml={report}"]
             subprocess.run([*line, "-m", marks, "-k", names], check=False)
-            for kind, found in count(ElementTree.parse(report).getroot()).items():
-                counts.setdefault(kind, Counter()).update(found)
+            for class_name, found in count(ElementTree.parse(report).getroot()).items():
+                counts.setdefault(class_name, Counter()).update(found)
     return counts
 
 
 def count(report: ElementTree.Element) -> dict[str, Counter]:
-    """A test with parts that failed has failed; a test that some part of was skipped counts as passed if it ran."""
+    """Class name -> outcomes. A test with several entries has failed if one of them failed, and counts as passed if
+    its last one passed."""
     outcomes: dict[tuple[str, str], str] = {}
     for test in report.iter("testcase"):
         key = (test.get("classname", "").rpartition(".")[2], test.get("name", ""))
@@ -46,8 +47,8 @@ def count(report: ElementTree.Element) -> dict[str, Counter]:
         if outcomes.get(key) != "failed":
             outcomes[key] = outcome
     counts: dict[str, Counter] = {}
-    for (kind, _), outcome in outcomes.items():
-        counts.setdefault(kind, Counter())[outcome] += 1
+    for (class_name, _), outcome in outcomes.items():
+        counts.setdefault(class_name, Counter())[outcome] += 1
     return counts
 
 
@@ -57,8 +58,8 @@ def cell(counts: dict[str, Counter], case: Case) -> str:
 
 
 def table(counts: dict[str, Counter]) -> str:
-    """Markdown: a row for each recipe, then one for the families of the host."""
-    ours = {(case.architecture, case.name): case for case in OURS}
+    """Markdown: a row for each recipe, then two rows of transformers' own families."""
+    ours = {(case.architecture, case.name): case for case in OUR_CASES}
     rows = [
         "| passed / failed / skipped | encoder | decoder | encoder-decoder |",
         "|---|---|---|---|",
@@ -66,10 +67,10 @@ def table(counts: dict[str, Counter]) -> str:
     for recipe in RECIPES:
         cells = [cell(counts, ours[architecture, recipe]) for architecture in ARCHITECTURES]
         rows.append(f"| {recipe} | {' | '.join(cells)} |")
-    for place in range(2):
-        pair = [[c for c in COUNTERPARTS if c.architecture == a][place] for a in ARCHITECTURES]
-        cells = [f"{case.name} {cell(counts, case)}" for case in pair]
-        rows.append(f"| *the host's own* | {' | '.join(cells)} |")
+    for number in range(2):
+        cases = [[c for c in NATIVE_CASES if c.architecture == a][number] for a in ARCHITECTURES]
+        cells = [f"{case.name} {cell(counts, case)}" for case in cases]
+        rows.append(f"| *transformers' own* | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -82,12 +83,12 @@ def write(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--everything", action="store_true", help="the distributed tests of all recipes too: an hour")
-    parser.add_argument("--processes", default="auto", help="how many at once, as pytest -n")
-    parser.add_argument("--print", action="store_true", help="print only, leave CONTRIBUTING.md as it is")
+    parser.add_argument("--everything", action="store_true", help="run the distributed tests of all recipes too (1 h)")
+    parser.add_argument("--processes", default="auto", help="number of pytest workers, as for pytest -n")
+    parser.add_argument("--print", action="store_true", help="print the table and leave CONTRIBUTING.md unchanged")
     arguments = parser.parse_args()
     counts: dict[str, Counter] = {}
-    for file in ("test_host.py", "counterparts.py"):
+    for file in ("test_transformers_suite.py", "native_families.py"):
         counts |= run(file, arguments.everything, arguments.processes)
     text = f"transformers {transformers.__version__}\n\n{table(counts)}"
     print(text)
