@@ -4,11 +4,11 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from tests.parallel.test_train_in_two import RUNS, assert_same_learning, assert_two, train_in_two
-from tests.training.test_train import train, words
+from tests.training.test_train import cli_arguments, train
 
 pytestmark = pytest.mark.xdist_group("two_processes")
 
-CHOICES = RUNS["causal-lm"] | {
+OPTIONS = RUNS["causal-lm"] | {
     "optimizer": "adamw", "save_only_model": True, "label_smoothing_factor": 0.0, "vocab_size": 300,
 }  # fmt: skip
 
@@ -25,7 +25,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spread")
     texts = [f"The {i}th line of a little text, which says {'no' * (i % 7)}thing." for i in range(120)]
     (folder / "own.txt").write_text("\n\n".join(texts))
-    done = train(folder, *words(**CHOICES | {"per_device_train_batch_size": 4, "output_dir": "one"}))
+    done = train(folder, *cli_arguments(**OPTIONS | {"per_device_train_batch_size": 4, "output_dir": "one"}))
     assert done.code == 0, done.stderr
     return folder
 
@@ -33,8 +33,8 @@ def data(tmp_path_factory):
 # under tensor parallelism both processes read the same rows
 @pytest.mark.parametrize(("way", "rows", "job"), [("fsdp_size", 2, None), ("tp_size", 4, on_processors)])
 def test_spread_weights_learn_what_whole_ones_learn(data, way, rows, job):
-    choices = CHOICES | {"per_device_train_batch_size": rows, "output_dir": way, way: 2}
-    both = train_in_two(data, *words(**choices), job=job)
+    options = OPTIONS | {"per_device_train_batch_size": rows, "output_dir": way, way: 2}
+    both = train_in_two(data, *cli_arguments(**options), job=job)
     assert [done.code for done in both] == [0, 0], both[0].stderr + both[1].stderr
     assert_two(data / way)
     assert_same_learning(data / "one", data / way)
@@ -42,6 +42,6 @@ def test_spread_weights_learn_what_whole_ones_learn(data, way, rows, job):
 
 
 def test_wrong_number_of_processes_is_refused(data):
-    done = train(data, *words(**CHOICES | {"output_dir": "alone", "fsdp_size": 2}))
+    done = train(data, *cli_arguments(**OPTIONS | {"output_dir": "alone", "fsdp_size": 2}))
     assert done.code == 2
     assert "torchrun --nproc-per-node 2" in done.stderr

@@ -10,12 +10,12 @@ import torch
 
 from hf_tfm.training.data.tokenizer import train_tokenizer
 
-from .test_train import ROOT, words
+from .test_train import ROOT, cli_arguments
 from .tiny import ROWS, SIZES, make_tiny
 
 pytestmark = pytest.mark.xdist_group("train")
 
-SMALL = words(**SIZES, vocab_size=300, block_size=16, max_steps=2, disable_tqdm=True)
+SMALL = cli_arguments(**SIZES, vocab_size=300, block_size=16, max_steps=2, disable_tqdm=True)
 PAIRS = "--task sequence-classification --train_file labelled.jsonl --test_file labelled.jsonl".split()
 
 
@@ -117,9 +117,9 @@ def test_it_is_named_with_the_way_out(refusal, wrong, monkeypatch):
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_of_the_checkpoint(refusal, monkeypatch):
-    for size in words(**SIZES, vocab_size=300)[::2]:
+    for size in cli_arguments(**SIZES, vocab_size=300)[::2]:
         assert size in SMALL
-    monkeypatch.setattr(sys.modules[__name__], "SMALL", words(block_size=16, max_steps=2, disable_tqdm=True))
+    monkeypatch.setattr(sys.modules[__name__], "SMALL", cli_arguments(block_size=16, max_steps=2, disable_tqdm=True))
     line = refusal("--train_file", "own.jsonl", "--init_from", "checkpoint", "--tokenizer_name", "many_tokens")
     assert "The tokenizer has 600 tokens, the model only 300" in line
     assert "--tokenizer_name" in line

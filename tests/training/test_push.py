@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import equal
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from .test_train import CHOICES, refuse_connections, train, words
+from .test_train import OPTIONS, cli_arguments, refuse_connections, train
 from .tiny import ROWS
 
 pytestmark = pytest.mark.xdist_group("train")
@@ -52,11 +52,11 @@ def pushes(tmp_path_factory):
     """The folders that a run pushed, in their order, and the run's own."""
     folder = tmp_path_factory.mktemp("push")
     (folder / "own.jsonl").write_text("".join(json.dumps(ROWS["causal-lm"](row)) + "\n" for row in range(120)))
-    choices = CHOICES | {
+    options = OPTIONS | {
         "train_file": "own.jsonl", "block_size": 16, "ema_decay": 0.9, "push_to_hub": True, "output_dir": "out",
         "hub_model_id": "someone/model", "hub_strategy": "every_save",
     }  # fmt: skip
-    done = train(folder, *words(**choices), job=stub_hub)
+    done = train(folder, *cli_arguments(**options), job=stub_hub)
     assert done.code == 0, done.stderr
     return sorted((folder / "pushed").iterdir(), key=lambda path: int(path.name.split()[0])), folder / "out"
 

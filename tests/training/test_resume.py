@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from hf_tfm.training.loop import trainer as trainers
 from hf_tfm.training.loop.output_dir import INCOMPLETE_MARKER
 
-from .test_train import ROOT, SMALL_MODEL, die, train, words
+from .test_train import ROOT, SMALL_MODEL, cli_arguments, kill_this_process, train
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -26,7 +26,7 @@ COMMON = {
 SPLITS = {"train_file": "few.jsonl", "validation_file": "few.jsonl", "test_file": "few.jsonl"}
 STREAMED = {**SPLITS, "train_file": "train.jsonl", "streaming": True}
 OWN = {**COMMON, "train_file": "own.txt"}
-# name -> choices, the step at which the process is killed, the checkpoint that it left, whole passes until then
+# name -> options, the step at which the process is killed, the checkpoint that it left, whole passes until then
 RUNS = {
     "masked-lm": (
         {
@@ -63,7 +63,7 @@ class Killer(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == self.step:
-            die()
+            kill_this_process()
 
 
 def kill_at(step):
@@ -78,7 +78,7 @@ def kill_at(step):
 
 
 def kill_in_results():
-    trainers.TfmTrainer.evaluate_all_splits = lambda self: die()
+    trainers.TfmTrainer.evaluate_all_splits = lambda self: kill_this_process()
 
 
 def kill_in_checkpoint(step):
@@ -87,13 +87,13 @@ def kill_in_checkpoint(step):
 
     def cut_short(self, folder):
         if self.state.global_step == step:
-            die()
+            kill_this_process()
         write(self, folder)
 
     trainers.TfmTrainer._save_optimizer_and_scheduler = cut_short
 
 
-def finished(folder):
+def final_state(folder):
     """All bits of the weights that a run left, and what it logged of losses, by step."""
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     losses = [(row["step"], name, row[name]) for row in history for name in ("loss", "eval_loss") if name in row]
@@ -102,8 +102,8 @@ def finished(folder):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
-    choices, step, left, passes = RUNS[name]
-    command, place = words(**choices), name.split()[0] if step else "last"
+    options, step, left, passes = RUNS[name]
+    command, place = cli_arguments(**options), name.split()[0] if step else "last"
     whole = train(data, *command, "--output_dir", f"whole_{place}")
     assert whole.code == 0, whole.stderr
     killed = train(data, *command, "--output_dir", place, job=partial(kill_at, step) if step else kill_in_results)
@@ -112,9 +112,9 @@ def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
     assert state["stateful_callbacks"]["EpochCounter"]["attributes"]["epoch"] == passes
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
-    assert f"Going on from {place}/checkpoint-{left}\n" in resumed.stdout
-    weights, losses = finished(data / f"whole_{place}")
-    resumed_weights, resumed_losses = finished(data / place)
+    assert f"Resuming from {place}/checkpoint-{left}\n" in resumed.stdout
+    weights, losses = final_state(data / f"whole_{place}")
+    resumed_weights, resumed_losses = final_state(data / place)
     assert resumed_losses == losses
     assert resumed_weights == weights
     samples = [(data / folder / "samples.jsonl").read_text() for folder in (place, f"whole_{place}")]
@@ -122,7 +122,7 @@ def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
 
 
 def test_a_run_killed_from_outside_goes_on_by_the_same_command(data):
-    command = words(
+    command = cli_arguments(
         **OWN | {"packing": "separate", "gradient_accumulation_steps": 2, "ema_decay": 0.9, "optimizer": "muon",
                  "per_device_train_batch_size": 2, "max_steps": 60, "save_steps": 7, "eval_steps": 25}
     )  # fmt: skip
@@ -137,16 +137,16 @@ def test_a_run_killed_from_outside_goes_on_by_the_same_command(data):
         assert process.wait() == -9, (data / "errors").read_text()
     resumed = train(data, *command, "--output_dir", "out")
     assert resumed.code == 0, resumed.stderr
-    assert "Going on from out/checkpoint-" in resumed.stdout
-    assert finished(data / "out") == finished(data / "whole")
+    assert "Resuming from out/checkpoint-" in resumed.stdout
+    assert final_state(data / "out") == final_state(data / "whole")
 
 
 @pytest.fixture(scope="module")
 def unbroken(data):
     """The words of a command, and what it leaves when nobody kills it."""
-    command = words(**OWN)
+    command = cli_arguments(**OWN)
     assert train(data, *command, "--output_dir", "unbroken").code == 0
-    return command, finished(data / "unbroken")
+    return command, final_state(data / "unbroken")
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +158,9 @@ def killed(data, unbroken):
 
 
 DAMAGE = {
-    "it was being written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
+    "it is not completely written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
     "trainer_state.json is missing": lambda folder: (folder / "trainer_state.json").unlink(),
-    "trainer_state.json is cut off": lambda folder: os.truncate(folder / "trainer_state.json", 99),
+    "trainer_state.json is not completely written": lambda folder: os.truncate(folder / "trainer_state.json", 99),
 }
 
 
@@ -172,9 +172,9 @@ def test_a_checkpoint_cut_short_is_named_and_passed_over(data, unbroken, killed,
     DAMAGE[reason](place / "checkpoint-6")
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
-    assert f"Passing over {place}/checkpoint-6: {reason}" in resumed.stdout
-    assert f"Going on from {place}/checkpoint-3\n" in resumed.stdout
-    assert finished(place) == expected
+    assert f"Skipping {place}/checkpoint-6: {reason}" in resumed.stdout
+    assert f"Resuming from {place}/checkpoint-3\n" in resumed.stdout
+    assert final_state(place) == expected
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_older_one(data, unbroken):
@@ -186,9 +186,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_older_one(data, unbroke
     assert sorted(path.name for path in (data / "cut").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     resumed = train(data, *command)
     assert resumed.code == 0, resumed.stderr
-    assert "Passing over cut/checkpoint-6" in resumed.stdout
-    assert "Going on from cut/checkpoint-3\n" in resumed.stdout
-    assert finished(data / "cut") == expected
+    assert "Skipping cut/checkpoint-6" in resumed.stdout
+    assert "Resuming from cut/checkpoint-3\n" in resumed.stdout
+    assert final_state(data / "cut") == expected
     assert [path.name for path in (data / "cut").glob("checkpoint-*")] == ["checkpoint-10"]
 
 
@@ -205,7 +205,7 @@ def test_choices_that_only_show_or_write_are_free(data, unbroken, killed, tmp_pa
     others = ["--save_total_limit", "5", "--prompt", "Another", "--eval_steps", "7", "--output_dir", tmp_path / "out"]
     done = train(data, *unbroken[0], *others)
     assert done.code == 0, done.stderr
-    (weights, losses), (expected, expected_losses) = finished(tmp_path / "out"), unbroken[1]
+    (weights, losses), (expected, expected_losses) = final_state(tmp_path / "out"), unbroken[1]
     assert [row for row in losses if row[1] == "loss"] == [row for row in expected_losses if row[1] == "loss"]
     assert weights == expected
     assert {row[0] for row in losses if row[1] == "eval_loss"} >= {5, 7}
@@ -230,4 +230,4 @@ def test_overwriting_starts_afresh_once_the_new_data_are_read(data, unbroken, ki
     done = train(data, *asked)
     assert done.code == 0, done.stderr
     assert "Going on" not in done.stdout
-    assert finished(tmp_path / "out") == expected
+    assert final_state(tmp_path / "out") == expected

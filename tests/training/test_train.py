@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("train")
 ROOT = Path(__file__).parents[2]
 SMALL_MODEL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SHORT_RUN = {"max_steps": 6, "eval_steps": 3, "logging_steps": 1, "save_steps": 3, "warmup_steps": 1}
-CHOICES = {**SMALL_MODEL, **SHORT_RUN, "vocab_size": 400, "block_size": 64, "disable_tqdm": True}
+OPTIONS = {**SMALL_MODEL, **SHORT_RUN, "vocab_size": 400, "block_size": 64, "disable_tqdm": True}
 # Put first on the path: a connection to anything but this machine ends the process.
 NO_NETWORK = """
 import socket
@@ -35,13 +35,13 @@ PROMISED = (
 )  # fmt: skip
 
 
-def words(**choices):
+def cli_arguments(**options):
     """Command-line arguments; a list gives one option several values."""
-    pairs = ([f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in choices.items())
+    pairs = ([f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in options.items())
     return [word for pair in pairs for word in pair]
 
 
-TINY = words(**CHOICES)
+TINY = cli_arguments(**OPTIONS)
 
 
 def python(arguments, folder, **environment):
@@ -57,7 +57,7 @@ def python(arguments, folder, **environment):
     )
 
 
-class Done(NamedTuple):
+class CompletedRun(NamedTuple):
     """How a process ended (negative: by which signal), and what it said."""
 
     code: int | None
@@ -72,7 +72,7 @@ SERVER.set_forkserver_preload(["hf_tfm.training.report.run_report", "matplotlib.
 
 def train(folder, *arguments, job=None):
     """`python train.py` in a process of its own, in `folder`; `job`, a function of a module, is called before."""
-    return ended(folder, start(folder, *arguments, job=job))
+    return wait_for(folder, start(folder, *arguments, job=job))
 
 
 def start(folder, *arguments, job=None, log="", environment=None):
@@ -81,9 +81,9 @@ def start(folder, *arguments, job=None, log="", environment=None):
     return process
 
 
-def ended(folder, process, log=""):
+def wait_for(folder, process, log=""):
     process.join(300)
-    return Done(process.exitcode, *((folder / f"{name}{log}").read_text() for name in ("stdout", "stderr")))
+    return CompletedRun(process.exitcode, *((folder / f"{name}{log}").read_text() for name in ("stdout", "stderr")))
 
 
 def in_process(folder, arguments, job, log, environment):
@@ -110,7 +110,7 @@ def in_process(folder, arguments, job, log, environment):
         script.main()
 
 
-def die():
+def kill_this_process():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -194,7 +194,7 @@ TASKS = {
     "sequence-classification": {"max_length": 64},
 }  # fmt: skip
 ON_ROWS = ("token-classification", "question-answering", "multiple-choice", "chat")
-TASK_RUN = CHOICES | {
+TASK_RUN = OPTIONS | {
     "vocab_size": 512, "block_size": 32, "max_steps": 3, "eval_steps": 2, "max_eval_samples": 8,
     "per_device_train_batch_size": 4,
 }  # fmt: skip
@@ -208,12 +208,12 @@ def task_folder(tmp_path_factory):
 @pytest.fixture(scope="module", params=[*TASKS, *ON_ROWS])
 def task_run(request, task_folder):
     """A word of --task, and a run of it."""
-    task, choices = request.param, TASK_RUN | TASKS.get(request.param, {})
+    task, options = request.param, TASK_RUN | TASKS.get(request.param, {})
     if task in ON_ROWS:
         rows = (json.dumps(ROWS[task](number)) + "\n" for number in range(80))
         (task_folder / f"{task}.jsonl").write_text("".join(rows))
-        choices["train_file"] = f"{task}.jsonl"
-    return task, train(task_folder, "--task", task, *words(**choices), job=refuse_connections)
+        options["train_file"] = f"{task}.jsonl"
+    return task, train(task_folder, "--task", task, *cli_arguments(**options), job=refuse_connections)
 
 
 def refuse_connections():

@@ -5,16 +5,12 @@ import json
 import pytest
 
 from hf_tfm.training.arguments.data_arguments import DataArguments
-from hf_tfm.training.arguments.model_arguments import ModelArguments
+from hf_tfm.training.arguments.fine_tuning_defaults import FINE_TUNING_ARGUMENTS
+from hf_tfm.training.arguments.model_arguments import DEFAULT_CONFIG_FIELDS, ModelArguments
 from hf_tfm.training.arguments.task_arguments import TaskArguments
-from hf_tfm.training.arguments.task_defaults import (
-    ARGUMENTS_OF_TASK,
-    CONFIG_FIELDS_OF_TASK,
-    FINE_TUNING_ARGUMENTS,
-    default_config_fields,
-)
-from hf_tfm.training.arguments.training_arguments import LEARNING_RATES, TASKS
+from hf_tfm.training.arguments.training_arguments import LEARNING_RATES
 from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.training.objectives import OBJECTIVES
 
 
 def parse(*arguments):
@@ -26,13 +22,13 @@ def test_defaults_need_no_argument():
     assert (run_args.training.task, run_args.data.train_file, run_args.training.output_dir) == (
         "causal-lm", None, "runs/causal-lm"
     )  # fmt: skip
-    assert run_args.model.config_fields("causal-lm")["recipe"] == "llama"
+    assert run_args.model.config_fields(OBJECTIVES["causal-lm"].default_config_fields)["recipe"] == "llama"
     assert run_args.training.max_steps > 0
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", OBJECTIVES)
 def test_every_task_has_its_folder_and_its_defaults(task):
-    expected = ARGUMENTS_OF_TASK.get(task, {})
+    expected = OBJECTIVES[task].default_arguments
     for arguments in (["--task", task], [f"--task={task}"]):
         run_args = parse(*arguments)
         assert run_args.training.task == task
@@ -64,10 +60,11 @@ def test_help_shows_the_tasks_defaults(arguments, capsys):
         return " ".join(capsys.readouterr().out.split())
 
     text, usual = shown(*arguments), shown()
-    asked = "Most tokens of a tokenizer trained here. (default: {})"
-    assert asked.format(ARGUMENTS_OF_TASK["seq2seq"]["vocab_size"]) in text
-    assert asked.format(TaskArguments.vocab_size) in usual
-    assert f"unset: 192, {CONFIG_FIELDS_OF_TASK['seq2seq']['hidden_size']} for seq2seq" in text
+    line = "Vocabulary size of a new tokenizer. (default: {})"
+    assert line.format(OBJECTIVES["seq2seq"].default_arguments["vocab_size"]) in text
+    assert line.format(TaskArguments.vocab_size) in usual
+    assert "unset: 192" in text
+    assert f"seq2seq source target hidden_size={OBJECTIVES['seq2seq'].default_config_fields['hidden_size']}" in text
     for option in ("--recipe", "--train_file", "--optimizer", "--learning_rate", "--gradient_accumulation_steps"):
         assert option in text
 
@@ -105,19 +102,24 @@ def test_going_on_from_nowhere_is_said_where_it_is_opened(tmp_path):
     assert parse_arguments(["--init_from", str(tmp_path / "nowhere")]).training.optimizer == "muon"
 
 
-def test_unset_words_are_left_to_the_recipe():
-    words = ModelArguments().config_fields("causal-lm")
-    assert "hidden_dropout" not in words
-    assert words == default_config_fields("causal-lm", None)
+def test_fields_that_are_not_given_are_left_to_the_recipe():
+    fields = ModelArguments().config_fields({"recipe": "llama"})
+    assert "hidden_dropout" not in fields
+    assert fields == DEFAULT_CONFIG_FIELDS | {"recipe": "llama"}
+    # of the task's defaults, a given recipe leaves only the sizes
+    task_fields = {"hidden_size": 64, "pooling": "mean"}
+    expected = DEFAULT_CONFIG_FIELDS | {"hidden_size": 64, "recipe": "gpt2"}
+    assert ModelArguments(recipe="gpt2").config_fields(task_fields) == expected
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_words_are_usual_then_given_then_overrides(task):
-    usual, given = ModelArguments().config_fields(task), ModelArguments(hidden_size=8).config_fields(task)
-    assert given == usual | {"hidden_size": 8}
-    both = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}').config_fields(task)
-    assert both == usual | {"hidden_size": 4, "qk_norm": "head"}
-    assert ModelArguments(recipe="gpt2").config_fields(task)["recipe"] == "gpt2"
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_options_replace_defaults_and_overrides_replace_options(task):
+    task_fields = OBJECTIVES[task].default_config_fields
+    defaults = ModelArguments().config_fields(task_fields)
+    assert ModelArguments(hidden_size=8).config_fields(task_fields) == defaults | {"hidden_size": 8}
+    overridden = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}')
+    assert overridden.config_fields(task_fields) == defaults | {"hidden_size": 4, "qk_norm": "head"}
+    assert ModelArguments(recipe="gpt2").config_fields(task_fields)["recipe"] == "gpt2"
 
 
 @pytest.mark.parametrize("text", ["residual_type=pre", "[1]", "{"])
@@ -128,7 +130,7 @@ def test_overrides_that_are_no_object_are_refused(text):
 
 @pytest.mark.parametrize("source", ["init_from", "config_file"])
 def test_sizes_beside_a_source_that_has_its_own_are_refused(source):
-    with pytest.raises(ValueError, match=f"--{source} brings its own .* leave out --hidden_size, --recipe"):
+    with pytest.raises(ValueError, match=f"--{source} has its own .* leave out --hidden_size, --recipe"):
         ModelArguments(**{source: "x", "hidden_size": 8, "recipe": "gpt2"})
     assert ModelArguments(**{source: "x", "config_overrides": '{"hidden_dropout": 0.1}'}).overrides
 
@@ -151,7 +153,7 @@ def test_sizes_beside_a_source_that_has_its_own_are_refused(source):
         (["--init_from", "a", "--config_file", "b"], "give one of them"),
         (["--init_from", "a", "--num_hidden_layers", "2"], "leave out --num_hidden_layers"),
         (["--merge_adapter"], "--peft lora"),
-        (["--mask_rate", "15"], "share between 0 and 1"),
+        (["--mask_rate", "15"], "fraction between 0 and 1"),
         (["--packing", "tight"], "connected"),
         (["--train_file", "a.txt", "--dataset_name", "b"], "give one of them"),
         (["--test_file", "a.txt"], "add --train_file"),

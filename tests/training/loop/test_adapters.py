@@ -11,9 +11,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import train
 from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
+from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.data.tokenizer import train_tokenizer
-from hf_tfm.training.loop.adapters import register_model_types_in_peft
+from hf_tfm.training.loop.adapters import add_adapter, register_model_types_in_peft
+from hf_tfm.training.objectives import OBJECTIVES
 from tests.grid import make
+from tests.training.tiny import make_tiny
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -62,6 +65,20 @@ def test_peft_knows_our_model_types(architecture):
     adapted = peft.get_peft_model(make(architecture), peft.LoraConfig())
     names = {name.rsplit(".lora_A", 1)[0].rsplit(".", 1)[-1] for name, _ in adapted.named_modules() if "lora_A" in name}
     assert names == {"q_proj", "v_proj"}
+
+
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_the_head_of_every_task_is_trained_beside_the_adapter(task):
+    """A new head that is frozen and not saved would be lost. Heads of language models come with the checkpoint."""
+    tiny = make_tiny(task)
+    model = tiny.model()
+    if model.get_output_embeddings() is not None:
+        pytest.skip("the task has the head of a language model")
+    head = [name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
+    adapted = add_adapter(model, ModelArguments(peft="lora", init_from="somewhere"), tiny.objective)
+    trained = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
+    assert head
+    assert not [name for name in head if not any(name.split(".")[0] in other.split(".") for other in trained)]
 
 
 def test_saved_adapter_is_small_and_opens_on_its_base(base, tmp_path, monkeypatch):

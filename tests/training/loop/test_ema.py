@@ -120,7 +120,7 @@ def test_a_checkpoint_without_a_mean_is_refused(tiny, tmp_path):
 
 def test_a_merged_adapter_is_the_mean_of_the_adapter(tiny, tmp_path):
     base = tiny.model()
-    model = add_adapter(base, ModelArguments(peft="lora", init_from="somewhere", lora_r=2), "causal-lm")
+    model = add_adapter(base, ModelArguments(peft="lora", init_from="somewhere", lora_r=2), tiny.objective)
     trainer = trainer_of(tiny, tmp_path, model, optimizer="adamw", learning_rate=0.1)
     trainer.train()
     measured = trainer.evaluate_split("test", "test")["test_loss"]

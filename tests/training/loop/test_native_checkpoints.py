@@ -11,6 +11,7 @@ from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.loop.model_creation import config_label_names, read_config
 from hf_tfm.training.loop.native_checkpoints import converted_checkpoint
 from tests.conversion.tiny import randomise
+from tests.training.tiny import make_tiny
 
 SIZES = {
     "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
@@ -68,4 +69,4 @@ def test_arguments_are_read_from_a_native_configuration(tmp_path: Path) -> None:
 
     BertConfig(**SIZES).save_pretrained(tmp_path)
     arguments = ModelArguments(init_from=str(tmp_path))
-    assert num_token_types(arguments, "sequence-classification", "tfm_encoder") == 2
+    assert num_token_types(arguments, make_tiny("sequence-classification").objective, "tfm_encoder") == 2

@@ -38,7 +38,7 @@ def test_a_new_folder_is_made_and_claimed(tmp_path):
     begin(tmp_path / "new" / "run", "--seed", "7")
     written = json.loads((tmp_path / "new" / "run" / RUN_FILE).read_text())
     assert written["data"] == "abc"
-    assert written["choices"]["seed"] == 7
+    assert written["options"]["seed"] == 7
     assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == [RUN_FILE]
 
 
@@ -58,8 +58,8 @@ def test_a_checkpoint_that_is_not_whole_is_named_and_passed_over(tmp_path, capsy
     (checkpoint(tmp_path, 9) / INCOMPLETE_MARKER).touch()
     assert open_output_dir(arguments_for(tmp_path)).resume_from == str(tmp_path / "checkpoint-3")
     assert capsys.readouterr().out.splitlines()[:2] == [
-        f"Passing over {tmp_path}/checkpoint-9: it was being written when the run ended",
-        f"Passing over {tmp_path}/checkpoint-6: trainer_state.json is missing",
+        f"Skipping {tmp_path}/checkpoint-9: it is not completely written",
+        f"Skipping {tmp_path}/checkpoint-6: trainer_state.json is missing",
     ]
 
 
@@ -88,13 +88,13 @@ def test_what_only_shows_or_writes_may_change(tmp_path):
 def test_a_finished_run_is_refused(tmp_path):
     begin(tmp_path)
     (tmp_path / "all_results.json").touch()
-    with pytest.raises(FileExistsError, match="this run, finished"):
+    with pytest.raises(FileExistsError, match="this run, which is finished"):
         open_output_dir(arguments_for(tmp_path))
 
 
 def test_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(FileExistsError, match=r"no run of this script left: thesis\.tex"):
+    with pytest.raises(FileExistsError, match=r"not of a run of train\.py: thesis\.tex"):
         open_output_dir(arguments_for(tmp_path))
 
 
@@ -122,7 +122,7 @@ def test_only_the_main_process_writes(tmp_path):
     begin(tmp_path)
     found = open_output_dir(arguments_for(tmp_path, "--overwrite_output_dir"))
     checkpoint(tmp_path, 3)
-    type(found)(found.path, None, found.choices, overwrite=True, is_main_process=False).begin_run("another")
+    type(found)(found.path, None, found.options, overwrite=True, is_main_process=False).begin_run("another")
     assert (tmp_path / "checkpoint-3").exists()
     assert json.loads((tmp_path / RUN_FILE).read_text())["data"] == "abc"
 

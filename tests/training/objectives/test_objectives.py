@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import EvalPrediction
 
 from hf_tfm.modeling.recipes import RECIPES
-from hf_tfm.training.arguments.training_arguments import TASKS
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
 from tests.training.tiny import ROWS, SIZES, WORDS, make_tiny, sentence
@@ -50,9 +52,22 @@ CASES = {
 }  # fmt: skip
 
 
-def test_every_task_word_has_its_objective():
-    assert tuple(OBJECTIVES) == TASKS
+def test_tasks_are_registered_under_their_names_and_have_rows_here():
     assert all(name == objective.task for name, objective in OBJECTIVES.items())
+    assert not [f"add rows of {task} to ROWS in tests/training/tiny.py" for task in OBJECTIVES if task not in ROWS]
+
+
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_the_attributes_of_a_task_fit_together(task):
+    objective = OBJECTIVES[task]
+    objective.check_complete()
+    assert objective.split_column in objective.required_columns
+    assert sum(objective.split_fractions) == pytest.approx(1)
+    assert hasattr(TaskArguments, objective.length_option.removeprefix("--"))
+    assert objective.builtin_dataset in BUILTIN_DATASETS
+    auto_class = getattr(transformers, objective.auto_class)
+    for model_class in objective.models.values():
+        assert auto_class._model_mapping[model_class.config_class] is model_class
 
 
 @pytest.mark.parametrize("name", CASES)
