@@ -30,7 +30,9 @@ def test_loss_and_addition_are_torchs_smoothed_loss(logits_and_labels, shift_lab
     logits, labels = logits_and_labels
     read, asked = (logits[:, :-1], labels[:, 1:]) if shift_labels else (logits, labels)
     expected = cross_entropy(read, asked, label_smoothing=EPSILON)
-    torch.testing.assert_close(cross_entropy(read, asked) + smoothing_loss(logits, labels, EPSILON, shift_labels), expected)
+    torch.testing.assert_close(
+        cross_entropy(read, asked) + smoothing_loss(logits, labels, EPSILON, shift_labels), expected
+    )
 
 
 def test_labels_of_whole_rows_are_smoothed_too():
@@ -49,7 +51,8 @@ def test_micro_batches_sum_to_the_large_batch(logits_and_labels, shift_labels):
     torch.testing.assert_close(sum(parts), smoothing_loss(logits, labels, EPSILON, shift_labels))
     counted = torch.tensor(items)
     torch.testing.assert_close(
-        smoothing_loss(logits, labels, EPSILON, shift_labels, counted), smoothing_loss(logits, labels, EPSILON, shift_labels, items)
+        smoothing_loss(logits, labels, EPSILON, shift_labels, counted),
+        smoothing_loss(logits, labels, EPSILON, shift_labels, items),
     )
 
 

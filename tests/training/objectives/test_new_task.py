@@ -114,7 +114,9 @@ def test_other_options_replace_the_defaults_of_a_registered_task(word_count):
 
 
 def without(*names):
-    members = {name: value for name, value in vars(WordCount).items() if name not in (*names, "__dict__", "__weakref__")}
+    members = {
+        name: value for name, value in vars(WordCount).items() if name not in (*names, "__dict__", "__weakref__")
+    }
     return type("Unfinished", (Objective,), members)
 
 
