@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
-# File in a checkpoint that is not completely written; see TfmTrainer._save_checkpoint.
+# Marks a checkpoint that is not completely written, as in transformers; see TfmTrainer._save_checkpoint.
 INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
 # Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(
