@@ -1,15 +1,15 @@
-"""Train one Transformer and leave a checkpoint that Hugging Face loads.
+"""Train one Transformer and save a checkpoint that transformers loads.
 
-`python train.py` needs no argument, no network and no file: it trains on text that comes with every Python, in under
-four minutes on two CPU cores, and so does every other `--task`. `--help` lists every option, `--train_file` takes your
-own data, and the same command again resumes an interrupted run."""
+`python train.py` needs no argument, no network and no file: it trains on text that comes with every Python, in less
+than four minutes on two CPU cores, and so does every other `--task`. `--help` lists all options, `--train_file` reads
+your own data, and the same command again resumes an interrupted run."""
 
 from hf_tfm.training.cli.parser import parse_arguments
 
 
 def main() -> None:
     run_args = parse_arguments()
-    # Imported here, so that --help and a mistyped option are answered at once.
+    # imported here, so that --help and a mistyped option do not wait for the rest
     from transformers import set_seed
 
     from hf_tfm.training.data.sources import load_data
@@ -42,13 +42,13 @@ def main() -> None:
         check_disk_space(output_dir.path, model.num_parameters(), args.save_total_limit)
         sizes = f"{model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}"
         print_on_main_process(f"Model: {model_type}, {sizes}")
-        model = prepare_model(model, run_args, output_dir.path)
+        model = prepare_model(model, objective, run_args, output_dir.path)
 
         # Trainer
         trainer = TfmTrainer(model, args, data, examples, tokenizer)
         sample_callback = SampleCallback(trainer, objective.sample_inputs(data, tokenizer, args.prompt))
         trainer.add_callback(sample_callback)
-        # Saved once before training, so that a push on the way finds the code files in place.
+        # saved once before training, so that a push during training includes the model code
         trainer.save_model()
     trainer.train(resume_from_checkpoint=output_dir.resume_from)
 

@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import allclose
 
-from tests.training.test_resume import COMMON, finished, kill_at
-from tests.training.test_train import ROOT, ended, start, train, words
+from tests.training.test_resume import COMMON, final_state, kill_at
+from tests.training.test_train import ROOT, cli_arguments, start, train, wait_for
 
 pytestmark = pytest.mark.xdist_group("two_processes")
 
@@ -44,19 +44,19 @@ def train_in_two_processes(folder, *arguments, job=None):
         start(folder, *arguments, job=job, log=rank, environment=shared | {"RANK": rank, "LOCAL_RANK": rank})
         for rank in ("0", "1")
     ]
-    return [ended(folder, process, log=rank) for process, rank in zip(processes, ("0", "1"), strict=True)]
+    return [wait_for(folder, process, log=rank) for process, rank in zip(processes, ("0", "1"), strict=True)]
 
 
 def assert_run_of_two_processes(folder):
     """The run had two processes, and one of them wrote the card."""
-    assert json.loads((folder / "run.json").read_text())["choices"]["world_size"] == 2
+    assert json.loads((folder / "run.json").read_text())["options"]["world_size"] == 2
     assert "2 processes" in (folder / "README.md").read_text()
     assert not (folder / "metrics").exists()
 
 
 def assert_same_training(one, two):
     """Losses, weights and results of two folders are equal up to the order of summation."""
-    losses, others = ([row for row in finished(folder)[1] if row[1] == "loss"] for folder in (one, two))
+    losses, others = ([row for row in final_state(folder)[1] if row[1] == "loss"] for folder in (one, two))
     assert [row[0] for row in losses] == [row[0] for row in others] == [1, 2, 3, 4, 5, 6]
     assert [row[2] for row in others] == pytest.approx([row[2] for row in losses], abs=2e-5)
     weights = load_file(two / "model.safetensors")
@@ -77,7 +77,7 @@ def run_in_one_process(data):
 
     @cache
     def run(task):
-        done = train(data, *words(**RUNS[task] | BATCH_SIZES[1], output_dir=f"{task}-one"))
+        done = train(data, *cli_arguments(**RUNS[task] | BATCH_SIZES[1], output_dir=f"{task}-one"))
         assert done.code == 0, done.stderr
         return data / f"{task}-one"
 
@@ -86,7 +86,7 @@ def run_in_one_process(data):
 
 @pytest.mark.parametrize("task", RUNS)
 def test_training_in_two_processes_equals_training_in_one(data, run_in_one_process, task):
-    both = train_in_two_processes(data, *words(**RUNS[task] | BATCH_SIZES[2], output_dir=f"{task}-two"))
+    both = train_in_two_processes(data, *cli_arguments(**RUNS[task] | BATCH_SIZES[2], output_dir=f"{task}-two"))
     assert [done.code for done in both] == [0, 0], both[0].stderr + both[1].stderr
     assert_run_of_two_processes(data / f"{task}-two")
     assert_same_training(run_in_one_process(task), data / f"{task}-two")
@@ -96,7 +96,7 @@ def test_training_in_two_processes_equals_training_in_one(data, run_in_one_proce
 
 def launch(data, launcher, output):
     line = [sys.executable, "-m", *launcher, ROOT / "train.py"]
-    line += words(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir=output)
+    line += cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir=output)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(line, cwd=data, env=environment, capture_output=True, text=True, check=False)
 
@@ -118,21 +118,21 @@ def test_launchers_start_two_processes(data, run_in_one_process, launcher):
 
 
 def test_two_killed_processes_resume_bitwise(data):
-    choices = {"hidden_dropout": 0.1, "packing": "separate", "ema_decay": 0.9, "max_steps": 10}
-    command = words(**RUNS["causal-lm"] | BATCH_SIZES[2] | choices)
+    options = {"hidden_dropout": 0.1, "packing": "separate", "ema_decay": 0.9, "max_steps": 10}
+    command = cli_arguments(**RUNS["causal-lm"] | BATCH_SIZES[2] | options)
     uninterrupted = train_in_two_processes(data, *command, "--output_dir", "uninterrupted")
     assert [done.code for done in uninterrupted] == [0, 0], uninterrupted[0].stderr
     killed = train_in_two_processes(data, *command, "--output_dir", "out", job=partial(kill_at, 8))
     assert [done.code for done in killed] == [-9, -9], killed[0].stderr
     resumed = train_in_two_processes(data, *command, "--output_dir", "out")
     assert [done.code for done in resumed] == [0, 0], resumed[0].stderr
-    assert all("Going on from out/checkpoint-6\n" in done.stdout for done in resumed)
+    assert all("Resuming from out/checkpoint-6\n" in done.stdout for done in resumed)
     assert_run_of_two_processes(data / "out")
-    assert finished(data / "out") == finished(data / "uninterrupted")
+    assert final_state(data / "out") == final_state(data / "uninterrupted")
 
 
 def test_resuming_with_another_number_of_processes_is_refused(data):
-    command = words(**RUNS["masked-lm"] | BATCH_SIZES[1], output_dir="counted")
+    command = cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[1], output_dir="counted")
     assert train(data, *command, job=partial(kill_at, 5)).code == -9
     both = train_in_two_processes(data, *command)
     assert [done.code for done in both] == [2, 2]

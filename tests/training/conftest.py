@@ -1,4 +1,5 @@
-"""Shared by the training tests: the documentation corpus, read once, and a cache of data sets for each test."""
+"""Fixtures of the training tests: the documentation corpus, read once, and a separate cache of data sets for each
+test."""
 
 import pytest
 
@@ -11,5 +12,5 @@ def documentation() -> Corpus:
 
 
 @pytest.fixture(autouse=True)
-def self_attention_cache(tmp_path_factory, monkeypatch):
+def datasets_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))

@@ -1,4 +1,4 @@
-"""Bad input ends in one line that says what to do, with status 2, and leaves the output folder as it was."""
+"""Bad input ends train.py with status 2 and one line that says what to do; no file remains."""
 
 import json
 import sys
@@ -10,18 +10,18 @@ import torch
 
 from hf_tfm.training.data.tokenizer import train_tokenizer
 
-from .test_train import ROOT, words
+from .test_train import ROOT, cli_arguments
 from .tiny import ROWS, SIZES, make_tiny
 
 pytestmark = pytest.mark.xdist_group("train")
 
-SMALL = words(**SIZES, vocab_size=300, block_size=16, max_steps=2, disable_tqdm=True)
+SMALL = cli_arguments(**SIZES, vocab_size=300, block_size=16, max_steps=2, disable_tqdm=True)
 PAIRS = "--task sequence-classification --train_file labelled.jsonl --test_file labelled.jsonl".split()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Data, a tokenizer without special tokens for masks, and a checkpoint with a small vocabulary."""
+    """Data, a tokenizer without a mask token, and a checkpoint with a small vocabulary."""
     place = tmp_path_factory.mktemp("bad")
     for task, name in {"causal-lm": "own", "sequence-classification": "labelled"}.items():
         (place / f"{name}.jsonl").write_text("".join(json.dumps(ROWS[task](row)) + "\n" for row in range(60)))
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def refusal(folder, monkeypatch, capsys):
-    """Runs `python train.py` with arguments, in this process; the line with which it ends."""
+    """A function that runs train.py in this process and returns the last line of its error output."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(ROOT))
     before = {path for path in folder.rglob("*") if path.is_file()}
@@ -68,7 +68,7 @@ def refusal(folder, monkeypatch, capsys):
     return run
 
 
-# what is wrong -> arguments, and what the line must hold
+# what is wrong -> arguments, and what the message must contain
 BAD = {
     "missing column": (
         ["--train_file", "own.jsonl", "--columns", "text=body"],
@@ -88,18 +88,27 @@ BAD = {
         ["--task", "masked-lm", "--train_file", "own.jsonl", "--tokenizer_name", "no_mask"],
         ["no_mask", "mask_token", "add_special_tokens"],
     ),
-    "unfit recipe": (["--task", "causal-lm", "--recipe", "bert"], ["--recipe bert", "--task causal-lm", "decoder"]),
+    "recipe of another architecture": (
+        ["--task", "causal-lm", "--recipe", "bert"],
+        ["--recipe bert", "--task causal-lm", "decoder"],
+    ),
     "unknown recipe": (["--recipe", "bret"], ["--recipe bret", "bert"]),
-    "unfit architecture": (["--task", "masked-lm", "--architecture", "decoder"], ["--architecture decoder", "encoder"]),
-    "below a file": (["--train_file", "own.jsonl", "--output_dir", "file/out"], ["--output_dir file/out", "another"]),
+    "architecture without a head for the task": (
+        ["--task", "masked-lm", "--architecture", "decoder"],
+        ["--architecture decoder", "encoder"],
+    ),
+    "output directory below a file": (
+        ["--train_file", "own.jsonl", "--output_dir", "file/out"],
+        ["--output_dir file/out", "another"],
+    ),
     "unknown task": (["--task", "masked"], ["--task masked", "masked-lm"]),
-    "unknown Python set": (["--builtin_dataset", "snakes"], ["--builtin_dataset snakes", "documentation"]),
-    "unfit Python set": (
+    "unknown built-in data": (["--builtin_dataset", "snakes"], ["--builtin_dataset snakes", "documentation"]),
+    "built-in data of another task": (
         ["--builtin_dataset", "date_pairs"],
         ["--builtin_dataset date_pairs", "--task causal-lm", "text"],
     ),
     "generation": (["--train_file", "own.jsonl", "--predict_with_generate"], ["--predict_with_generate", "causal-lm"]),
-    "missing reporter": (
+    "missing package of --report_to": (
         ["--train_file", "own.jsonl", "--report_to", "trackio"],
         ["--report_to trackio", "pip install trackio"],
     ),
@@ -109,17 +118,17 @@ BAD = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_it_is_named_with_the_way_out(refusal, wrong, monkeypatch):
-    arguments, told = BAD[wrong]
+def test_the_message_says_what_is_wrong_and_what_to_do(refusal, wrong, monkeypatch):
+    arguments, expected = BAD[wrong]
     monkeypatch.setattr("hf_tfm.training.arguments.training_arguments.find_spec", lambda name: None)
     line = refusal(*arguments)
-    assert not [words for words in told if words not in line], line
+    assert not [text for text in expected if text not in line], line
 
 
-def test_a_tokenizer_larger_than_the_vocabulary_of_the_checkpoint(refusal, monkeypatch):
-    for size in words(**SIZES, vocab_size=300)[::2]:
+def test_a_tokenizer_with_more_tokens_than_the_checkpoint(refusal, monkeypatch):
+    for size in cli_arguments(**SIZES, vocab_size=300)[::2]:
         assert size in SMALL
-    monkeypatch.setattr(sys.modules[__name__], "SMALL", words(block_size=16, max_steps=2, disable_tqdm=True))
+    monkeypatch.setattr(sys.modules[__name__], "SMALL", cli_arguments(block_size=16, max_steps=2, disable_tqdm=True))
     line = refusal("--train_file", "own.jsonl", "--init_from", "checkpoint", "--tokenizer_name", "many_tokens")
     assert "The tokenizer has 600 tokens, the model only 300" in line
     assert "--tokenizer_name" in line
@@ -132,6 +141,6 @@ def test_no_disk_space(refusal, monkeypatch):
     assert "--save_total_limit" in line
 
 
-def test_a_corrected_command_finds_the_folder_free(refusal, folder):
+def test_a_corrected_command_can_use_the_same_folder(refusal, folder):
     refusal(*PAIRS, "--validation_file", "long.jsonl", "--max_length", "64")
     assert not Path("out").exists() or not any(Path("out").iterdir())

@@ -1,4 +1,4 @@
-"""The launch files: each is read by the tool that it is for. Without GPUs and clusters none of those is run."""
+"""The launch files can be read by the tools that use them. Running them would need GPUs or a cluster."""
 
 import inspect
 import json
@@ -23,10 +23,10 @@ def test_accelerate_reads_the_file_and_knows_every_key(path):
     assert config.mixed_precision == given["mixed_precision"]
 
 
-def test_fsdp_words_are_those_of_the_plugin(monkeypatch):
-    """Every fsdp_<word> is an environment variable that accelerate's plugin reads."""
-    words = yaml.safe_load((CONFIGS / "fsdp2.yaml").read_text())["fsdp_config"]
-    for name, value in words.items():
+def test_accelerate_knows_every_fsdp_option(monkeypatch):
+    """accelerate's plugin reads every fsdp_<option> as an environment variable."""
+    options = yaml.safe_load((CONFIGS / "fsdp2.yaml").read_text())["fsdp_config"]
+    for name, value in options.items():
         monkeypatch.setenv(name.upper(), str(value).lower() if isinstance(value, bool) else str(value))
     plugin = FullyShardedDataParallelPlugin()
     assert plugin.fsdp_version == 2
@@ -35,7 +35,7 @@ def test_fsdp_words_are_those_of_the_plugin(monkeypatch):
 
 
 def automatic(values, prefix=""):
-    """Dotted names of the values that a DeepSpeed file leaves to the host."""
+    """Dotted names of the "auto" values of a DeepSpeed file."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from automatic(value, f"{prefix}{name}.")
@@ -44,7 +44,7 @@ def automatic(values, prefix=""):
 
 
 @pytest.mark.parametrize("stage", [2, 3])
-def test_zero_files_leave_to_the_host_what_it_fills(stage):
+def test_transformers_fills_every_auto_value_of_the_zero_files(stage):
     content = json.loads((CONFIGS / f"zero{stage}.json").read_text())
     assert content["zero_optimization"]["stage"] == stage
     filled = inspect.getsource(HfTrainerDeepSpeedConfig)
@@ -52,5 +52,5 @@ def test_zero_files_leave_to_the_host_what_it_fills(stage):
     assert not missing
 
 
-def test_the_cluster_script_is_sound_bash():
+def test_the_cluster_script_is_valid_bash():
     assert subprocess.run(["bash", "-n", str(CONFIGS / "slurm.sh")], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The same command again goes on where a killed run stopped, and ends with the bits of a run that nobody killed."""
+"""The same command again resumes a killed run, and the result is bitwise equal to that of an unbroken run."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from hf_tfm.training.loop import trainer as trainers
 from hf_tfm.training.loop.output_dir import INCOMPLETE_MARKER
 
-from .test_train import ROOT, SMALL_MODEL, die, train, words
+from .test_train import ROOT, SMALL_MODEL, cli_arguments, kill_this_process, train
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -26,7 +26,7 @@ COMMON = {
 SPLITS = {"train_file": "few.jsonl", "validation_file": "few.jsonl", "test_file": "few.jsonl"}
 STREAMED = {**SPLITS, "train_file": "train.jsonl", "streaming": True}
 OWN = {**COMMON, "train_file": "own.txt"}
-# name -> choices, the step at which the process is killed, the checkpoint that it left, whole passes until then
+# name -> options, step at which the process is killed, its last checkpoint, complete epochs in that checkpoint
 RUNS = {
     "masked-lm": (
         {
@@ -38,7 +38,7 @@ RUNS = {
     ),
     "seq2seq": ({**COMMON, "task": "seq2seq", "train_file": "pairs.jsonl", "max_length": 32}, 5, 3, 0),
     "stream": ({**COMMON, **STREAMED}, 8, 6, 0),
-    "shuffled stream, second pass": (
+    "shuffled stream, second epoch": (
         {**COMMON, **STREAMED, "task": "masked-lm", "train_file": "few.jsonl", "shuffle_buffer": 50}, 8, 6, 1,
     ),
     "last step": ({**OWN, "max_steps": 5}, None, 5, 0),
@@ -63,11 +63,11 @@ class Killer(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == self.step:
-            die()
+            kill_this_process()
 
 
 def kill_at(step):
-    """To be called in a process that trains: the process ends itself, without a word, after a step."""
+    """A job of `train`: the process kills itself after a step."""
 
     class Killed(trainers.TfmTrainer):
         def __init__(self, *arguments):
@@ -78,51 +78,53 @@ def kill_at(step):
 
 
 def kill_in_results():
-    trainers.TfmTrainer.evaluate_all_splits = lambda self: die()
+    """A job of `train`: the process kills itself after training and before the final evaluation."""
+    trainers.TfmTrainer.evaluate_all_splits = lambda self: kill_this_process()
 
 
 def kill_in_checkpoint(step):
-    """The process ends itself when the weights of a checkpoint are written and the optimiser's state is not."""
-    write = trainers.TfmTrainer._save_optimizer_and_scheduler
+    """A job of `train`: the process kills itself when the weights of a checkpoint are written and the optimizer states
+    are not."""
+    save = trainers.TfmTrainer._save_optimizer_and_scheduler
 
-    def cut_short(self, folder):
+    def kill_or_save(self, folder):
         if self.state.global_step == step:
-            die()
-        write(self, folder)
+            kill_this_process()
+        save(self, folder)
 
-    trainers.TfmTrainer._save_optimizer_and_scheduler = cut_short
+    trainers.TfmTrainer._save_optimizer_and_scheduler = kill_or_save
 
 
-def finished(folder):
-    """All bits of the weights that a run left, and what it logged of losses, by step."""
+def final_state(folder):
+    """The bytes of the weights that a run saved, and its logged losses by step."""
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     losses = [(row["step"], name, row[name]) for row in history for name in ("loss", "eval_loss") if name in row]
     return (folder / "model.safetensors").read_bytes(), losses
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_killed_run_ends_bitwise_as_an_unbroken_one(data, name):
-    choices, step, left, passes = RUNS[name]
-    command, place = words(**choices), name.split()[0] if step else "last"
+def test_a_resumed_run_is_bitwise_equal_to_an_unbroken_one(data, name):
+    options, step, last_checkpoint, epochs = RUNS[name]
+    command, place = cli_arguments(**options), name.split()[0] if step else "last"
     whole = train(data, *command, "--output_dir", f"whole_{place}")
     assert whole.code == 0, whole.stderr
     killed = train(data, *command, "--output_dir", place, job=partial(kill_at, step) if step else kill_in_results)
     assert killed.code == -9, killed.stderr
-    state = json.loads((data / place / f"checkpoint-{left}" / "trainer_state.json").read_text())
-    assert state["stateful_callbacks"]["EpochCounter"]["attributes"]["epoch"] == passes
+    state = json.loads((data / place / f"checkpoint-{last_checkpoint}" / "trainer_state.json").read_text())
+    assert state["stateful_callbacks"]["EpochCounter"]["attributes"]["epoch"] == epochs
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
-    assert f"Going on from {place}/checkpoint-{left}\n" in resumed.stdout
-    weights, losses = finished(data / f"whole_{place}")
-    resumed_weights, resumed_losses = finished(data / place)
+    assert f"Resuming from {place}/checkpoint-{last_checkpoint}\n" in resumed.stdout
+    weights, losses = final_state(data / f"whole_{place}")
+    resumed_weights, resumed_losses = final_state(data / place)
     assert resumed_losses == losses
     assert resumed_weights == weights
     samples = [(data / folder / "samples.jsonl").read_text() for folder in (place, f"whole_{place}")]
     assert samples[0] == samples[1]
 
 
-def test_a_run_killed_from_outside_goes_on_by_the_same_command(data):
-    command = words(
+def test_the_same_command_resumes_a_run_that_another_process_killed(data):
+    command = cli_arguments(
         **OWN | {"packing": "separate", "gradient_accumulation_steps": 2, "ema_decay": 0.9, "optimizer": "muon",
                  "per_device_train_batch_size": 2, "max_steps": 60, "save_steps": 7, "eval_steps": 25}
     )  # fmt: skip
@@ -137,47 +139,47 @@ def test_a_run_killed_from_outside_goes_on_by_the_same_command(data):
         assert process.wait() == -9, (data / "errors").read_text()
     resumed = train(data, *command, "--output_dir", "out")
     assert resumed.code == 0, resumed.stderr
-    assert "Going on from out/checkpoint-" in resumed.stdout
-    assert finished(data / "out") == finished(data / "whole")
+    assert "Resuming from out/checkpoint-" in resumed.stdout
+    assert final_state(data / "out") == final_state(data / "whole")
 
 
 @pytest.fixture(scope="module")
 def unbroken(data):
-    """The words of a command, and what it leaves when nobody kills it."""
-    command = words(**OWN)
+    """The arguments of a command, and its final state when nothing kills it."""
+    command = cli_arguments(**OWN)
     assert train(data, *command, "--output_dir", "unbroken").code == 0
-    return command, finished(data / "unbroken")
+    return command, final_state(data / "unbroken")
 
 
 @pytest.fixture(scope="module")
 def killed(data, unbroken):
-    """A folder with the checkpoints 3 and 6 of a run that was killed at its eighth step."""
+    """A folder with the checkpoints 3 and 6 of a run that was killed at step 8."""
     done = train(data, *unbroken[0], "--output_dir", "killed", job=partial(kill_at, 8))
     assert done.code == -9
     return data / "killed"
 
 
 DAMAGE = {
-    "it was being written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
+    "it is not completely written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
     "trainer_state.json is missing": lambda folder: (folder / "trainer_state.json").unlink(),
-    "trainer_state.json is cut off": lambda folder: os.truncate(folder / "trainer_state.json", 99),
+    "trainer_state.json is not completely written": lambda folder: os.truncate(folder / "trainer_state.json", 99),
 }
 
 
 @pytest.mark.parametrize("reason", DAMAGE)
-def test_a_checkpoint_cut_short_is_named_and_passed_over(data, unbroken, killed, tmp_path, reason):
+def test_an_incomplete_checkpoint_is_printed_and_skipped(data, unbroken, killed, tmp_path, reason):
     command, expected = unbroken
     place = tmp_path / "out"
     shutil.copytree(killed, place)
     DAMAGE[reason](place / "checkpoint-6")
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
-    assert f"Passing over {place}/checkpoint-6: {reason}" in resumed.stdout
-    assert f"Going on from {place}/checkpoint-3\n" in resumed.stdout
-    assert finished(place) == expected
+    assert f"Skipping {place}/checkpoint-6: {reason}" in resumed.stdout
+    assert f"Resuming from {place}/checkpoint-3\n" in resumed.stdout
+    assert final_state(place) == expected
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_older_one(data, unbroken):
+def test_the_older_checkpoint_remains_until_the_new_one_is_complete(data, unbroken):
     command, expected = unbroken
     command = [*command, "--save_total_limit", "1", "--output_dir", "cut"]
     killed = train(data, *command, job=partial(kill_in_checkpoint, 6))
@@ -186,26 +188,26 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_older_one(data, unbroke
     assert sorted(path.name for path in (data / "cut").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
     resumed = train(data, *command)
     assert resumed.code == 0, resumed.stderr
-    assert "Passing over cut/checkpoint-6" in resumed.stdout
-    assert "Going on from cut/checkpoint-3\n" in resumed.stdout
-    assert finished(data / "cut") == expected
+    assert "Skipping cut/checkpoint-6" in resumed.stdout
+    assert "Resuming from cut/checkpoint-3\n" in resumed.stdout
+    assert final_state(data / "cut") == expected
     assert [path.name for path in (data / "cut").glob("checkpoint-*")] == ["checkpoint-10"]
 
 
-def test_other_choices_are_refused_and_named(data, unbroken, killed):
+def test_other_options_are_refused_and_listed(data, unbroken, killed):
     done = train(data, *unbroken[0], "--learning_rate", "0.5", "--output_dir", "killed")
     assert done.code == 2
     assert "learning_rate (0.01 there, 0.5 now)" in done.stderr
     assert "--overwrite_output_dir" in done.stderr
 
 
-def test_choices_that_only_show_or_write_are_free(data, unbroken, killed, tmp_path):
+def test_options_that_do_not_change_what_is_learned_may_differ(data, unbroken, killed, tmp_path):
     shutil.copytree(killed, tmp_path / "out")
-    # evaluation used the random numbers of dropout, so that losses after another --eval_steps were others
+    # Evaluation once advanced the random state, so that --eval_steps changed the dropout of later steps.
     others = ["--save_total_limit", "5", "--prompt", "Another", "--eval_steps", "7", "--output_dir", tmp_path / "out"]
     done = train(data, *unbroken[0], *others)
     assert done.code == 0, done.stderr
-    (weights, losses), (expected, expected_losses) = finished(tmp_path / "out"), unbroken[1]
+    (weights, losses), (expected, expected_losses) = final_state(tmp_path / "out"), unbroken[1]
     assert [row for row in losses if row[1] == "loss"] == [row for row in expected_losses if row[1] == "loss"]
     assert weights == expected
     assert {row[0] for row in losses if row[1] == "eval_loss"} >= {5, 7}
@@ -220,14 +222,14 @@ def test_changed_data_are_refused(data, unbroken, killed, tmp_path):
     assert (tmp_path / "killed/checkpoint-6/trainer_state.json").exists()
 
 
-def test_overwriting_starts_afresh_once_the_new_data_are_read(data, unbroken, killed, tmp_path):
+def test_overwriting_deletes_the_old_run_only_after_the_new_data_are_read(data, unbroken, killed, tmp_path):
     command, expected = unbroken
     shutil.copytree(killed, tmp_path / "out")
-    asked = [*command, "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
-    mistyped = train(data, *asked, "--train_file", "nowhere.txt")
+    overwrite = [*command, "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
+    mistyped = train(data, *overwrite, "--train_file", "nowhere.txt")
     assert mistyped.code == 2
     assert (tmp_path / "out/checkpoint-6").exists()
-    done = train(data, *asked)
+    done = train(data, *overwrite)
     assert done.code == 0, done.stderr
-    assert "Going on" not in done.stdout
-    assert finished(tmp_path / "out") == expected
+    assert "Resuming" not in done.stdout
+    assert final_state(tmp_path / "out") == expected

@@ -1,4 +1,4 @@
-"""`python train.py` from the outside: what it leaves, what it prints, and that it never opens a connection."""
+"""`python train.py` as a user runs it: the files that it writes, what it prints, and that it opens no connection."""
 
 import contextlib
 import json
@@ -14,34 +14,34 @@ import pytest
 
 from tests.training.tiny import ROWS
 
-# one process for these tests: each would train a model of its own
+# in one pytest worker, because every worker would train the model of the fixture again
 pytestmark = pytest.mark.xdist_group("train")
 
 ROOT = Path(__file__).parents[2]
 SMALL_MODEL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SHORT_RUN = {"max_steps": 6, "eval_steps": 3, "logging_steps": 1, "save_steps": 3, "warmup_steps": 1}
-CHOICES = {**SMALL_MODEL, **SHORT_RUN, "vocab_size": 400, "block_size": 64, "disable_tqdm": True}
-# Put first on the path: a connection to anything but this machine ends the process.
+OPTIONS = {**SMALL_MODEL, **SHORT_RUN, "vocab_size": 400, "block_size": 64, "disable_tqdm": True}
+# sitecustomize.py of the processes: any connection ends the process.
 NO_NETWORK = """
 import socket
 def refuse(self, address, *rest):
     raise SystemExit(f"a connection was opened to {address}")
 socket.socket.connect = socket.socket.connect_ex = refuse
 """
-PROMISED = (
+OUTPUT_FILES = (
     "README.md", "training.png", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
     "tokenizer_config.json", "modeling_tfm_decoder.py", "train_results.json", "eval_results.json", "test_results.json",
     "all_results.json", "trainer_state.json", "run.json", "samples.jsonl", "checkpoint-6",
 )  # fmt: skip
 
 
-def words(**choices):
+def cli_arguments(**options):
     """Command-line arguments; a list gives one option several values."""
-    pairs = ([f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in choices.items())
-    return [word for pair in pairs for word in pair]
+    pairs = ([f"--{name}", *map(str, value if isinstance(value, list) else [value])] for name, value in options.items())
+    return [argument for pair in pairs for argument in pair]
 
 
-TINY = words(**CHOICES)
+TINY = cli_arguments(**OPTIONS)
 
 
 def python(arguments, folder, **environment):
@@ -57,48 +57,48 @@ def python(arguments, folder, **environment):
     )
 
 
-class Done(NamedTuple):
-    """How a process ended (negative: by which signal), and what it said."""
+class CompletedRun(NamedTuple):
+    """Exit code of a process (negative: the signal that ended it), and its output."""
 
     code: int | None
     stdout: str
     stderr: str
 
 
-# Processes are forked from one that has imported everything, which saves some seconds in each.
+# Processes are forked from one that has imported everything, which saves several seconds for each.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["hf_tfm.training.report.run_report", "matplotlib.pyplot", "tests.training.test_train"])
 
 
 def train(folder, *arguments, job=None):
-    """`python train.py` in a process of its own, in `folder`; `job`, a function of a module, is called before."""
-    return ended(folder, start(folder, *arguments, job=job))
+    """Run `python train.py` in a new process in `folder`; `job`, a module-level function, is called first."""
+    return wait_for(folder, start(folder, *arguments, job=job))
 
 
 def start(folder, *arguments, job=None, log="", environment=None):
-    process = SERVER.Process(target=in_process, args=(folder, arguments, job, log, environment or {}))
+    process = SERVER.Process(target=run_script, args=(folder, arguments, job, log, environment or {}))
     process.start()
     return process
 
 
-def ended(folder, process, log=""):
+def wait_for(folder, process, log=""):
     process.join(300)
-    return Done(process.exitcode, *((folder / f"{name}{log}").read_text() for name in ("stdout", "stderr")))
+    return CompletedRun(process.exitcode, *((folder / f"{name}{log}").read_text() for name in ("stdout", "stderr")))
 
 
-def in_process(folder, arguments, job, log, environment):
+def run_script(folder, arguments, job, log, environment):
     import torch
 
     sys.path.insert(0, str(ROOT))
     import train as script
 
     torch.set_num_threads(1)
-    # as in a process of the command line, so that loader workers are forked, too
+    # as on the command line, so that data loader workers are forked too
     multiprocessing.set_start_method("fork", force=True)
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["train.py", *map(str, arguments)]
-    # lines at once: a killed process leaves what it said
+    # line buffering: the output of a killed process is kept
     with (
         open(f"stdout{log}", "w", buffering=1) as out,
         open(f"stderr{log}", "w", buffering=1) as err,
@@ -110,7 +110,7 @@ def in_process(folder, arguments, job, log, environment):
         script.main()
 
 
-def die():
+def kill_this_process():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -122,14 +122,14 @@ def run(tmp_path_factory):
     return folder, done
 
 
-def test_promised_files_are_left(run):
+def test_the_output_directory_is_complete(run):
     output = run[0] / "runs" / "tiny"
-    missing = [name for name in PROMISED if not (output / name).exists()]
+    missing = [name for name in OUTPUT_FILES if not (output / name).exists()]
     assert not missing
     assert not (output / "metrics").exists()
 
 
-def test_results_are_measured_and_consistent(run):
+def test_results_are_plausible_and_consistent(run):
     results = json.loads((run[0] / "runs/tiny/all_results.json").read_text())
     assert 3 < results["test_bits_per_byte"] < 8
     assert results["test_nats_per_token"] == pytest.approx(results["test_loss"], rel=1e-3)
@@ -139,15 +139,15 @@ def test_results_are_measured_and_consistent(run):
     assert f"{results['eval_bits_per_byte']:.3f}" in line
 
 
-def test_data_are_named_with_python_and_fingerprint(run):
+def test_data_are_described_with_python_version_and_fingerprint(run):
     [line] = [line for line in run[1].stdout.splitlines() if line.startswith("Data: ")]
     assert ", Python 3." in line
     fingerprint = line.split("fingerprint ")[1]
     assert fingerprint in (run[0] / "runs/tiny/README.md").read_text()
 
 
-# a fresh process, in a folder from which hf_tfm cannot be imported
-AFTERWARDS = """
+# appended to the usage snippet, and run in a folder from which hf_tfm cannot be imported
+AUTO_CLASSES = """
 import sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
 assert "hf_tfm" not in sys.modules
@@ -158,20 +158,20 @@ assert tokenizer.decode(tokenizer("Return a").input_ids) == "Return a"
 """
 
 
-def usage_of(stdout):
+def usage_snippet(stdout):
     return stdout.split("Load it and use it:")[1].strip()
 
 
-def test_printed_lines_and_auto_classes_load_the_model(run):
+def test_the_printed_snippet_and_auto_classes_load_the_model(run):
     folder, done = run
-    lines = usage_of(done.stdout)
+    lines = usage_snippet(done.stdout)
     assert len(lines.splitlines()) == 3
-    used = python(["-c", lines + AFTERWARDS], folder)
+    used = python(["-c", lines + AUTO_CLASSES], folder)
     assert used.returncode == 0, used.stderr
     assert used.stdout.startswith("Return a")
 
 
-def test_a_finished_folder_is_refused_with_the_way_out(run):
+def test_the_folder_of_a_finished_run_is_refused(run):
     again = train(run[0], *TINY, "--output_dir", "runs/tiny")
     assert again.code == 2
     assert "finished" in again.stderr
@@ -187,14 +187,14 @@ def test_help_lists_options_and_defaults(tmp_path):
     assert "0.01 with --optimizer muon" in text
 
 
-# All but the task of the tests above. Half of them learn from what Python carries, the others, whose sets take longer
-# to make, from a few rows.
+# All tasks but that of the tests above. These train on built-in data; those of ON_ROWS, whose built-in data take longer
+# to make, train on a few rows.
 TASKS = {
     "masked-lm": {}, "denoising": {"predict_with_generate": False}, "seq2seq": {"predict_with_generate": False},
     "sequence-classification": {"max_length": 64},
 }  # fmt: skip
 ON_ROWS = ("token-classification", "question-answering", "multiple-choice", "chat")
-TASK_RUN = CHOICES | {
+TASK_RUN = OPTIONS | {
     "vocab_size": 512, "block_size": 32, "max_steps": 3, "eval_steps": 2, "max_eval_samples": 8,
     "per_device_train_batch_size": 4,
 }  # fmt: skip
@@ -207,30 +207,30 @@ def task_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[*TASKS, *ON_ROWS])
 def task_run(request, task_folder):
-    """A word of --task, and a run of it."""
-    task, choices = request.param, TASK_RUN | TASKS.get(request.param, {})
+    """A task, and a completed run of it."""
+    task, options = request.param, TASK_RUN | TASKS.get(request.param, {})
     if task in ON_ROWS:
         rows = (json.dumps(ROWS[task](number)) + "\n" for number in range(80))
         (task_folder / f"{task}.jsonl").write_text("".join(rows))
-        choices["train_file"] = f"{task}.jsonl"
-    return task, train(task_folder, "--task", task, *words(**choices), job=refuse_connections)
+        options["train_file"] = f"{task}.jsonl"
+    return task, train(task_folder, "--task", task, *cli_arguments(**options), job=refuse_connections)
 
 
 def refuse_connections():
     exec(NO_NETWORK, {})
 
 
-def test_every_task_leaves_results(task_folder, task_run):
+def test_every_task_writes_results(task_folder, task_run):
     task, done = task_run
     assert done.code == 0, done.stderr
     results = json.loads((task_folder / "runs" / task / "all_results.json").read_text())
     assert results["test_loss"] > 0
-    assert usage_of(done.stdout) in (task_folder / "runs" / task / "README.md").read_text()
-    (task_folder / f"{task}.txt").write_text(usage_of(done.stdout))
+    assert usage_snippet(done.stdout) in (task_folder / "runs" / task / "README.md").read_text()
+    (task_folder / f"{task}.txt").write_text(usage_snippet(done.stdout))
 
 
-# All of them in one process, which needs seconds to begin; what one prints stands between its task and the next one.
-USES = """
+# Runs all usage snippets in one process, because a process takes seconds to start, and prints the task before each.
+RUN_SNIPPETS = """
 import sys, traceback
 for task in sys.argv[1:]:
     print(f"\\n--- {task}")
@@ -243,10 +243,10 @@ assert "hf_tfm" not in sys.modules
 """
 
 
-def test_the_lines_that_every_task_prints_run_without_the_package(task_folder):
+def test_the_snippet_of_every_task_runs_without_the_package(task_folder):
     tasks = [path.stem for path in sorted(task_folder.glob("*.txt"))]
     assert set(tasks) == {*TASKS, *ON_ROWS}
-    used = python(["-c", USES, *tasks], task_folder)
+    used = python(["-c", RUN_SNIPPETS, *tasks], task_folder)
     assert used.returncode == 0, used.stderr
     printed = dict(part.split("\n", 1) for part in used.stdout.split("\n--- ")[1:])
     assert not [text for text in printed.values() if "FAILED" in text]

@@ -1,4 +1,4 @@
-"""What the tests of the training tasks share: a handful of rows for each, and the smallest models that read them."""
+"""Rows for each training task, and tiny models for them, shared by the training tests."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ def question(number: int) -> dict[str, Any]:
     return {"id": f"q{number}", "context": context, "question": "Which colour?", "answers": answers}
 
 
-# task -> its row of a number
+# task -> function from an index to a row; every task needs an entry here
 ROWS = {
     "causal-lm": lambda i: {"text": sentence(i)},
     "masked-lm": lambda i: {"text": sentence(i)},
@@ -53,24 +53,25 @@ ROWS = {
 
 @dataclass
 class TinyTask:
-    """A task with data, tokenizer and examples, all without files."""
+    """A task with data, tokenizer and examples in memory."""
 
     objective: Objective
     data: TaskData
     tokenizer: Any
     examples: dict[str, Any]
 
-    def model(self, kind: str | None = None, **choices: Any) -> Any:
+    def model(self, kind: str | None = None, **options: Any) -> Any:
+        """A new model, of the task's first model type unless `kind` gives another."""
         torch.manual_seed(0)
-        words = SIZES | ({"architecture": kind.removeprefix("tfm_")} if kind else {}) | choices
-        return make_model(ModelArguments(**words), self.objective, self.tokenizer).eval()
+        arguments = SIZES | ({"architecture": kind.removeprefix("tfm_")} if kind else {}) | options
+        return make_model(ModelArguments(**arguments), self.objective, self.tokenizer).eval()
 
     def batch(self, model: Any, training: bool = False, rows: slice = slice(0, 4)) -> dict[str, Any]:
-        """A batch as Trainer makes it, of the examples of the training split."""
+        """A batch of training examples, as Trainer makes it."""
         return collate(self, model, self.examples["train"], range(*rows.indices(len(self.examples["train"]))), training)
 
     def kept(self, model: Any, split: str = "test", size: int = 3) -> EvalPrediction:
-        """What Trainer keeps of a split: reduced logits and labels of batches, filled up to one length."""
+        """The predictions and labels that Trainer keeps of a split, padded to one length."""
         predictions, labels = EvalLoopContainer(padding_index=-100), EvalLoopContainer(padding_index=-100)
         table = self.examples[split]
         names = ("start_positions", "end_positions") if "start_positions" in table.column_names else ("labels",)
@@ -80,28 +81,30 @@ class TinyTask:
                 outputs = model(**batch)
             ignored = [*model.config.keys_to_ignore_at_inference, "loss"]
             logits = tuple(value for key, value in outputs.items() if key not in ignored)
-            right = tuple(batch[name] for name in names)
-            one = right[0] if len(right) == 1 else right
-            labels.add(one)
-            predictions.add(self.objective.preprocess_logits(logits[0] if len(logits) == 1 else logits, one))
+            references = tuple(batch[name] for name in names)
+            reference = references[0] if len(references) == 1 else references
+            labels.add(reference)
+            predictions.add(self.objective.preprocess_logits(logits[0] if len(logits) == 1 else logits, reference))
         return EvalPrediction(predictions.get_arrays(), labels.get_arrays())
 
     def measure(self, prediction: EvalPrediction, folder: Any, split: str = "test") -> dict[str, float]:
+        """The results of a split."""
         rows, size = self.data.splits[split], self.data.source_bytes[split]
         return self.objective.make_compute_metrics(rows, self.examples[split], self.tokenizer, folder, size)(prediction)
 
 
 def collate(tiny: TinyTask, model: Any, table: Any, rows: range, training: bool) -> dict[str, Any]:
+    """A batch of the given rows without the columns that only metrics read."""
     extra = [name for name in tiny.objective.metric_columns if name in table.column_names]
     table = table.remove_columns(extra)
     return dict(tiny.objective.collator(tiny.tokenizer, model, training)([table[row] for row in rows]))
 
 
 def make_tiny(
-    task: str, rows: list[dict[str, Any]] | None = None, kind: str = "", init_from: str | None = None, **choices: Any
+    task: str, rows: list[dict[str, Any]] | None = None, kind: str = "", init_from: str | None = None, **options: Any
 ) -> TinyTask:
-    """A task on rows that are the same in every split."""
-    objective = OBJECTIVES[task](TaskArguments(**LENGTHS | choices))
+    """A task with the same rows in every split. `options`: those of TaskArguments."""
+    objective = OBJECTIVES[task](TaskArguments(**LENGTHS | options))
     if init_from:
         choose_model_type(ModelArguments(init_from=init_from), objective)
     table = Dataset.from_list(rows or [ROWS[task](number) for number in range(8)])

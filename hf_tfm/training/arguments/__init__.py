@@ -1,3 +1,3 @@
-"""The options of a run as dataclasses, one per subject, with their defaults and the checks between them.
+"""The options of a run as dataclasses, one for each subject, with their defaults and the checks between them.
 
-It reads no command line (see cli), opens no data and builds nothing."""
+It does not parse the command line (see cli), knows no task, opens no data and builds no model."""

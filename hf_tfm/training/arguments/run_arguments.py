@@ -11,7 +11,7 @@ __all__ = ["RunArguments"]
 
 
 class RunArguments(NamedTuple):
-    """All choices of a run."""
+    """All options of a run."""
 
     model: ModelArguments
     data: DataArguments

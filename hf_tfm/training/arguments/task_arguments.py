@@ -1,4 +1,4 @@
-"""Options that say how text becomes examples."""
+"""Options for tokenizer and examples."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,61 +8,61 @@ __all__ = ["TaskArguments"]
 
 @dataclass
 class TaskArguments:
-    """How text becomes examples. Lengths count tokens."""
+    """How text becomes examples. Lengths are in tokens."""
 
-    _argument_group_name = "text and task"
+    _argument_group_name = "tokenizer and task"
 
     tokenizer_name: str | None = field(
         default=None,
-        metadata={"help": "Folder or Hub name of a ready tokenizer; unset: --init_from's, or one is trained."},
+        metadata={
+            "help": "Tokenizer to load: folder or Hub name; unset: that of --init_from, else a new one is trained."
+        },
     )
     tokenizer_type: Literal["bpe", "characters"] = field(
         default="bpe",
-        metadata={"help": "Kind of tokenizer that is trained: byte-level BPE, or one token per character."},
+        metadata={"help": "Type of a new tokenizer: byte-level BPE, or one token per character."},
     )
-    vocab_size: int = field(default=4096, metadata={"help": "Most tokens of a tokenizer trained here."})
+    vocab_size: int = field(default=4096, metadata={"help": "Vocabulary size of a new tokenizer."})
     block_size: int = field(
-        default=128, metadata={"help": "Length of one row of running text (causal-lm, masked-lm, denoising)."}
+        default=128, metadata={"help": "causal-lm, masked-lm, denoising: tokens in one row of packed text."}
     )
     packing: Literal["connected", "separate"] = field(
         default="connected",
-        metadata={"help": "causal-lm: whether a document sees the one before it in its row. separate: positions start "
-                  "again at each document and attention stays inside it."},
+        metadata={"help": "causal-lm: connected: a token attends to earlier documents of its row; separate: positions "
+                  "restart at each document, and attention stays within it."},
     )  # fmt: skip
     max_length: int = field(
-        default=512, metadata={"help": "Longest input of the other tasks, special tokens included."}
+        default=512, metadata={"help": "Tasks without --block_size: longest input, special tokens included."}
     )
-    max_target_length: int = field(
-        default=128, metadata={"help": "Longest output of seq2seq, special tokens included."}
-    )
+    max_target_length: int = field(default=128, metadata={"help": "seq2seq: longest target, special tokens included."})
     long_texts: Literal["error", "truncate"] | None = field(
         default=None,
         metadata={
-            "help": "What happens to longer ones; unset: error for your data, truncate (and count) for built-in data."
+            "help": "What happens to texts that are longer; unset: error for your own data, truncate for built-in data."
         },
     )
-    mask_rate: float = field(default=0.15, metadata={"help": "masked-lm, denoising: share of tokens that are hidden."})
+    mask_rate: float = field(
+        default=0.15, metadata={"help": "masked-lm, denoising: fraction of tokens that are masked."}
+    )
     mask_unit: Literal["token", "whole_word", "span"] = field(
-        default="token", metadata={"help": "masked-lm: what is hidden at once."}
+        default="token", metadata={"help": "masked-lm: unit that is masked."}
     )
     noise: Literal["t5", "bart"] = field(
         default="t5",
-        metadata={"help": "denoising: T5's span corruption, or BART's text infilling of shuffled sentences."},
+        metadata={"help": "denoising: T5's span corruption, or BART's text infilling with shuffled sentences."},
     )
-    mean_span: float = field(default=3.0, metadata={"help": "Mean length of a hidden span."})
+    mean_span: float = field(default=3.0, metadata={"help": "masked-lm, denoising: mean length of a masked span."})
     problem_type: Literal["single_label", "multi_label", "regression"] | None = field(
-        default=None, metadata={"help": "sequence-classification: what a label is; unset: told by the column."}
+        default=None, metadata={"help": "sequence-classification: type of the labels; unset: inferred from the column."}
     )
     metrics: list[str] | None = field(
         default=None,
-        metadata={"help": "Further measures of predictions against labels: names of this package, or hub:NAME, which "
-                  "fetches a script."},
+        metadata={"help": "Additional metrics of predictions against labels: names of built-in metrics, or hub:NAME, "
+                  "which downloads and runs a script."},
     )  # fmt: skip
-    doc_stride: int = field(
-        default=64, metadata={"help": "question-answering: tokens that neighbouring windows share."}
-    )
-    max_answer_tokens: int = field(default=30, metadata={"help": "question-answering: longest answer."})
+    doc_stride: int = field(default=64, metadata={"help": "question-answering: overlap of neighbouring windows."})
+    max_answer_tokens: int = field(default=30, metadata={"help": "question-answering: longest answer in tokens."})
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_rate < 1:
-            raise ValueError(f"--mask_rate is a share between 0 and 1, got {self.mask_rate}; usual is 0.15.")
+            raise ValueError(f"--mask_rate must be a fraction between 0 and 1, got {self.mask_rate}; BERT uses 0.15.")

@@ -1,4 +1,4 @@
-"""How a run trains: Hugging Face's own arguments with measured defaults, and the few choices that are ours."""
+"""Options for training: Seq2SeqTrainingArguments of transformers with measured defaults and some additional fields."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -10,79 +10,74 @@ from transformers import IntervalStrategy, SchedulerType, Seq2SeqTrainingArgumen
 from transformers.trainer_utils import SaveStrategy
 from transformers.training_args import OptimizerNames
 
-__all__ = ["LEARNING_RATES", "TASKS", "TfmTrainingArguments"]
+__all__ = ["LEARNING_RATES", "TfmTrainingArguments"]
 
-# Peak rates of AdamW by word of --optimizer: embeddings and norms, its share beside Muon, bear a higher one.
+# Peak learning rate of AdamW for each --optimizer. With muon, AdamW trains only embeddings, norms and biases, which
+# allow a higher rate.
 LEARNING_RATES = {"muon": 0.01, "adamw": 3e-3, "trainer": 5e-5}
-TASKS = (
-    "causal-lm", "masked-lm", "denoising", "seq2seq", "sequence-classification", "token-classification",
-    "question-answering", "multiple-choice", "chat",
-)  # fmt: skip
-# Optimiser steps that show a task's learning in about three minutes on two cores.
+# Optimizer steps after which most tasks have learned from the built-in data, in about three minutes on two CPU cores.
 MAX_STEPS = 400
-MAX_STEPS_OF_TASK = {"seq2seq": 1200, "multiple-choice": 1200}
-MAX_STEPS_HELP = ", ".join(f"{task} {steps}" for task, steps in MAX_STEPS_OF_TASK.items())
-# Words of --report_to that are names of packages, too.
+# Values of --report_to that are also names of packages.
 REPORT_TO_PACKAGES = (
     "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "neptune", "clearml", "codecarbon", "dagshub", "dvclive",
     "swanlab",
 )  # fmt: skip
 TRANSFORMERS_FIELDS = {item.name: item for item in dataclasses.fields(Seq2SeqTrainingArguments)}
-# The host's own descriptions, for fields of which only the default is ours.
+# Help texts of transformers, for fields of which only the default is different here.
 TRANSFORMERS_HELP = {name: dict(item.metadata) for name, item in TRANSFORMERS_FIELDS.items()}
 
 
 @dataclass
 class TfmTrainingArguments(Seq2SeqTrainingArguments):
-    """The host's arguments with defaults for a small model on two CPU cores. A task may change defaults: see
-    `defaults` of its objective; `--task WORD --help` shows them."""
+    """Training arguments with defaults for a small model on two CPU cores. A task can change them, see
+    `Objective.default_arguments`."""
 
-    _argument_group_name = "training (all of Hugging Face's Seq2SeqTrainingArguments, and some of our own)"
+    _argument_group_name = "training (all fields of transformers.Seq2SeqTrainingArguments, and some additional ones)"
 
-    task: str = field(default="causal-lm", metadata={"help": f"What the model learns: {', '.join(TASKS)}."})
+    task: str = field(default="causal-lm", metadata={"help": "What the model learns; the tasks are listed at the end."})
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder for the model, its card and all results; unset: runs/<task>."}
     )
     overwrite_output_dir: bool = field(
         default=False,
-        metadata={"help": "Start afresh in an output_dir that holds another run; its checkpoints are deleted."},
+        metadata={"help": "Start again in an --output_dir that holds another run; deletes its checkpoints."},
     )
     resume_from_checkpoint: str | None = field(
         default=None,
-        metadata={"help": "A checkpoint folder to go on from; unset: the last whole one of this same run, if any."},
+        metadata={"help": "Checkpoint folder to resume from; unset: the last complete one of the same run, if any."},
     )
     prompt: list[str] | None = field(
-        default=None, metadata={"help": "Inputs that are shown to the model before, during and after training."}
+        default=None, metadata={"help": "Inputs for which outputs are shown before, during and after training."}
     )
     max_eval_samples: int | None = field(
-        default=None, metadata={"help": "Validation rows measured during training; unset: all. The end takes all."}
+        default=None,
+        metadata={
+            "help": "Validation rows that are evaluated during training; unset: all. The final evaluation uses all."
+        },
     )
     optimizer: Literal["muon", "adamw", "trainer"] = field(
         default="muon",
-        metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (all) or trainer (as --optim says)."},
+        metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (everything) or trainer (see --optim)."},
     )
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Peak rate of AdamW: about the change of one element in one step; unset: "
-            + ", ".join(f"{rate:g} with --optimizer {word}" for word, rate in LEARNING_RATES.items())
+            "help": "Peak learning rate of AdamW; unset: "
+            + ", ".join(f"{rate:g} with --optimizer {name}" for name, rate in LEARNING_RATES.items())
             + "."
         },
     )
     muon_learning_rate: float = field(
-        default=0.02, metadata={"help": "Peak rate of Muon: spectral norm of a square matrix' change in one step."}
+        default=0.02, metadata={"help": "Peak learning rate of Muon: spectral norm of the update of a square matrix."}
     )
-    muon_momentum: float = field(
-        default=0.95, metadata={"help": "Muon: share of the running mean of gradients that survives a step, 0 to 1."}
-    )
+    muon_momentum: float = field(default=0.95, metadata={"help": "Momentum of Muon, 0 to 1."})
     ema_decay: float = field(
         default=0.0,
-        metadata={"help": "Share of the running mean of weights that survives a step; 0: none is kept. It is measured "
-                  "and saved in place of the last weights."},
+        metadata={"help": "Decay of an exponential moving average of the weights, which is evaluated and saved instead "
+                  "of the last weights; usual is 0.999; 0: none."},
     )  # fmt: skip
     weight_decay: float = field(
-        default=0.1,
-        metadata={"help": "Decay of hidden matrices: the share lost in one step is this times the learning rate."},
+        default=0.1, metadata={"help": "Weight decay of hidden matrices; the rest of the weights has none."}
     )
     adam_beta2: float = field(default=0.95, metadata=TRANSFORMERS_HELP["adam_beta2"])
     lr_scheduler_type: SchedulerType | str = field(
@@ -91,15 +86,16 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
     warmup_steps: float = field(default=20, metadata=TRANSFORMERS_HELP["warmup_steps"])
     decay_fraction: float = field(
         default=0.6,
-        metadata={"help": "Share of all steps over which the rate falls linearly to 0 (warmup_stable_decay only)."},
-    )
-    max_steps: int | None = field(
-        default=None,
         metadata={
-            "help": f"Optimiser steps; unset: {MAX_STEPS}, or as --num_train_epochs says. Other: {MAX_STEPS_HELP}."
+            "help": "warmup_stable_decay: fraction of all steps in which the learning rate decays linearly to 0."
         },
     )
-    num_train_epochs: float = field(default=0.0, metadata={"help": "Passes over the training data, instead of steps."})
+    max_steps: int | None = field(
+        default=None, metadata={"help": f"Optimizer steps; unset: {MAX_STEPS}, or as many as --num_train_epochs takes."}
+    )
+    num_train_epochs: float = field(
+        default=0.0, metadata={"help": "Epochs, instead of a number of steps; 0: see --max_steps."}
+    )
     per_device_train_batch_size: int = field(default=16, metadata=TRANSFORMERS_HELP["per_device_train_batch_size"])
     per_device_eval_batch_size: int = field(default=32, metadata=TRANSFORMERS_HELP["per_device_eval_batch_size"])
     logging_steps: float = field(default=20, metadata=TRANSFORMERS_HELP["logging_steps"])
@@ -112,28 +108,28 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
     )
     bf16: bool = field(
         default=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        metadata={"help": "Compute in bfloat16 over float32 weights; the default where a GPU has it."},
+        metadata={"help": "Compute in bfloat16 with float32 weights; the default on GPUs that support it."},
     )
     dataloader_pin_memory: bool = field(
         default=torch.cuda.is_available(), metadata=TRANSFORMERS_HELP["dataloader_pin_memory"]
     )
-    # examples hold what their collator reads, which is more than the model does
+    # The collators read columns that the model does not take.
     remove_unused_columns: bool = field(default=False, metadata=TRANSFORMERS_HELP["remove_unused_columns"])
-    # every task uses all of its model's weights, and looking for others costs a walk over the graph in each step
+    # Every task uses all weights of its model; searching for unused ones walks the graph in each step.
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata=TRANSFORMERS_HELP["ddp_find_unused_parameters"]
     )
-    tp_size: int = field(default=1, metadata={"help": "Processes that share each layer's heads and units (torchrun)."})
+    tp_size: int = field(
+        default=1, metadata={"help": "Processes that split each layer (tensor parallelism; start with torchrun)."}
+    )
     fsdp_size: int = field(
-        default=1, metadata={"help": "Processes that share the weights, gathered block by block (torchrun; FSDP2)."}
+        default=1, metadata={"help": "Processes that shard the weights (FSDP2; start with torchrun)."}
     )
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"--task {self.task} is unknown; known tasks: {', '.join(TASKS)}.")
         self.output_dir = self.output_dir or f"runs/{self.task}"
         if self.max_steps is None:
-            self.max_steps = -1 if self.num_train_epochs > 0 else MAX_STEPS_OF_TASK.get(self.task, MAX_STEPS)
+            self.max_steps = -1 if self.num_train_epochs > 0 else MAX_STEPS
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATES[self.optimizer]
         super().__post_init__()
@@ -143,36 +139,36 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         self.check_report_to()
 
     def check_report_to(self) -> None:
-        """Raises ValueError for a place to report to whose package is missing: the host would say so once the data are
-        read and the model is built."""
+        """Raises ValueError for a missing package. Trainer would do so only after the data are read and the model is
+        built."""
         missing = [name for name in REPORT_TO_PACKAGES if name in (self.report_to or ()) and find_spec(name) is None]
         if missing:
             raise ValueError(f"--report_to {' '.join(missing)} needs a package: pip install {' '.join(missing)}")
 
     def check_fractions(self) -> None:
-        """Raises ValueError for a share outside [0, 1], and for running means of weights that never move."""
+        """Raises ValueError for fractions outside their range."""
         if not 0 <= self.decay_fraction <= 1:
-            raise ValueError(f"--decay_fraction is a share of all steps, from 0 to 1, got {self.decay_fraction}.")
+            raise ValueError(f"--decay_fraction must be from 0 to 1, got {self.decay_fraction}.")
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"--ema_decay is a share from 0 to below 1, got {self.ema_decay}; usual is 0.999.")
+            raise ValueError(f"--ema_decay must be from 0 to below 1, got {self.ema_decay}; usual is 0.999.")
 
     def check_optimizer(self) -> None:
-        """Raises ValueError where two options name two optimisers."""
+        """Raises ValueError if --optimizer and --optim select different optimizers."""
         if self.optimizer != "trainer" and self.optim != OptimizerNames(TRANSFORMERS_FIELDS["optim"].default):
             raise ValueError(
-                f"--optim {OptimizerNames(self.optim).value} is Trainer's own choice, but --optimizer is "
-                f"{self.optimizer}; add --optimizer trainer to use it."
+                f"--optim {OptimizerNames(self.optim).value} has no effect with --optimizer {self.optimizer}; add "
+                "--optimizer trainer to use it."
             )
 
     def check_sharding(self) -> None:
-        """Raises ValueError for what the host cannot do with weights that --fsdp_size or --tp_size spread."""
-        asked = [f"--{name} {size}" for name in ("fsdp_size", "tp_size") if (size := getattr(self, name)) > 1]
-        if not asked:
+        """Raises ValueError for options that do not work with --fsdp_size or --tp_size."""
+        sizes = [f"--{name} {size}" for name in ("fsdp_size", "tp_size") if (size := getattr(self, name)) > 1]
+        if not sizes:
             return
         if self.save_strategy != SaveStrategy.NO and not self.save_only_model:
             raise ValueError(
-                f"{asked[0]} spreads the weights while they are loaded, and such a run cannot be gone on from: add "
-                "--save_only_model, or shard by accelerate instead (hf_tfm/training/configs/fsdp2.yaml)."
+                f"A run with {sizes[0]} cannot be resumed, because transformers shards the weights when it loads them; "
+                "add --save_only_model, or shard with accelerate instead (hf_tfm/training/configs/fsdp2.yaml)."
             )
         if self.optimizer == "muon":
-            raise ValueError(f"--optimizer muon needs whole matrices, and {asked[0]} splits them; use adamw.")
+            raise ValueError(f"--optimizer muon needs whole matrices, and {sizes[0]} splits them; use adamw.")

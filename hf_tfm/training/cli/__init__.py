@@ -1,3 +1,3 @@
-"""The command line of train.py: options to dataclasses, with the defaults of the task.
+"""The command line of train.py: it parses options into dataclasses and applies the defaults of the task.
 
-It checks and returns options, and starts nothing; it imports nothing slow, so that --help answers at once."""
+It checks and returns options, and starts nothing."""

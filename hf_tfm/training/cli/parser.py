@@ -1,46 +1,102 @@
-"""The command line: all dataclasses of options in one parser, with the defaults of the task."""
+"""One parser for all dataclasses of options, with the defaults of the task."""
 
+import argparse
+import copy
+import dataclasses
 import sys
+import textwrap
 from itertools import pairwise
 
 from transformers import HfArgumentParser
 
 from ..arguments.data_arguments import DataArguments
+from ..arguments.fine_tuning_defaults import fine_tuning_arguments
 from ..arguments.model_arguments import ModelArguments
 from ..arguments.run_arguments import RunArguments
 from ..arguments.task_arguments import TaskArguments
-from ..arguments.task_defaults import ARGUMENTS_OF_TASK, fine_tuning_arguments
 from ..arguments.training_arguments import TfmTrainingArguments
+from ..objectives import OBJECTIVES, Objective
 
 __all__ = ["parse_arguments"]
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows each option once, with underscores, although the parser accepts dashes too, and its default unless that is
+    None; keeps the lines of the list of tasks."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)
+        shown.option_strings = [option for option in action.option_strings if "-" not in option.lstrip("-")]
+        return super()._format_action_invocation(shown)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
-    """Choices from the command line, or from `arguments`. Exits with a message and status 2, as argparse does, for an
-    unknown option or an impossible value."""
+    """The options of a run from `arguments`, by default from the command line. Exits with a message and status 2, as
+    argparse does, for an unknown option or an invalid value."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = HfArgumentParser(
         [ModelArguments, DataArguments, TaskArguments, TfmTrainingArguments],  # pyright: ignore[reportArgumentType]
-        usage="%(prog)s [--task WORD] [--option value ...]    (--help lists every option; --task WORD --help that "
-        "task's defaults)",
-        description="Train one Transformer and leave a checkpoint that Hugging Face loads.",
+        usage="%(prog)s [--task TASK] [--option value ...]    (--help lists all options, --task TASK --help shows the "
+        "defaults of a task)",
+        description="Train one Transformer and save a checkpoint that transformers loads.",
+        epilog=describe_tasks(),
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(**ARGUMENTS_OF_TASK.get(option_value("task", arguments) or TfmTrainingArguments.task, {}))
-    source = option_value("init_from", arguments)
-    if source:
-        parser.set_defaults(**fine_tuning_arguments(source, adapter=option_value("peft", arguments) is not None))
+    task = option_value("task", arguments) or TfmTrainingArguments.task
+    set_defaults(parser, OBJECTIVES.get(task, Objective), arguments)
     try:
-        return RunArguments(*parser.parse_args_into_dataclasses(args=arguments))
+        run_args = RunArguments(*parser.parse_args_into_dataclasses(args=arguments))
     except ValueError as error:
         parser.error(str(error))
+    if run_args.training.task not in OBJECTIVES:
+        parser.error(f"--task {run_args.training.task} is unknown; known tasks: {', '.join(OBJECTIVES)}.")
+    return run_args
+
+
+def set_defaults(parser: argparse.ArgumentParser, objective: type[Objective], arguments: list[str]) -> None:
+    """Set the defaults of the task, then those of a run that continues from a checkpoint. Raises TypeError if the task
+    changes an option that does not exist."""
+    defaults = dict(objective.default_arguments)
+    known = {
+        item.name for kind in (DataArguments, TaskArguments, TfmTrainingArguments) for item in dataclasses.fields(kind)
+    }
+    unknown = [name for name in defaults if name not in known]
+    if unknown:
+        raise TypeError(
+            f"{objective.__name__}.default_arguments has {', '.join(unknown)}, which no option of train.py is called "
+            "(options of the model belong to default_config_fields)."
+        )
+    if option_value("num_train_epochs", arguments):
+        # epochs replace a default number of steps
+        defaults.pop("max_steps", None)
+    source = option_value("init_from", arguments)
+    if source:
+        defaults |= fine_tuning_arguments(source, adapter=option_value("peft", arguments) is not None)
+    parser.set_defaults(**defaults)
 
 
 def option_value(option: str, arguments: list[str]) -> str | None:
-    """What an option is given among command-line arguments, before they are parsed: it decides defaults of others."""
+    """The last value of an option among command-line arguments, read before parsing because other defaults depend on
+    it."""
     found = None
-    for word, following in pairwise([*arguments, ""]):
-        name, equals, value = word.partition("=")
+    for argument, following in pairwise([*arguments, ""]):
+        name, equals, value = argument.partition("=")
         if name.replace("-", "_") == f"__{option}":
             found = value if equals else following
     return found
+
+
+def describe_tasks() -> str:
+    """The list of tasks at the end of --help: columns and defaults of each."""
+    lines = ["tasks (--task), the columns that they read (--columns), and their own defaults:"]
+    for name, objective in OBJECTIVES.items():
+        optional = [f"({column})" for column in objective.optional_columns]
+        lines.append(f"  {name:<25}{' '.join([*objective.required_columns, *optional])}")
+        defaults = (objective.default_config_fields | objective.default_arguments).items()
+        text = ", ".join(f"{option}={value}" for option, value in defaults)
+        lines += textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)

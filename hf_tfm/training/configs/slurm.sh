@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Two nodes of eight GPUs under SLURM: sbatch hf_tfm/training/configs/slurm.sh --task causal-lm --train_file "data/*.jsonl"
-# Not run by the project's own tests, which have no cluster. A job that is stopped by its time limit goes on where its
-# last checkpoint is when the same command is submitted again.
+# The tests check only the syntax of this file. A job that reaches its time limit resumes from its last checkpoint when
+# the same command is submitted again.
 #SBATCH --job-name=hf_tfm
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1

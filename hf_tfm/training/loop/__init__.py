@@ -1,3 +1,4 @@
-"""The parts of a training run: model, tokenizer, optimizers, output directory, callbacks, and the Trainer over them.
+"""The parts of a training run: model, tokenizer, optimizers, output directory, callbacks, and a subclass of Trainer
+that uses them.
 
-It leaves the loop itself to Trainer of transformers. It reads no data files and writes no card."""
+The training loop itself is that of transformers' Trainer. It reads no data files and writes no model card."""

@@ -1,24 +1,20 @@
-"""Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) through PEFT, which learns our model types when it is used."""
+"""Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) with PEFT."""
 
 from pathlib import Path
 from typing import Any
 
 from ..arguments.model_arguments import ModelArguments
+from ..objectives.base import Objective
 from ..utils.printing import print_on_main_process
 
 __all__ = ["add_adapter", "merge_adapter", "register_model_types_in_peft"]
 
 MODEL_TYPES = ("tfm_encoder", "tfm_decoder", "tfm_seq2seq")
-# task -> PEFT's word, by which it trains and saves a task's head beside the adapter
-PEFT_TASK_TYPES = {
-    "causal-lm": "CAUSAL_LM", "chat": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "denoising": "SEQ_2_SEQ_LM",
-    "sequence-classification": "SEQ_CLS", "token-classification": "TOKEN_CLS", "question-answering": "QUESTION_ANS",
-}  # fmt: skip
 
 
 def register_model_types_in_peft() -> None:
-    """Our projections are called as Llama's are, so our model types take Llama's row in each of PEFT's tables: adapters
-    without `target_modules` then find their place. Raises ImportError, in one line, without PEFT."""
+    """Copy Llama's entry in each of PEFT's tables for our model types, whose projections have the same names; adapters
+    then need no `target_modules`. Raises ImportError without PEFT."""
     try:
         from peft.utils import constants
     except ImportError as error:
@@ -29,32 +25,43 @@ def register_model_types_in_peft() -> None:
                 table.setdefault(model_type, table["llama"])
 
 
-def add_adapter(model: Any, args: ModelArguments, task: str) -> Any:
-    """The model with a trainable adapter on every linear map of its blocks, and its head; the rest is frozen."""
+def add_adapter(model: Any, args: ModelArguments, objective: Objective) -> Any:
+    """The model with a trainable adapter on every linear layer of its blocks and a trainable head; all other weights
+    are frozen."""
     register_model_types_in_peft()
     from peft import LoraConfig, get_peft_model
 
+    head = head_modules(model)
     config = LoraConfig(
-        task_type=PEFT_TASK_TYPES.get(task),
+        task_type=objective.peft_task_type,
         r=args.lora_r,
         lora_alpha=args.lora_alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=args.lora_dropout,
         target_modules="all-linear",
-        modules_to_save=HEAD_MODULES.get(task),
+        exclude_modules=[name for name, _ in model.named_modules() if name.partition(".")[0] in head],
+        modules_to_save=head,
     )
-    adapted = get_peft_model(model, config)
-    trainable, all_of_them = adapted.get_nb_trainable_parameters()
-    print_on_main_process(f"Adapter: {trainable:,} of {all_of_them:,} parameters are trained")
-    return adapted
+    peft_model = get_peft_model(model, config)
+    trainable, total = peft_model.get_nb_trainable_parameters()
+    print_on_main_process(f"Adapter: {trainable:,} of {total:,} parameters are trained")
+    return peft_model
 
 
-# Heads that PEFT's words do not know by name.
-HEAD_MODULES = {"multiple-choice": ["classifier"]}
+def head_modules(model: Any) -> list[str]:
+    """Names of the modules that the task adds to the base model. They are new, so they are trained without an adapter
+    and saved beside it. Empty for a language model, whose head comes with the checkpoint."""
+    if model.get_output_embeddings() is not None:
+        return []
+    return [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and next(module.parameters(), None) is not None
+    ]
 
 
 def merge_adapter(trainer: Any) -> None:
-    """Add a trained adapter into the weights below it, so that what is saved is a whole model, and take away what was
-    saved of the adapter before training."""
+    """Merge a trained adapter into the weights, so that the whole model is saved, and delete the adapter files that
+    were saved before training."""
     trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     trainer.model_wrapped = trainer.model
     if trainer.args.should_save:

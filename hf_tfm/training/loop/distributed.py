@@ -1,5 +1,5 @@
-"""A model spread over processes by the host's own plans: weights gathered block by block (FSDP2), or each layer's
-heads and units shared (tensor parallelism)."""
+"""A model that transformers distributes over several processes: sharded weights (FSDP2) or split layers (tensor
+parallelism)."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ __all__ = ["distribute_model"]
 
 
 def distribute_model(model: Any, args: TfmTrainingArguments, folder: Path) -> Any:
-    """The model as DistributedConfig lays it out over --fsdp_size and --tp_size processes.
+    """The model distributed over --fsdp_size x --tp_size processes.
 
-    The host spreads while it loads, so the weights pass through `folder`. Raises ValueError if the product of the sizes
-    is not the number of processes."""
-    asked = args.tp_size * args.fsdp_size
-    if asked == 1:
+    transformers distributes weights when it loads them, so the model is first saved to `folder`. Raises ValueError if
+    the product of the sizes is not the number of processes."""
+    num_processes = args.tp_size * args.fsdp_size
+    if num_processes == 1:
         return model
-    if asked != args.world_size:
+    if num_processes != args.world_size:
         raise ValueError(
-            f"--tp_size {args.tp_size} x --fsdp_size {args.fsdp_size} is {asked}, and {args.world_size} "
-            f"process(es) were started: torchrun --nproc-per-node {asked} train.py ..."
+            f"--tp_size {args.tp_size} x --fsdp_size {args.fsdp_size} needs {num_processes} processes, got "
+            f"{args.world_size}; start them with: torchrun --nproc-per-node {num_processes} train.py ..."
         )
-    with args.main_process_first(local=False, desc="saving the model to spread"):
+    with args.main_process_first(local=False, desc="saving the model before it is distributed"):
         if args.should_save:
             model.save_pretrained(folder)
     sizes: dict[str, Any] = {"tp_size": args.tp_size, "fsdp_size": args.fsdp_size}

@@ -1,5 +1,5 @@
-"""A running mean of the weights over the steps of a run (Polyak and Juditsky 1992): measured and saved in place of the
-last weights, kept in every checkpoint, taken up again on resuming."""
+"""Exponential moving average (EMA) of the weights (Polyak and Juditsky 1992). It is evaluated and saved instead of the
+last weights, and every checkpoint contains it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 __all__ = ["EMA_FILE", "ExponentialMovingAverage"]
@@ -17,25 +18,25 @@ EMA_FILE = "ema.safetensors"
 
 
 class ExponentialMovingAverage(TrainerCallback):
-    """mean <- decay mean + (1 - decay) weights, after every step, over trainable weights.
+    """average <- decay * average + (1 - decay) * weights, after every step, for trainable weights.
 
-    The decay begins lower, at (1 + step) / (10 + step), so that the random start is soon forgotten."""
+    The decay starts lower, at (1 + step) / (10 + step), so that the random initial weights soon have no influence.
+    torch's AveragedModel would copy the whole model, frozen weights included, and could not be swapped in place."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.is_applied = decay, False
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
-    @torch.no_grad()
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the mean towards the weights."""
+        """Update the average."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
-        for name, mean in self.averages.items():
-            mean.lerp_(self.weights[name], 1 - decay)
+        update = get_ema_multi_avg_fn(decay)
+        update(tuple(self.averages.values()), tuple(self.weights.values()), state.global_step)
 
     @contextmanager
     def average_parameters(self) -> Iterator[None]:
-        """The model has the mean for its weights inside this context, which may stand within another one."""
+        """Inside this context the model has the average as its weights. Contexts may be nested."""
         if self.is_applied:
             yield
             return
@@ -47,23 +48,24 @@ class ExponentialMovingAverage(TrainerCallback):
 
     @torch.no_grad()
     def swap(self) -> None:
+        """Exchange weights and average."""
         self.is_applied = not self.is_applied
-        for name, mean in self.averages.items():
-            kept = self.weights[name].detach().clone()
-            self.weights[name].copy_(mean)
-            mean.copy_(kept)
+        for name, average in self.averages.items():
+            weight = self.weights[name].detach().clone()
+            self.weights[name].copy_(average)
+            average.copy_(weight)
 
     def save(self, folder: str) -> None:
-        """Write the mean beside a checkpoint's weights."""
+        """Save the average next to the weights of a checkpoint."""
         save_file(self.averages, Path(folder) / EMA_FILE)
 
     def load(self, folder: str) -> None:
-        """Take up the mean of a checkpoint. Raises ValueError if it has none."""
+        """Load the average of a checkpoint. Raises ValueError if it has none."""
         path = Path(folder) / EMA_FILE
         if not path.is_file():
             raise ValueError(
-                f"{folder} holds no running mean of weights ({EMA_FILE}), with which --ema_decay would go on; start "
-                "afresh, or leave --ema_decay out."
+                f"{folder} has no average of the weights ({EMA_FILE}), which --ema_decay needs to resume; start again "
+                "with --overwrite_output_dir, or leave --ema_decay out."
             )
-        for name, mean in load_file(path).items():
-            self.averages[name].copy_(mean)
+        for name, average in load_file(path).items():
+            self.averages[name].copy_(average)

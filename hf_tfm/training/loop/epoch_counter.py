@@ -1,4 +1,4 @@
-"""Counts the epochs of a run, of streams too, and passes the number to what draws random numbers."""
+"""Counts epochs, also those of streams, for everything that draws random numbers."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ __all__ = ["EpochCounter"]
 
 
 class EpochCounter(TrainerCallback, ExportableState):
-    """Counts epochs, remembers the step at which the present one started, and tells the trainer the number."""
+    """Counts epochs, keeps the step at which the current one started, and passes the epoch to the trainer. Checkpoints
+    contain both numbers."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer, self.epoch, self.start_step = trainer, 0, 0

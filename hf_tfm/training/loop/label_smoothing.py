@@ -1,6 +1,6 @@
-"""Label smoothing that knows each model's loss: the shift of a causal model, the count of items of an accumulated step.
+"""Label smoothing that is exact under gradient accumulation and in several processes.
 
-The host's smoother averages over each micro-batch, which an accumulated or distributed step does not undo."""
+LabelSmoother of transformers averages over each micro-batch, so that labels of short micro-batches weigh more."""
 
 from typing import Any
 
@@ -9,39 +9,33 @@ from torch.nn import functional as F
 
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
-__all__ = ["label_position", "smoothing_loss"]
+from ..objectives.base import Objective
 
-# task -> where the label of a position stands: "next" or "same"
-LABEL_POSITIONS = {
-    "causal-lm": "next", "chat": "next", "masked-lm": "same", "denoising": "same", "seq2seq": "same",
-    "sequence-classification": "same", "token-classification": "same", "multiple-choice": "same",
-}  # fmt: skip
+__all__ = ["check_label_smoothing", "smoothing_loss"]
 
 
-def label_position(objective: Any) -> str:
-    """Raises ValueError for a task whose labels are not one class of several."""
-    labels = getattr(objective, "labels", None)
-    if objective.task not in LABEL_POSITIONS or (
-        labels is not None and labels.problem_type in ("multi_label", "regression")
-    ):
+def check_label_smoothing(objective: Objective) -> None:
+    """Raises ValueError for a task whose labels are not classes."""
+    if not objective.supports_label_smoothing:
         raise ValueError(
-            "--label_smoothing_factor is for labels that are one class of several, which this task has not."
+            "--label_smoothing_factor needs labels that are one class of several, which this run does not have; leave "
+            "it out."
         )
-    return LABEL_POSITIONS[objective.task]
 
 
 def smoothing_loss(
-    logits: torch.Tensor, labels: torch.Tensor, share: float, kind: str, items: Any = None
+    logits: torch.Tensor, labels: torch.Tensor, epsilon: float, shift_labels: bool, num_items: Any = None
 ) -> torch.Tensor:
-    """What smoothing adds to a cross-entropy: share x (mean over classes of -log p, less -log p of the label), summed
-    over labels and divided by `items`, their number in the whole step (default: in this batch).
+    """The term that smoothing adds to a cross-entropy: epsilon * (mean over classes of -log p - (-log p of the label)),
+    summed over labels and divided by `num_items`, their number in the whole step (default: in this batch).
 
-    Logits (..., n), labels (...), -100 where nothing is scored. Szegedy et al. 2016, section 7, arXiv:1512.00567."""
-    if kind == "next":
+    Logits (..., classes), labels (...), -100 where there is no label. With `shift_labels` the logits of position t
+    belong to label t + 1. Szegedy et al. 2016, section 7, arXiv:1512.00567."""
+    if shift_labels:
         logits, labels = logits[:, :-1], labels[:, 1:]
-    scored = labels != IGNORE_INDEX
-    scores, targets = logits[scored].float(), labels[scored]
-    uniform = -F.log_softmax(scores, dim=-1).mean(-1).sum()
-    added = share * (uniform - F.cross_entropy(scores, targets, reduction="sum"))
-    count = targets.numel() if items is None else items
-    return added / torch.as_tensor(count, device=added.device).clamp(min=1)
+    has_label = labels != IGNORE_INDEX
+    logits, labels = logits[has_label].float(), labels[has_label]
+    uniform = -F.log_softmax(logits, dim=-1).mean(-1).sum()
+    total = epsilon * (uniform - F.cross_entropy(logits, labels, reduction="sum"))
+    count = labels.numel() if num_items is None else num_items
+    return total / torch.as_tensor(count, device=total.device).clamp(min=1)

@@ -1,4 +1,7 @@
-"""Batches of rows of similar length, in an order that depends on seed and epoch alone."""
+"""Batches of rows of similar length, in an order that depends only on seed and epoch.
+
+LengthGroupedSampler of transformers, as Trainer creates it, draws from the global random state, so that a resumed run
+gets another order, and it leaves the batches of a group sorted from long to short."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -10,18 +13,17 @@ __all__ = ["SeededLengthGroupedSampler", "row_lengths"]
 
 
 def row_lengths(table: Any) -> list[int]:
-    """Tokens of each row: its column "length" where it has one."""
+    """Tokens of each row; the column "length" if there is one."""
     if "length" in table.column_names:
         return table["length"][:]
     return [len(ids) for ids in table["input_ids"]]
 
 
 class SeededLengthGroupedSampler(torch.utils.data.Sampler):
-    """All rows in an order, drawn from seed and epoch, in which the rows of each batch have similar length, and
-    batches of all lengths follow one another. Among fifty batches of rows drawn at random the likes are put
-    together."""
+    """Shuffles all rows, sorts each group of 50 batches by length, and shuffles the batches, so that rows of a batch
+    have similar lengths and batches of all lengths are mixed."""
 
-    POOL_BATCHES = 50
+    BATCHES_PER_GROUP = 50
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
@@ -35,15 +37,16 @@ class SeededLengthGroupedSampler(torch.utils.data.Sampler):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        pools = [
-            sorted(pool, key=self.lengths.__getitem__) for pool in chunks(order, self.POOL_BATCHES * self.batch_size)
+        groups = [
+            sorted(group, key=self.lengths.__getitem__)
+            for group in chunks(order, self.BATCHES_PER_GROUP * self.batch_size)
         ]
-        batches = [batch for pool in pools for batch in chunks(pool, self.batch_size)]
-        # A batch that is not full stays last, or all batches after it would be cut elsewhere.
-        short = [batch for batch in batches if len(batch) < self.batch_size]
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        mixed = [full[at] for at in torch.randperm(len(full), generator=generator).tolist()]
-        return chain.from_iterable([*mixed, *short])
+        batches = [batch for group in groups for batch in chunks(group, self.batch_size)]
+        # An incomplete batch stays last, because it would shift the boundaries of all batches after it.
+        incomplete = [batch for batch in batches if len(batch) < self.batch_size]
+        complete = [batch for batch in batches if len(batch) == self.batch_size]
+        shuffled = [complete[at] for at in torch.randperm(len(complete), generator=generator).tolist()]
+        return chain.from_iterable([*shuffled, *incomplete])
 
 
 def chunks(rows: list[int], size: int) -> list[list[int]]:

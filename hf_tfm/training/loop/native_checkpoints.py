@@ -1,4 +1,4 @@
-"""Checkpoints of native families as the start of a run: converted as they are opened."""
+"""Checkpoints of native families as the start of a run: they are converted when they are loaded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,24 +18,24 @@ __all__ = ["converted_checkpoint", "to_tfm_config"]
 
 
 def to_tfm_config(config: PreTrainedConfig) -> Any:
-    """A native configuration in our words; one of ours, and one of no known family, as it is."""
+    """The configuration of a native family as one of ours; any other configuration unchanged."""
     family = FAMILIES.get(config.model_type)
     return family.config_to_ours(config, "base", {}) if family else config
 
 
 @contextmanager
 def converted_checkpoint(source: str, auto_class: str, labels: dict[str, Any]) -> Iterator[str]:
-    """Where a checkpoint of ours lies for the moment: `source` itself, or a native one converted to float32 with the
-    head of `auto_class`. A head that it lacks is made for `labels`."""
+    """The folder or Hub name from which a checkpoint can be loaded: `source` itself, or a temporary folder with a
+    native checkpoint converted to float32 with the head of `auto_class`. A head that it lacks is made for `labels`."""
     config = AutoConfig.from_pretrained(source)
     if config.model_type not in FAMILIES:
         yield source
         return
     heads = FAMILIES[config.model_type].heads
     head = next((head for head, auto in AUTO_CLASSES.items() if auto.__name__ == auto_class and head in heads), "base")
-    new = {} if head_of_config(config) == head else labels
+    label_fields = {} if head_of_config(config) == head else labels
     with TemporaryDirectory() as folder:
-        model = from_native(source, head, dtype=torch.float32, **new)
+        model = from_native(source, head, dtype=torch.float32, **label_fields)
         model.save_pretrained(folder)
         print_on_main_process(f"{source}: {config.model_type}, converted to {model.config.model_type}")
         yield folder

@@ -1,4 +1,7 @@
-"""Muon for the hidden matrices and AdamW for the rest, as one optimiser that Trainer schedules, saves and resumes.
+"""Muon for the hidden matrices and AdamW for the rest, as one optimizer that Trainer schedules, saves and resumes.
+
+Muon is written out here because torch.optim.Muon came with torch 2.9, the supported range starts at 2.6, and it takes
+no packed experts, which are batches of matrices.
 
 Legend: N matrices of one shape, R rows, C columns."""
 
@@ -14,15 +17,16 @@ from ..arguments.training_arguments import TfmTrainingArguments
 
 __all__ = ["OPTIMIZERS", "MuonAdamW", "hidden_matrices", "orthogonalize"]
 
-# Odd polynomial a x + b x^3 + c x^5 with the steepest start among those that keep [0, 1] within about [0.7, 1.2].
+# a x + b x^3 + c x^5 maps singular values in (0, 1] to about [0.7, 1.2] after five steps; the large a makes small
+# values grow fast.
 # Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
 NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
-    """Matrices (N, R, C) with the same singular vectors and all singular values near 1 (0.7 to 1.2).
-    In the precision of the input: bfloat16 is emulated, and 40 times slower, on many processors."""
+    """Matrices (N, R, C) with the same singular vectors and all singular values near 1 (0.7 to 1.2), by Newton-Schulz
+    iteration. Computes in the precision of the input, because many CPUs emulate bfloat16, which is 40 times slower."""
     a, b, c = NEWTON_SCHULZ_COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
@@ -34,18 +38,18 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Groups marked `muon` take Muon steps, the others AdamW steps.
+    """Muon for parameter groups with `muon=True`, AdamW for the others.
 
-    A Muon step moves a matrix by `lr` sqrt(max(1, R/C)) times the orthogonalised gradient (its running mean, looked
-    ahead by one); a parameter with three axes is a batch of matrices. Weight decay is decoupled: a step first shrinks
-    the weight by lr times weight_decay. Whole matrices only: parameters sharded over devices need AdamW."""
+    A Muon step subtracts lr * sqrt(max(1, R/C)) times the orthogonalized Nesterov momentum; a parameter with three axes
+    is a batch of matrices. Weight decay is decoupled: the weight is first multiplied by 1 - lr * weight_decay. Muon
+    needs whole matrices, so sharded parameters need AdamW."""
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         super().__init__(groups, {})
         self.share_with_adamw()
 
     def share_with_adamw(self) -> None:
-        # The inner optimiser works on this one's groups and state, so that schedules and checkpoints see one object.
+        # AdamW uses the groups and the state of this optimizer, so that schedulers and checkpoints see one object.
         self.adamw = torch.optim.AdamW([group for group in self.param_groups if not group["muon"]])
         self.adamw.state = self.state
 
@@ -67,7 +71,7 @@ class MuonAdamW(torch.optim.Optimizer):
         return loss
 
     def muon_step(self, group: dict[str, Any]) -> None:
-        """Muon's step, all matrices of one shape at once."""
+        """One Muon step, with all matrices of the same shape at once."""
         by_shape: dict[tuple[Any, ...], list[nn.Parameter]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
@@ -81,30 +85,32 @@ class MuonAdamW(torch.optim.Optimizer):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-size)
 
     def nesterov_momentum(self, parameter: nn.Parameter, momentum: float) -> torch.Tensor:
-        """The running mean of gradients, updated in place, looked ahead by one step (Nesterov)."""
+        """Update the momentum buffer, a running mean of gradients, and return its Nesterov look-ahead."""
         gradient = parameter.grad
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)  # pyright: ignore[reportArgumentType]
-        mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        return torch.lerp(gradient, mean, momentum)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        return torch.lerp(gradient, buffer, momentum)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights between hidden layers, by name: linear maps and packed experts of the trunk. Not embeddings, heads, norms
-    or biases."""
-    trunk = getattr(model, "base_model", model)
-    linear = {id(module.weight) for module in trunk.modules() if isinstance(module, nn.Linear)}
-    inside = {id(parameter) for parameter in trunk.parameters()}
+    """Trainable matrices between hidden layers by name: linear layers and packed experts of the base model, without
+    embeddings, heads, norms and biases."""
+    base_model = getattr(model, "base_model", model)
+    linear = {id(module.weight) for module in base_model.modules() if isinstance(module, nn.Linear)}
+    in_base_model = {id(parameter) for parameter in base_model.parameters()}
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and id(parameter) in inside and (id(parameter) in linear or parameter.ndim == 3)
+        if parameter.requires_grad
+        and id(parameter) in in_base_model
+        and (id(parameter) in linear or parameter.ndim == 3)
     }
 
 
 def parameter_groups(model: nn.Module, args: TfmTrainingArguments) -> list[dict[str, Any]]:
-    """All trainable parameters for AdamW, in two groups: the rest without decay, hidden matrices with it."""
+    """All trainable parameters in two AdamW groups: hidden matrices with weight decay, the rest without."""
     hidden = hidden_matrices(model)
     rest = [p for name, p in model.named_parameters() if p.requires_grad and name not in hidden]
     betas = args.adam_beta1, args.adam_beta2
@@ -120,7 +126,7 @@ def make_adamw(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Opti
 
 
 def make_muon(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
-    """Raises ValueError if parameters are sharded, or if the model has no hidden matrices."""
+    """Raises ValueError if parameters are sharded or the model has no trainable hidden matrices."""
     if args.fsdp or args.deepspeed:
         raise ValueError("--optimizer muon needs whole matrices, FSDP and DeepSpeed shard them; use --optimizer adamw.")
     rest, hidden = parameter_groups(model, args)
@@ -130,7 +136,7 @@ def make_muon(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optim
     return MuonAdamW([rest, {"params": hidden["params"], "weight_decay": hidden["weight_decay"], **muon}])
 
 
-# Words of --optimizer; "trainer" is not among them: there the host chooses by --optim.
+# value of --optimizer -> function; "trainer" is not here, because Trainer then makes the optimizer of --optim
 OPTIMIZERS: dict[str, Callable[[nn.Module, TfmTrainingArguments], torch.optim.Optimizer]] = {
     "adamw": make_adamw,
     "muon": make_muon,

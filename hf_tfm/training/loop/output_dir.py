@@ -1,7 +1,7 @@
-"""The output directory of a run: whose it is, and from which checkpoint a run resumes.
+"""The output directory of a run: to which run it belongs, and from which checkpoint the run resumes.
 
-A run writes `run.json`, its options, before it computes anything. The same command with the same directory resumes from
-the last complete checkpoint; another command is refused."""
+A run writes its options to `run.json` before it computes anything. The same command with the same directory resumes
+from the last complete checkpoint; a command with other options is refused."""
 
 import dataclasses
 import json
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
-# The host's own sign for a checkpoint whose writing was cut short; see TfmTrainer._save_checkpoint.
+# Marks a checkpoint that is not completely written, as in transformers; see TfmTrainer._save_checkpoint.
 INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
-# Choices that change what is written or shown and not what is learnt.
+# Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(
     """data_note output_dir overwrite_output_dir resume_from_checkpoint prompt max_eval_samples metrics disable_tqdm
     report_to run_name project logging_dir logging_strategy logging_first_step logging_steps log_level
@@ -44,65 +44,65 @@ RESUME_IGNORED_ARGUMENTS = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class OutputDir:
-    """The output folder of a run, and the checkpoint from which it goes on, if any."""
+    """The output directory of a run, and the checkpoint to resume from, if any. `options`: those of the run by name."""
 
     path: Path
     resume_from: str | None = None
-    choices: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
     is_main_process: bool = True
 
     def begin_run(self, fingerprint: str) -> None:
-        """Write run.json; what is to be overwritten goes only now that the new data could be read. Only the main
-        process deletes and writes. Raises ValueError if the run goes on and its data are no longer what they were."""
-        known = read_run_file(self.path)
-        if self.resume_from and known and known.get("data") not in (None, fingerprint):
+        """Write run.json, and delete the previous run if it is to be overwritten, which must wait until the new data
+        are read. Only the main process writes and deletes. Raises ValueError if the run resumes with other data."""
+        previous = read_run_file(self.path)
+        if self.resume_from and previous and previous.get("data") not in (None, fingerprint):
             raise ValueError(
-                f"The data have changed since the run in {self.path} began (fingerprint {known['data']}, now "
-                f"{fingerprint}), so it cannot go on as it was. Restore them, or start afresh: --overwrite_output_dir."
+                f"The data have changed since the run in {self.path} started (fingerprint {previous['data']}, now "
+                f"{fingerprint}), so it cannot resume. Restore them, or start again with --overwrite_output_dir."
             )
         if not self.is_main_process:
             return
         if self.overwrite:
             delete_previous_run(self.path)
-        content = {"choices": self.choices, "data": fingerprint}
-        # Replaced in one step, so that a run killed here still knows its folder.
-        written = self.path / f".{RUN_FILE}"
-        written.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(written, self.path / RUN_FILE)
+        content = {"options": self.options, "data": fingerprint}
+        # os.replace is atomic, so that run.json is complete even if the process is killed here.
+        temporary = self.path / f".{RUN_FILE}"
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / RUN_FILE)
 
 
 def open_output_dir(run_args: RunArguments) -> OutputDir:
-    """The folder that a run may write into, made if need be.
+    """The output directory of a run, created if it does not exist.
 
-    Raises FileExistsError for a folder of another run, of a finished one, or of something else; ValueError for a
-    checkpoint that is not there or not whole, and where a shuffled stream would not be skipped to it; OSError where
-    nothing can be written."""
+    Raises FileExistsError if it holds another run, a finished run or other files; ValueError if the checkpoint to
+    resume from is missing or incomplete, or its position in a shuffled stream is unknown; OSError if it cannot be
+    written."""
     args = run_args.training
     if args.ignore_data_skip and run_args.data.shuffle_buffer:
         raise ValueError(
-            "--ignore_data_skip begins a stream anew on resuming, and with --shuffle_buffer nobody knows which of its "
+            "--ignore_data_skip restarts a stream when a run resumes, and with --shuffle_buffer it is unknown which "
             "rows were read; leave out one of them."
         )
     path = Path(str(args.output_dir))
-    choices = resume_arguments(run_args)
-    asked = requested_checkpoint(args.resume_from_checkpoint)
-    if asked is None and not args.overwrite_output_dir:
-        check_same_run(path, choices)
-    found = asked or (None if args.overwrite_output_dir else last_complete_checkpoint(path))
-    if found:
-        print(f"Going on from {found}")
-    # All processes have looked before one of them writes.
+    options = resume_options(run_args)
+    resume_from = requested_checkpoint(args.resume_from_checkpoint)
+    if resume_from is None and not args.overwrite_output_dir:
+        check_same_run(path, options)
+        resume_from = last_complete_checkpoint(path)
+    if resume_from:
+        print(f"Resuming from {resume_from}")
+    # All processes must read the directory before one of them writes.
     PartialState().wait_for_everyone()
     if args.should_save:
         check_writable(path)
-    return OutputDir(path, found, choices, args.overwrite_output_dir, args.should_save)
+    return OutputDir(path, resume_from, options, args.overwrite_output_dir, args.should_save)
 
 
 @contextmanager
 def remove_new_files_on_error(folder: str | None) -> Iterator[None]:
-    """A folder that was empty or absent holds no files again if the block raises: the corrected command finds it
-    free."""
+    """Deletes the files of a folder that was empty or absent if the block raises, so that the corrected command can use
+    the folder."""
     path = Path(str(folder))
     was_empty = not path.is_dir() or not any(path.iterdir())
     try:
@@ -114,14 +114,14 @@ def remove_new_files_on_error(folder: str | None) -> Iterator[None]:
         raise
 
 
-def resume_arguments(run_args: RunArguments) -> dict[str, Any]:
-    """What decides the course of a run, as plain JSON, by option."""
-    named = {"world_size": run_args.training.world_size}
-    for part in run_args:
-        for item in dataclasses.fields(part):
+def resume_options(run_args: RunArguments) -> dict[str, Any]:
+    """The options that change what is learned, and the number of processes, as JSON values by name."""
+    options = {"world_size": run_args.training.world_size}
+    for arguments in run_args:
+        for item in dataclasses.fields(arguments):
             if item.name not in RESUME_IGNORED_ARGUMENTS and not item.name.startswith(("hub_", "trackio_", "_")):
-                named[item.name] = to_json_value(getattr(part, item.name))
-    return named
+                options[item.name] = to_json_value(getattr(arguments, item.name))
+    return options
 
 
 def to_json_value(value: Any) -> Any:
@@ -131,55 +131,57 @@ def to_json_value(value: Any) -> Any:
 
 
 def read_run_file(path: Path) -> dict[str, Any] | None:
-    """What an earlier run wrote of itself, or None."""
+    """The content of run.json; None if there is none."""
     try:
         return json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
 
 
-def check_same_run(path: Path, choices: dict[str, Any]) -> None:
-    """FileExistsError unless a folder is empty, absent, or holds the unfinished run of the same choices."""
-    ways = "Choose another --output_dir, or start afresh there with --overwrite_output_dir"
+def check_same_run(path: Path, options: dict[str, Any]) -> None:
+    """Raises FileExistsError unless a folder is empty or absent, or holds an unfinished run with the same options."""
+    advice = "Choose another --output_dir, or add --overwrite_output_dir to replace what is there"
     if not path.is_dir() or not any(path.iterdir()):
         return
-    known = read_run_file(path)
-    if known is None:
+    previous = read_run_file(path)
+    if previous is None:
         names = ", ".join(sorted(item.name for item in path.iterdir())[:5])
-        raise FileExistsError(f"--output_dir {path} holds something that no run of this script left: {names}. {ways}.")
+        raise FileExistsError(f"--output_dir {path} holds files that are not of a run of train.py: {names}. {advice}.")
     different = [
-        f"{name} ({known['choices'].get(name)} there, {choices.get(name)} now)"
-        for name in sorted({*known["choices"], *choices})
-        if known["choices"].get(name) != choices.get(name)
+        f"{name} ({previous['options'].get(name)} there, {options.get(name)} now)"
+        for name in sorted({*previous["options"], *options})
+        if previous["options"].get(name) != options.get(name)
     ]
     if different:
-        raise FileExistsError(f"--output_dir {path} holds another run; what differs: {', '.join(different)}. {ways}.")
-    if (path / RESULT_FILE).exists():
-        raise FileExistsError(f"--output_dir {path} holds this run, finished. {ways}.")
-
-
-def requested_checkpoint(asked: str | None) -> str | None:
-    """The checkpoint that the user named. Raises ValueError if it is not there or not whole; True and False are taken
-    for words about the run's own folder, where going on is usual anyway."""
-    if asked is None or asked.lower() in ("true", "false"):
-        return None
-    problem = incomplete_reason(Path(asked))
-    if problem:
-        raise ValueError(
-            f"--resume_from_checkpoint {asked}: {problem}. Name a whole checkpoint-<steps> folder, or leave the option "
-            "out to go on from the last whole one."
+        raise FileExistsError(
+            f"--output_dir {path} holds another run; different options: {', '.join(different)}. {advice}."
         )
-    return asked
+    if (path / RESULT_FILE).exists():
+        raise FileExistsError(f"--output_dir {path} holds this run, which is finished. {advice}.")
+
+
+def requested_checkpoint(name: str | None) -> str | None:
+    """The checkpoint of --resume_from_checkpoint; None for the values True and False of other scripts, because a run
+    resumes by default. Raises ValueError if it is missing or incomplete."""
+    if name is None or name.lower() in ("true", "false"):
+        return None
+    reason = incomplete_reason(Path(name))
+    if reason:
+        raise ValueError(
+            f"--resume_from_checkpoint {name}: {reason}. Give a complete checkpoint-<steps> folder, or leave the "
+            "option out to resume from the last complete one."
+        )
+    return name
 
 
 def last_complete_checkpoint(path: Path) -> str | None:
-    """The newest checkpoint that was written to its end; each newer one that was not is named."""
+    """The newest complete checkpoint; newer ones that are incomplete are printed."""
     folders = {int(folder.name.split("-")[1]): folder for folder in path.glob("checkpoint-*") if is_numbered(folder)}
     for _, folder in sorted(folders.items(), reverse=True):
-        problem = incomplete_reason(folder)
-        if problem is None:
+        reason = incomplete_reason(folder)
+        if reason is None:
             return str(folder)
-        print_on_main_process(f"Passing over {folder}: {problem}")
+        print_on_main_process(f"Skipping {folder}: {reason}")
     return None
 
 
@@ -188,22 +190,22 @@ def is_numbered(folder: Path) -> bool:
 
 
 def incomplete_reason(folder: Path) -> str | None:
-    """Why a checkpoint cannot be gone on from, or None if it can."""
+    """Why a run cannot resume from a checkpoint; None if it can."""
     if not folder.is_dir():
         return "no such folder"
     if (folder / INCOMPLETE_MARKER).exists():
-        return "it was being written when the run ended"
+        return "it is not completely written"
     try:
         json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     except OSError:
         return "trainer_state.json is missing"
     except json.JSONDecodeError:
-        return "trainer_state.json is cut off"
+        return "trainer_state.json is not completely written"
     return None
 
 
 def delete_previous_run(path: Path) -> None:
-    """Delete what a run of this script may have left, so that nothing of it is taken for the new one's."""
+    """Delete the files of a previous run, so that they are not mistaken for those of the new one."""
     for checkpoint in path.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     for name in (RUN_FILE, RESULT_FILE, "README.md", "tokenizer.json", "samples.jsonl", "train_results.json"):
@@ -211,7 +213,7 @@ def delete_previous_run(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Make a folder and write into it. Raises OSError that names it."""
+    """Create a folder. Raises OSError that names it if no file can be written there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -222,12 +224,14 @@ def check_writable(path: Path) -> None:
 
 
 def check_disk_space(path: Path, parameters: int, checkpoints: int | None) -> None:
-    """Raises OSError if a disk has less room than the run's files take: 4 bytes a weight for the model, and three
-    times that for each checkpoint (weights and two running means), of which one more than is kept exists at a time."""
+    """Raises OSError if the disk has too little free space for the files of a run: 4 bytes per parameter for the model,
+    and three times that for each checkpoint (weights and two optimizer states), of which there is one more than is kept
+    while it is written."""
     needed = 4 * parameters * (1 + 3 * ((checkpoints or 2) + 1))
     free = shutil.disk_usage(path).free
     if free < needed:
         raise OSError(
-            f"The disk of {path} has {free / 1e9:.2f} GB free, and this run's files take about {needed / 1e9:.2f} GB; "
-            "free some, choose another --output_dir, or keep fewer checkpoints (--save_total_limit 1)."
+            f"The disk of {path} has {free / 1e9:.2f} GB free, and the files of this run need about "
+            f"{needed / 1e9:.2f} GB; free some space, choose another --output_dir, or keep fewer checkpoints "
+            "(--save_total_limit 1)."
         )

@@ -1,5 +1,5 @@
-"""The host's Trainer with the blanks filled: our optimisers, a schedule in shares, checkpoints that are whole or named
-as not, and randomness that depends on the seed, the pass over the data and the row alone."""
+"""transformers' Trainer with our optimizers, checkpoints that are complete or marked as incomplete, and random numbers
+that depend only on the seed, the epoch and the row, so that a resumed run equals an unbroken one."""
 
 import shutil
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +16,7 @@ from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
 from .ema import ExponentialMovingAverage
 from .epoch_counter import EpochCounter
-from .label_smoothing import label_position, smoothing_loss
+from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import OPTIMIZERS
 from .output_dir import INCOMPLETE_MARKER
@@ -26,12 +26,12 @@ __all__ = ["TfmTrainer"]
 
 
 def use_cache_setting(config: Any) -> dict[str, bool]:
-    """The configuration's `use_cache`, for kinds of model that have one."""
+    """The `use_cache` of a configuration, if it has one."""
     return {"use_cache": config.use_cache} if hasattr(config, "use_cache") else {}
 
 
 class TfmTrainer(Seq2SeqTrainer):
-    """A Trainer for one objective on one set of data; everything else is the host's."""
+    """A Trainer for one objective and its data. An overridden method describes only what it changes."""
 
     def __init__(
         self,
@@ -60,48 +60,54 @@ class TfmTrainer(Seq2SeqTrainer):
         self.eval_collator = self.objective.collator(tokenizer, model, training=False)
         self.compute_metrics = self.compute_metrics_of(self.eval_split)
         self.label_smoothing, self.label_smoother = args.label_smoothing_factor, None
-        self.label_position = label_position(self.objective) if self.label_smoothing else ""
-        head: Any = getattr(model, "get_base_model", lambda: model)()
-        self.has_lm_head = isinstance(head, LanguageHead)
-        self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(head) is None
+        if self.label_smoothing:
+            check_label_smoothing(self.objective)
+        base: Any = model
+        if hasattr(base, "get_base_model"):
+            # without the wrapper of PEFT
+            base = base.get_base_model()
+        self.has_lm_head = isinstance(base, LanguageHead)
+        self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(base) is None
         self.ema = self.make_ema()
         self.epoch_counter = EpochCounter(self)
         self.add_callback(self.epoch_counter)
         if not args.disable_tqdm:
+            # ProgressCallback, or NotebookProgressCallback in a notebook
             self.callback_handler.callbacks = [
                 item for item in self.callback_handler.callbacks if not type(item).__name__.endswith("ProgressCallback")
             ]
             self.add_callback(ProgressBarCallback())
 
     def check_generation(self) -> None:
+        """Raises ValueError for --predict_with_generate with a task that generates no text."""
         if self.args.predict_with_generate and not self.objective.generates_text:
             raise ValueError(
-                f"--predict_with_generate is for tasks that write text; --task {self.objective.task} does not."
+                f"--predict_with_generate is for tasks that generate text, which --task {self.objective.task} does not."
             )
 
     def make_ema(self) -> ExponentialMovingAverage | None:
-        """Raises ValueError where weights are sharded over processes."""
+        """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
         args = self.args
         if not args.ema_decay:
             return None
         if args.fsdp or args.deepspeed or max(args.tp_size, args.fsdp_size) > 1:
-            raise ValueError("--ema_decay keeps a mean of whole weights, and here they are sharded; leave it out.")
-        mean = ExponentialMovingAverage(self.model, args.ema_decay)  # pyright: ignore[reportArgumentType]
-        self.add_callback(mean)
-        return mean
+            raise ValueError("--ema_decay needs whole weights, and here they are sharded; leave it out.")
+        ema = ExponentialMovingAverage(self.model, args.ema_decay)  # pyright: ignore[reportArgumentType]
+        self.add_callback(ema)
+        return ema
 
     # Data
     def model_inputs(self, split: str) -> Any:
-        """The examples of a split without the columns that only its measure reads."""
+        """The examples of a split without the columns that only `make_compute_metrics` reads."""
         table = self.examples[split]
         extra = [name for name in self.objective.metric_columns if name in (table.column_names or ())]
         return table.remove_columns(extra)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """As the host's, with the collator of evaluation, which draws nothing anew; all rows, in their own order, since
-        measures stand beside the rows of the split."""
+        """Uses the evaluation collator, whose masks are fixed, and all rows in their order, because `compute_metrics`
+        pairs predictions with the rows of the split."""
         args = self.args
-        training = self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last
+        training_settings = self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last
         self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last = (
             self.eval_collator,
             "random",
@@ -110,24 +116,24 @@ class TfmTrainer(Seq2SeqTrainer):
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:
-            self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last = training
+            self.data_collator, args.train_sampling_strategy, args.dataloader_drop_last = training_settings
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Rows of like length together, in an order that follows from seed and epoch, so that resuming finds it."""
+        """With --train_sampling_strategy group_by_length, uses an order that a resumed run repeats."""
         table: Any = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length" or not hasattr(table, "__len__"):
             return super()._get_train_sampler(train_dataset)
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self.sampler = SeededLengthGroupedSampler(row_lengths(self.examples["train"]), rows, seed)
+        self.sampler = SeededLengthGroupedSampler(row_lengths(self.examples["train"]), rows_per_step, seed)
         return self.sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell what draws at random which pass over the data this is."""
-        parts: list[Any] = [self.data_collator, getattr(self, "sampler", None)]
-        for part in parts:
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+        """Pass the epoch to the collator and the sampler, if they draw random numbers."""
+        users: list[Any] = [self.data_collator, getattr(self, "sampler", None)]
+        for user in users:
+            if hasattr(user, "set_epoch"):
+                user.set_epoch(epoch)
 
     # Training
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
@@ -138,22 +144,23 @@ class TfmTrainer(Seq2SeqTrainer):
         return self.train_output
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
-        """As the host's: on resuming, whole passes over the data and micro-batches of the last one that are passed
-        over. The host takes a stream for one pass without end; the checkpoint knows in which one it was. How often is
-        logged, evaluated and saved follows the options, where the host keeps to the checkpoint's."""
-        number, batches = super()._init_training_state(max_steps, *args, **kwargs)
+        """Returns the completed epochs and the micro-batches of the current one to skip when a run resumes.
+
+        For a stream both come from the checkpoint, because Trainer takes a stream for one epoch without end. The steps
+        between logging, evaluation and saving come from the options, not from the checkpoint."""
+        epoch, batches = super()._init_training_state(max_steps, *args, **kwargs)
         self.state.compute_steps(self.args, max_steps)
         states: Any = self.state.stateful_callbacks
-        told = states.get(EpochCounter.__name__, {}).get("attributes")
-        if told and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
-            number = told["epoch"]
-            batches = (self.state.global_step - told["start_step"]) * self.args.gradient_accumulation_steps
-        self.epoch_counter.epoch = number
+        saved = states.get(EpochCounter.__name__, {}).get("attributes")
+        if saved and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
+            epoch = saved["epoch"]
+            batches = (self.state.global_step - saved["start_step"]) * self.args.gradient_accumulation_steps
+        self.epoch_counter.epoch = epoch
         self.epoch_counter.start_step = self.state.global_step - batches // self.args.gradient_accumulation_steps
-        return number, batches
+        return epoch, batches
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """As the host's, which would take one step too many in a run that was killed after its last one."""
+        """Trains no further step in a run that was killed after its last one."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
@@ -162,23 +169,24 @@ class TfmTrainer(Seq2SeqTrainer):
     def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """As the host's. Steps of training that need no logits make none; evaluation always has them. Elsewhere label
-        smoothing is added to the model's own loss, which so keeps its shift, its count of items and the balance of
-        experts."""
+        """Uses the fused loss in training where the model supports it, which makes no logits and smooths labels itself.
+        Otherwise the term of label smoothing is added to the model's own loss, so that the load balancing loss of
+        experts and the division by the items of the whole step stay as they are."""
         fused = self.uses_fused_loss and model.training
         if self.has_lm_head:
             inputs = {**inputs, "fused_loss": fused} | ({"label_smoothing": self.label_smoothing} if fused else {})
         if fused or not (self.label_smoothing and model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        outputs: Any
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        scores: Any = outputs
-        counted = num_items_in_batch is not None
-        over = self.accelerator.num_processes // self.get_tp_size()
-        scale = over if self.args.average_tokens_across_devices and counted else 1
-        added = smoothing_loss(
-            scores["logits"], inputs["labels"], self.label_smoothing, self.label_position, num_items_in_batch
+        shift_labels = self.objective.shift_labels
+        smoothing = smoothing_loss(
+            outputs["logits"], inputs["labels"], self.label_smoothing, shift_labels, num_items_in_batch
         )
-        loss = loss + scale * added
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            # as Trainer scales the loss: items are counted in all processes, whose gradients are then averaged
+            smoothing = smoothing * (self.accelerator.num_processes // self.get_tp_size())
+        loss = loss + smoothing
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -189,18 +197,19 @@ class TfmTrainer(Seq2SeqTrainer):
         return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Computes the decay steps of warmup_stable_decay from --decay_fraction."""
         if self.args.lr_scheduler_type == SchedulerType.WARMUP_STABLE_DECAY:
-            falling = num_training_steps - self.args.get_warmup_steps(num_training_steps)
-            decay = max(0, min(falling, round(self.args.decay_fraction * num_training_steps)))
-            asked: Any = self.args.lr_scheduler_kwargs or {}
-            self.args.lr_scheduler_kwargs = {"num_decay_steps": decay, "decay_type": "linear"} | asked
+            after_warmup = num_training_steps - self.args.get_warmup_steps(num_training_steps)
+            decay_steps = max(0, min(after_warmup, round(self.args.decay_fraction * num_training_steps)))
+            user_kwargs: Any = self.args.lr_scheduler_kwargs or {}
+            self.args.lr_scheduler_kwargs = {"num_decay_steps": decay_steps, "decay_type": "linear"} | user_kwargs
         return super().create_scheduler(num_training_steps, optimizer)
 
     # Checkpoints
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As the host's, but generation keeps its cache: training does without one, and checkpoints would say so. The
-        result, also as it is pushed, has the running mean for its weights; a checkpoint has the last ones, and the mean
-        beside them."""
+        """Saves `use_cache` as it was before training switched it off. The result, also when it is pushed to the Hub,
+        has the average of --ema_decay as its weights; a checkpoint has the last weights, and the average in its own
+        file."""
         is_checkpoint = _internal_call and output_dir is not None
         config: Any = self.model.config  # pyright: ignore[reportOptionalMemberAccess]
         config.update(self.generation_cache_setting)
@@ -209,12 +218,14 @@ class TfmTrainer(Seq2SeqTrainer):
         config.update(self.training_cache_setting)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """As the host's, under a sign that is taken away when every process has written its part, and only then are
-        older checkpoints deleted: a run killed at any time leaves a whole one."""
+        """Marks the checkpoint as incomplete until every process has written its part, and deletes older checkpoints
+        only then, so that a run killed at any time leaves a complete one."""
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / INCOMPLETE_MARKER).write_text("This checkpoint is being written, or its writing was cut short.\n")
+            (folder / INCOMPLETE_MARKER).write_text(
+                "This checkpoint is being written, or the run was killed meanwhile.\n"
+            )
         self.accelerator.wait_for_everyone()
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -230,40 +241,39 @@ class TfmTrainer(Seq2SeqTrainer):
             rotate_checkpoints(str(folder.parent), limit, best_model_checkpoint=best, use_mtime=True)
 
     def _load_best_model(self) -> None:
-        """As the host's, with the running mean of that checkpoint."""
+        """Also loads the average of that checkpoint."""
         super()._load_best_model()
         if self.ema:
             self.ema.load(str(self.state.best_model_checkpoint))
 
     # Results
     def ema_weights(self) -> AbstractContextManager[None]:
-        """The model with its running mean of weights, where one is kept."""
+        """A context in which the model has the average of --ema_decay, if any, as its weights."""
         return self.ema.average_parameters() if self.ema else nullcontext()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As the host's, with the running mean of weights; training draws the same numbers however often is evaluated,
-        though loaders draw one each time."""
+        """Evaluates the average of --ema_decay, and restores the random state, so that training does not depend on how
+        often it is evaluated: every data loader draws one random number."""
         devices = [self.args.device] if self.args.device.type == "cuda" else []
         with self.ema_weights(), torch.random.fork_rng(devices=devices):
             return super().evaluate(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """As the host's, without the rows that fill up the last batches of several processes: its Seq2SeqTrainer keeps
-        them."""
+        """Drops the repeated rows that fill the last batches of several processes, which Seq2SeqTrainer keeps."""
         self.gather_function = self.accelerator.gather_for_metrics
         return super().evaluation_loop(*args, **kwargs)
 
     def compute_metrics_of(self, split: str) -> Any:
-        """The function that turns what was kept of a split into results; None where only its loss is measured."""
+        """The function that computes the results of a split; None if only its loss is evaluated."""
         if self.objective.generates_text and not self.args.predict_with_generate:
             return None
-        cache = self.metrics_cache_dir / str(self.args.process_index)
-        size = self.data.source_bytes.get(split, 0)
         rows, features = self.data.splits[split], self.examples[split]
-        return self.objective.make_compute_metrics(rows, features, self.processing_class, cache, size)
+        cache_dir = self.metrics_cache_dir / str(self.args.process_index)
+        source_bytes = self.data.source_bytes.get(split, 0)
+        return self.objective.make_compute_metrics(rows, features, self.processing_class, cache_dir, source_bytes)
 
     def evaluate_split(self, split: str, prefix: str) -> dict[str, float]:
-        """Results on all rows of a split, their names beginning with a prefix."""
+        """Results on all rows of a split, with a prefix to their names."""
         compute_metrics, self.compute_metrics = self.compute_metrics, self.compute_metrics_of(split)
         try:
             return self.evaluate(self.model_inputs(split), metric_key_prefix=prefix)
@@ -271,7 +281,7 @@ class TfmTrainer(Seq2SeqTrainer):
             self.compute_metrics = compute_metrics
 
     def evaluate_all_splits(self) -> dict[str, Any]:
-        """Results on every split, each also saved as <split>_results.json and together as all_results.json."""
+        """Results on every split, saved as <split>_results.json and together as all_results.json."""
         results = {
             "train": self.train_output.metrics,
             "eval": self.evaluate_split("validation", "eval"),
@@ -279,13 +289,13 @@ class TfmTrainer(Seq2SeqTrainer):
         }
         for split, metrics in results.items():
             self.save_metrics(split, metrics)
-        # Another process may still be writing there.
+        # Other processes may still write into the folder.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             shutil.rmtree(self.metrics_cache_dir, ignore_errors=True)
         return {name: value for metrics in results.values() for name, value in metrics.items()}
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Pushing keeps the measured card that train.py wrote; before there is one, the host drafts its own."""
+        """Keeps the card that train.py wrote; before there is one, Trainer writes its own."""
         if not (Path(str(self.args.output_dir)) / "README.md").exists():
             super().create_model_card(*args, **kwargs)

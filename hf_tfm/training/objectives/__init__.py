@@ -1,4 +1,6 @@
-"""What a model can be trained to do, by task word: one class and one line each."""
+"""The training tasks: one class each, registered in OBJECTIVES under the value of --task.
+
+It defines no layers, reads no files and does not run the training loop."""
 
 from .base import Objective
 from .causal_lm import CausalLM

@@ -1,8 +1,9 @@
-"""The blanks that a task fills.
+"""The base class of all tasks.
 
-An objective says what a row of data holds, which model learns from it, what an example looks like, how results are
-measured, and how a person sees one. It knows no sizes, no optimiser and no schedule. One instance serves one run: it
-learns the labels of its training split.
+An objective defines which columns the data have, which models learn from them, how rows become examples, how
+predictions are measured, and how one prediction is shown. It also holds everything that the rest of the package must
+know about its task, such as changed defaults, so that a new task is one class and its entry in `OBJECTIVES`. One
+instance serves one run, because it learns the labels of the training split.
 
 Legend: B batch, T tokens in a row, V vocabulary."""
 
@@ -30,126 +31,168 @@ __all__ = [
     "short_test_rows",
 ]
 
-# Characters of an input that is shown, and rows among which such are looked for.
+# `short_test_rows` searches the first 200 rows for samples of at most 300 characters.
 MAX_SAMPLE_CHARACTERS, MAX_ROWS_SEARCHED = 300, 200
-# What `make_compute_metrics` returns: predictions of a split in, named results out.
+# What `make_compute_metrics` returns: a function from the predictions on a split to results by name.
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
+# A subclass must define these; everything else has a default.
+REQUIRED_ATTRIBUTES = ("task", "pipeline_tag", "auto_class", "models", "metric_labels")
+REQUIRED_METHODS = (
+    "examples", "collator", "make_compute_metrics", "sample_inputs", "format_input", "predict_sample", "usage_snippet",
+)  # fmt: skip
 
 
 class Objective:
-    """One task. Subclasses fill the class attributes and the methods that raise NotImplementedError."""
+    """One task. A subclass defines the first five attributes and every method that raises NotImplementedError here;
+    otherwise creating an instance raises TypeError, which lists what is missing."""
 
+    # value of --task
     task: str
+    # task of the model card on the Hub: https://huggingface.co/tasks
     pipeline_tag: str
+    # name of the transformers class that loads the checkpoint
     auto_class: str
-    # model type -> class that learns the task; the first is the usual one
+    # model type -> class that learns the task; the first is used unless an option selects another
     models: dict[str, type[PreTrainedModel]]
-    # what a row holds: parts that must be there, and parts that may
+    # name of a result without the prefix of its split -> description; the first is the run's main result
+    metric_labels: dict[str, str]
+
+    # Data
     required_columns: tuple[str, ...] = ("text",)
     optional_columns: tuple[str, ...] = ()
+    # entry of BUILTIN_DATASETS that is used without --train_file
     builtin_dataset = "documentation"
+    # rows with the same value in this column are put into the same split
     split_column = "text"
+    # shares of the training, validation and test split
     split_fractions = (0.80, 0.10, 0.10)
-    # name of a result after its split's prefix -> how a reader calls it; the first is the run's headline
-    metric_labels: dict[str, str] = {}
-    # results of which less is better
-    lower_is_better = frozenset({"loss", "bits_per_byte", "nats_per_token", "perplexity"})
-    # whether predictions and labels can be compared by further measures (--metrics)
-    supports_extra_metrics = False
-    # whether the model writes text while it is evaluated
-    generates_text = False
-    # whether training rows may be read while training: not where labels must be known before
+    # False where all labels must be known before training starts
     supports_streaming = True
-    # columns of the examples that only `make_compute_metrics` reads
-    metric_columns: tuple[str, ...] = ()
-    # the option that bounds a row's length
+    # option that limits the tokens in a row
     length_option = "--max_length"
 
+    # Defaults that differ from those of other tasks
+    # options of train.py, except those of the model
+    default_arguments: dict[str, Any] = {}
+    # fields of a new model's configuration, and "recipe"
+    default_config_fields: dict[str, Any] = {}
+
+    # Training
+    # whether label t belongs to the logits of position t - 1, as in a causal language model
+    shift_labels = False
+    # False where labels are not classes
+    supports_label_smoothing = True
+    # PEFT's TaskType, which is saved in an adapter; None if PEFT has none for the task
+    peft_task_type: str | None = None
+
+    # Evaluation
+    # columns of the examples that only `make_compute_metrics` reads
+    metric_columns: tuple[str, ...] = ()
+    # whether --metrics can compare predictions with labels
+    supports_extra_metrics = False
+    # whether the model can generate text during evaluation (--predict_with_generate)
+    generates_text = False
+
     def __init__(self, args: TaskArguments, seed: int = 0) -> None:
+        self.check_complete()
         if args.metrics and not self.supports_extra_metrics:
-            raise ValueError(f"--metrics compares predictions with labels, which --task {self.task} does not keep.")
+            raise ValueError(
+                f"--metrics compares predictions with labels, which --task {self.task} does not keep; leave it out."
+            )
         self.args, self.seed = args, seed
-        # labels of the checkpoint that is gone on from, in the order of their ids
+        # labels of the --init_from checkpoint in the order of their ids
         self.checkpoint_labels: tuple[str, ...] = ()
-        # columns of the user's data by part, filled where they are read
+        # required or optional column -> the user's columns that hold it; filled when the data are read
         self.source_columns: dict[str, list[str]] = {}
-        # what happens to texts that are too long, "error" or "truncate"; unset, the source of the data decides
+        # what happens to texts that are too long: "error" or "truncate"
         self.long_texts = args.long_texts or "error"
-        # what a card says of how results were measured, by name
+        # name of a metric -> note in the model card about how it was computed
         self.metric_notes: dict[str, str] = {}
+
+    @classmethod
+    def check_complete(cls) -> None:
+        """Raises TypeError that names every attribute and method that a subclass lacks."""
+        attributes = [name for name in REQUIRED_ATTRIBUTES if not getattr(cls, name, None)]
+        methods = [f"{name}()" for name in REQUIRED_METHODS if getattr(cls, name) is getattr(Objective, name)]
+        if attributes or methods:
+            raise TypeError(
+                f"The task {cls.__name__} does not define {', '.join([*attributes, *methods])}; add to the class what "
+                f"Objective ({__name__}) describes under these names."
+            )
 
     # Data
     def prepare_rows(self, table: Any, where: str) -> Any:
-        """The rows of a table as the task reads them. Raises ValueError that names the row for one that is not."""
-        for part in self.text_columns():
-            check_text_column(table, part, where)
+        """Check and normalise the rows of a table. Raises ValueError that names the first invalid row."""
+        for column in self.text_columns():
+            check_text_column(table, column, where)
 
         def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-            for part in self.text_columns():
-                for row, text in zip(rows, batch[part], strict=True):
+            for column in self.text_columns():
+                for row, text in zip(rows, batch[column], strict=True):
                     if text is None or not text.strip():
-                        raise ValueError(f"Row {row + 1} of {where} has no {part}; fill it or leave the row out.")
+                        raise ValueError(f"Row {row + 1} of {where} has no {column}; fill it in or remove the row.")
             return batch
 
         return map_rows(table, check, with_indices=True, desc="Reading rows")
 
     def text_columns(self) -> tuple[str, ...]:
-        """Parts that hold text."""
+        """Columns that hold text."""
         return self.required_columns
 
     def texts(self, row: dict[str, Any]) -> Iterator[str]:
-        """The texts of a row: they are counted, and a tokenizer learns from them."""
-        for part in self.text_columns():
-            yield row[part]
+        """The texts of a row, which train the tokenizer and count as bytes of the data."""
+        for column in self.text_columns():
+            yield row[column]
 
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
-        """Learn what is known only from the training split (labels), and return the splits with it applied."""
+        """Learn the labels of the training split, and return all splits with encoded labels."""
         return splits
 
     # Tokenizer and model
     def tokenizer_style(self, model_type: str) -> str:
-        """Which special tokens a tokenizer trained for this task has: a key of `TOKENIZER_STYLES`."""
+        """Which special tokens a new tokenizer has: a key of `TOKENIZER_STYLES`."""
         return "pair"
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        """Check a tokenizer, whether trained here or given, and add what can be added. Raises ValueError for special
-        tokens that the task needs and the tokenizer lacks."""
+        """Add the tokens that the task needs to a new or loaded tokenizer. Raises ValueError for special tokens that
+        only the user can choose."""
 
     def max_row_length(self) -> int:
         """Tokens of the longest row."""
         return self.args.max_length
 
     def config_fields(self, tokenizer: Any) -> dict[str, Any]:
-        """Fields of the configuration that the task decides."""
+        """Configuration fields that follow from the data, such as labels."""
         return {}
 
     # Examples
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows that the model trains on."""
+        """Splits of tokenized rows, as the collator and `make_compute_metrics` read them."""
         raise NotImplementedError
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Callable[[list[Any]], dict[str, Any]]:
-        """What makes a batch of examples."""
+        """The function that makes a batch of examples. With `training=False` it must not depend on the epoch."""
         raise NotImplementedError
 
     # Results
     def preprocess_logits(self, logits: Any, labels: Any) -> Any:
-        """What is kept of the logits of a batch, one row per example."""
+        """What is kept of the logits of a batch, one row per example. Full logits of a language model would fill the
+        memory."""
         return logits[0] if isinstance(logits, tuple) else logits
 
     def make_compute_metrics(
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
-        """The function that turns what was kept of a split into results: `split` its rows, `features` its examples,
-        `source_bytes` the UTF-8 bytes of its text."""
+        """The function that computes the results of a split from what `preprocess_logits` kept. `split`: its rows,
+        `features`: its examples, `source_bytes`: UTF-8 bytes of its text."""
         raise NotImplementedError
 
     def baselines(self, data: Any) -> dict[str, float]:
-        """What simple methods reach on the test split, by name, in the first of `metric_labels`."""
+        """Results of simple methods on the test split by name, measured as the first of `metric_labels`."""
         return {}
 
     def extra_metrics(self, predictions: Any, references: Any, cache_dir: Path) -> dict[str, float]:
-        """Results of the measures that --metrics asks for, the numbers among them."""
+        """All numbers that the metrics of --metrics return."""
         found: dict[str, Any] = {}
         for name in self.args.metrics or ():
             found |= load_metric(name, cache_dir).compute(predictions=predictions, references=references) or {}
@@ -159,30 +202,30 @@ class Objective:
         self.metric_labels = self.metric_labels | {name: name for name in results if name not in self.metric_labels}
         return results
 
-    # For the eye
+    # Samples
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
-        """A few inputs whose answers are shown, from the user or from the test split."""
+        """A few inputs, from --prompt or from the test split, whose outputs are shown before and after training."""
         raise NotImplementedError
 
     def format_input(self, sample_input: Any) -> str:
-        """An input as a reader sees it."""
+        """A sample input as text."""
         raise NotImplementedError
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: Any) -> str:
-        """What the model makes of an input."""
+        """The model's output for a sample input as text."""
         raise NotImplementedError
 
     def reference(self, sample_input: Any) -> str | None:
-        """The right answer, where there is one."""
+        """The correct output for a sample input, if it is known."""
         return None
 
     def usage_snippet(self, home: str, sample_input: Any) -> str:
-        """A few lines of Python that load the checkpoint at `home` and use it, without hf_tfm installed."""
+        """A few lines of Python that load the checkpoint `home` (a folder or Hub name) and use it without hf_tfm."""
         raise NotImplementedError
 
 
 def forward_in_eval_mode(model: Any, inputs: dict[str, Any]) -> Any:
-    """The outputs of a model for one batch, without gradients and in evaluation; its mode is left as it was."""
+    """The outputs of a model for one batch in evaluation mode, without gradients; the mode is restored afterwards."""
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -192,7 +235,7 @@ def forward_in_eval_mode(model: Any, inputs: dict[str, Any]) -> Any:
 
 
 def short_test_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
-    """The first test rows that are short enough to be shown, or the first ones where none is."""
+    """The first test rows that are short enough to be shown; the first rows if none is short."""
     table = data.splits["test"]
     rows = [table[at] for at in range(min(len(table), MAX_ROWS_SEARCHED))]
     short = [row for row in rows if sum(map(len, data.objective.texts(row))) <= MAX_SAMPLE_CHARACTERS]
@@ -200,12 +243,12 @@ def short_test_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
 
 
 def python_literal(value: Any) -> str:
-    """A value as it is written in Python, texts in double quotes."""
+    """A value as Python source code, with double quotes around strings."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def require_special_token(tokenizer: Any, token: str, reason: str) -> None:
-    """Raises ValueError if a tokenizer lacks a special token ("eos_token")."""
+    """Raises ValueError if a tokenizer lacks a special token such as "eos_token"."""
     if getattr(tokenizer, token) is None:
         raise ValueError(
             f"The tokenizer {tokenizer.name_or_path or 'given'} has no {token}, {reason}; set one and save it: "
@@ -216,10 +259,10 @@ def require_special_token(tokenizer: Any, token: str, reason: str) -> None:
 def perplexity_results(
     prediction: EvalPrediction, metric: Perplexity, source_bytes: int | None, rows: int | None = None
 ) -> dict[str, float]:
-    """Results of a language model from the summed losses of its rows. Raises ValueError if these are not all `rows`
-    that the text of `source_bytes` makes."""
+    """Results of a language model from the summed losses of its rows. Raises ValueError if the number of predictions is
+    not `rows`, because bits per byte divide by the bytes of the whole text."""
     kept = np.asarray(prediction.predictions, dtype=np.float64)
     if rows is not None and len(kept) != rows:
-        raise ValueError(f"{len(kept)} of {rows} rows were measured, and bits per byte need all of the text.")
+        raise ValueError(f"{len(kept)} of {rows} rows were evaluated, and bits per byte need all of the text.")
     losses, tokens = kept[:, 0].tolist(), kept[:, 1].astype(np.int64).tolist()
     return metric.compute(losses=losses, tokens=tokens, source_bytes=source_bytes) or {}

@@ -1,4 +1,4 @@
-"""Predict every token from those before it."""
+"""Causal language modelling: predict every token from the tokens before it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,12 +20,12 @@ from .text_sampling import first_tokens, sample_text
 
 __all__ = ["CausalLM", "LanguageModel"]
 
-# Openings that are frequent in docstrings.
+# Prompts for the built-in data: frequent beginnings of docstrings.
 DOCUMENTATION_PROMPTS = ["Return a", "This module"]
 
 
 class LanguageModel(Objective):
-    """What the tasks on running text share: rows of T tokens, measured in bits per byte of text."""
+    """Base of the tasks on running text: documents are packed into rows of T tokens (--block_size)."""
 
     split_fractions = (0.90, 0.05, 0.05)
     length_option = "--block_size"
@@ -36,8 +36,7 @@ class LanguageModel(Objective):
     }
 
     def prepare_rows(self, table: Any, where: str) -> Any:
-        """As for other tasks, but empty texts are passed over, and line breaks at either end taken off.
-        Raises ValueError if no text is left."""
+        """Remove empty texts, and line breaks at both ends of the others. Raises ValueError if no text is left."""
         check_text_column(table, "text", where)
 
         def strip(batch: dict[str, list[str | None]]) -> dict[str, list[str]]:
@@ -45,52 +44,53 @@ class LanguageModel(Objective):
 
         texts = map_rows(table, strip, remove=["text"], desc="Reading text")
         if hasattr(texts, "__len__") and not len(texts):
-            raise ValueError(f"Column 'text' of {where} holds no text at all; give a file with text.")
+            raise ValueError(f"Column 'text' of {where} holds no text; give a file with text.")
         return texts
 
     def max_row_length(self) -> int:
         return self.args.block_size
 
     def pack_rows(self, splits: dict[str, Any], pack: Any, num_proc: int | None) -> dict[str, Any]:
-        """Every split with its texts packed into rows."""
-        words = f"Cutting rows of {self.args.block_size} tokens"
+        """Every split with its texts packed into rows by the function `pack`."""
         return {
-            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc=words)
+            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc="Packing rows")
             for name, table in splits.items()
         }
 
 
 class CausalLM(LanguageModel):
-    """Documents follow one another, each ended by the end-of-sequence token, and are cut into rows of T tokens that
-    share one token with the row before, so that every token is predicted exactly once.
+    """Concatenates the documents, with the end-of-sequence token after each, and cuts them into rows of T tokens.
+    Neighbouring rows share one token, so that every token is predicted exactly once.
 
-    With packing="separate" positions start again at each document, so that no token sees another document."""
+    With packing="separate" position ids restart at each document, so that no token attends to another document."""
 
     task = "causal-lm"
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForCausalLM"
     models = {"tfm_decoder": TfmDecoderForCausalLM}
+    default_config_fields = {"recipe": "llama"}
+    shift_labels = True
+    peft_task_type = "CAUSAL_LM"
 
     def tokenizer_style(self, model_type: str) -> str:
         return "plain"
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require_special_token(tokenizer, "eos_token", "which ends every document")
+        require_special_token(tokenizer, "eos_token", "which separates documents")
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids` and `labels`, each T tokens long. Raises ValueError if T is below 2."""
         length = self.args.block_size
         if length < 2:
-            raise ValueError(f"--block_size {length} leaves nothing to predict; give 2 tokens or more: 128.")
-        pack = partial(
-            pack_separate if self.args.packing == "separate" else pack_connected, tokenizer=tokenizer, length=length
-        )
-        return self.pack_rows(splits, pack, num_proc)
+            raise ValueError(f"--block_size {length} leaves nothing to predict; give at least 2, for example 128.")
+        pack = pack_separate if self.args.packing == "separate" else pack_connected
+        return self.pack_rows(splits, partial(pack, tokenizer=tokenizer, length=length), num_proc)
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         return default_data_collator
 
     def preprocess_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        """Per row: nats summed over the predicted tokens, and their number: (B, 2)."""
         return sum_next_token_losses(super().preprocess_logits(logits, labels), labels)
 
     def make_compute_metrics(
@@ -121,12 +121,13 @@ class CausalLM(LanguageModel):
 
 
 def encode_documents(batch: dict[str, list[str]], tokenizer: Any) -> list[list[int]]:
-    """The tokens of each document and its end."""
+    """The token ids of each document, the end-of-sequence token included."""
     encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
     return [[*ids, tokenizer.eos_token_id] for ids in encoded["input_ids"]]
 
 
 def pack_connected(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
+    """Rows of concatenated documents, in which a token attends to earlier documents of its row."""
     end = tokenizer.eos_token_id
     tokens = [end, *chain.from_iterable(encode_documents(batch, tokenizer))]
     rows = list(split_into_rows(tokens, length, padding=end))
@@ -136,22 +137,23 @@ def pack_connected(batch: dict[str, list[str]], tokenizer: Any, length: int) -> 
 def split_into_rows(tokens: list[int], length: int, padding: int) -> Iterator[tuple[list[int], list[int]]]:
     """Rows (input ids, labels) of exactly `length` tokens, in which every token but the first is predicted once.
 
-    A row begins with the last token of the row before. The last row is moved back to stay full, and what it repeats is
-    not scored. Only a text shorter than a row is padded, at the right, where no scored token can see it."""
+    Each row starts with the last token of the previous row. The last row starts earlier so that it is full, and the
+    tokens that it repeats have no label. Only a text shorter than one row is padded, on the right, where no predicted
+    token attends to the padding."""
     missing = max(0, length - len(tokens))
     for start in range(0, len(tokens) - 1, length - 1):
-        moved = max(0, min(start, len(tokens) - length))
-        ids = tokens[moved : moved + length]
-        seen = start - moved + 1
-        yield ids + [padding] * missing, [IGNORE_INDEX] * seen + ids[seen:] + [IGNORE_INDEX] * missing
+        first = max(0, min(start, len(tokens) - length))
+        ids = tokens[first : first + length]
+        repeated = start - first + 1
+        yield ids + [padding] * missing, [IGNORE_INDEX] * repeated + ids[repeated:] + [IGNORE_INDEX] * missing
 
 
 def pack_separate(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
-    """Rows of whole documents (long ones in pieces that share one token), told apart by position ids.
+    """Rows of whole documents, which the position ids separate; longer documents are split into pieces that share one
+    token.
 
-    Each document begins with the end-of-sequence token, so that its first token is predicted from something, and
-    ends with it. A row is filled by the next piece that fits; its rest is padding, a piece of its own that is not
-    scored."""
+    The end-of-sequence token starts each document, so that its first token is predicted too, and ends it. Pieces are
+    appended to a row while they fit; padding fills the rest, with positions of its own and no labels."""
     end = tokenizer.eos_token_id
     pieces = [piece for ids in encode_documents(batch, tokenizer) for piece in split_long_document([end, *ids], length)]
     rows: list[list[list[int]]] = []
@@ -160,16 +162,17 @@ def pack_separate(batch: dict[str, list[str]], tokenizer: Any, length: int) -> d
             rows[-1].append(piece)
         else:
             rows.append([piece])
-    filled = [pad_packed_row(row, length, end) for row in rows]
-    return {key: [row[key] for row in filled] for key in ("input_ids", "position_ids", "labels")}
+    padded = [pad_packed_row(row, length, end) for row in rows]
+    return {key: [row[key] for row in padded] for key in ("input_ids", "position_ids", "labels")}
 
 
 def split_long_document(tokens: list[int], length: int) -> list[list[int]]:
-    """Pieces of at most `length` tokens, each beginning with the last token of the one before."""
+    """Pieces of at most `length` tokens, each starting with the last token of the previous piece."""
     return [tokens[start : start + length] for start in range(0, max(1, len(tokens) - 1), length - 1)]
 
 
 def pad_packed_row(pieces: list[list[int]], length: int, padding: int) -> dict[str, list[int]]:
+    """The columns of one row: pieces followed by padding."""
     rest = length - sum(map(len, pieces))
     return {
         "input_ids": [*chain.from_iterable(pieces), *[padding] * rest],

@@ -1,4 +1,4 @@
-"""Answer in a conversation: a causal language model whose loss is on the assistant's tokens only."""
+"""Chat: a causal language model that learns only the assistant's tokens of a conversation."""
 
 from functools import partial
 from itertools import islice
@@ -20,15 +20,16 @@ __all__ = ["Chat"]
 
 
 class Chat(CausalLM):
-    """Lists of messages, each a role and a content, written out by the tokenizer's chat template, whose
-    {% generation %} blocks say which tokens are the assistant's."""
+    """Formats lists of messages (role and content) with the tokenizer's chat template. Its {% generation %} blocks mark
+    the assistant's tokens, which are the labels."""
 
     task = "chat"
     required_columns = ("messages",)
     builtin_dataset = "conversations"
     split_column = "messages"
     split_fractions = Objective.split_fractions
-    length_option = "--max_length"
+    length_option = Objective.length_option
+    default_arguments = {"max_length": 256}
     metric_labels = {
         "nats_per_token": "nats per token of the assistant (the loss)",
         "perplexity": "perplexity per token of the assistant",
@@ -61,17 +62,18 @@ class Chat(CausalLM):
         if "generation %}" not in template:
             problem = "has no {% generation %} blocks" if template else "is missing"
             raise ValueError(
-                f"The tokenizer's chat template {problem}, so the assistant's tokens cannot be told from the others; "
-                "put {% generation %} and {% endgeneration %} around them in tokenizer.chat_template and save it."
+                f"The tokenizer's chat template {problem}, so the assistant's tokens are unknown; put "
+                "{% generation %} and {% endgeneration %} around them in tokenizer.chat_template and save it."
             )
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids`, `attention_mask` and `labels`, -100 where the assistant does not speak."""
-        limit, policy = self.args.max_length, self.long_texts
-        write = partial(encode_conversations, tokenizer=tokenizer, limit=limit, policy=policy)
+        """Rows of `input_ids`, `attention_mask` and `labels`, -100 for all tokens that are not the assistant's."""
+        encode = partial(
+            encode_conversations, tokenizer=tokenizer, max_length=self.args.max_length, long_texts=self.long_texts
+        )
         return {
             name: report_truncated(
-                map_rows(table, write, remove=["messages"], with_indices=True, num_proc=num_proc, desc="Tokenising"),
+                map_rows(table, encode, remove=["messages"], with_indices=True, num_proc=num_proc, desc="Tokenising"),
                 name,
                 "--max_length",
             )
@@ -92,25 +94,24 @@ class Chat(CausalLM):
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:
             return [[{"role": "user", "content": prompt}] for prompt in prompts]
-        limit = self.args.max_length
-        told = (row["messages"] for row in data.splits["test"])
-        fitting = (messages for messages in told if len(prompt_ids(messages, tokenizer)) < limit)
-        return list(islice(fitting, 3))
+        conversations = (row["messages"] for row in data.splits["test"])
+        short = (chat for chat in conversations if len(prompt_ids(chat, tokenizer)) < self.args.max_length)
+        return list(islice(short, 3))
 
     def format_input(self, sample_input: list[dict[str, str]]) -> str:
         return "\n".join(f"{message['role']}: {message['content']}" for message in messages_before_answer(sample_input))
 
     def reference(self, sample_input: list[dict[str, str]]) -> str | None:
-        answered = len(sample_input) > len(messages_before_answer(sample_input))
-        return sample_input[len(messages_before_answer(sample_input))]["content"] if answered else None
+        position = len(messages_before_answer(sample_input))
+        return sample_input[position]["content"] if position < len(sample_input) else None
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: list[dict[str, str]]) -> str:
         prompt = tokenizer.apply_chat_template(
             messages_before_answer(sample_input), tokenize=False, add_generation_prompt=True
         )
-        written = sample_text(model, tokenizer, prompt, self.seed, add_special_tokens=False)
-        before = tokenizer.decode(tokenizer(prompt, add_special_tokens=False).input_ids, skip_special_tokens=True)
-        return written[len(before) :].strip()
+        generated = sample_text(model, tokenizer, prompt, self.seed, add_special_tokens=False)
+        shown = tokenizer.decode(tokenizer(prompt, add_special_tokens=False).input_ids, skip_special_tokens=True)
+        return generated[len(shown) :].strip()
 
     def usage_snippet(self, home: str, sample_input: list[dict[str, str]]) -> str:
         return "\n".join(
@@ -124,54 +125,55 @@ class Chat(CausalLM):
 
 
 def messages_before_answer(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The messages before the assistant's first one."""
+    """The messages before the first message of the assistant."""
     first = next((at for at, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
     return messages[:first]
 
 
 def prompt_ids(messages: list[dict[str, str]], tokenizer: Any) -> list[int]:
-    """Tokens of the messages before the answer, and of its beginning."""
+    """Token ids of the messages before the answer, with the generation prompt."""
     text = tokenizer.apply_chat_template(messages_before_answer(messages), tokenize=False, add_generation_prompt=True)
     return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
 def check_messages(messages: Any, where: str) -> None:
-    """Raises ValueError for what is not a conversation with an answer in it."""
-    whole = isinstance(messages, list) and all(
+    """Raises ValueError unless `messages` is a conversation with at least one message of the assistant."""
+    is_valid = isinstance(messages, list) and all(
         isinstance(item, dict) and isinstance(item.get("role"), str) and isinstance(item.get("content"), str)
         for item in messages
     )
-    if not whole:
+    if not is_valid:
         raise ValueError(
             f'{where} is not a list of messages such as {{"role": "user", "content": "..."}}: {str(messages)[:80]!r}.'
         )
     if not any(item["role"] == "assistant" for item in messages):
-        raise ValueError(f"{where} has no message of the assistant, so there is nothing to learn; leave the row out.")
+        raise ValueError(f"{where} has no message of the assistant, so it has nothing to learn; remove the row.")
 
 
 def encode_conversations(
-    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, limit: int, policy: str
+    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max_length: int, long_texts: str
 ) -> dict[str, list[Any]]:
-    """Conversations as tokens. Raises ValueError for one longer than `limit` unless `policy` is "truncate"."""
-    written: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": [], "truncated": []}
+    """Conversations as token ids. Raises ValueError for one longer than `max_length` unless `long_texts` is
+    "truncate", and for one whose remaining tokens have no label."""
+    columns: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": [], "truncated": []}
     for row, messages in zip(rows, batch["messages"], strict=True):
         encoded = tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
         ids, mask = encoded["input_ids"], encoded["assistant_masks"]
-        if len(ids) > limit and policy == "error":
+        if len(ids) > max_length and long_texts == "error":
             raise ValueError(
-                f"Conversation {row + 1} has {len(ids)} tokens, more than --max_length {limit}. Raise it, or leave the "
-                "ends off with --long_texts truncate."
+                f"Conversation {row + 1} has {len(ids)} tokens, more than --max_length {max_length}. Raise it, or cut "
+                "the ends off with --long_texts truncate."
             )
-        labels = [token if flag else IGNORE_INDEX for token, flag in zip(ids, mask, strict=True)]
-        if set(labels[1:limit]) <= {IGNORE_INDEX}:
+        labels = [token if is_label else IGNORE_INDEX for token, is_label in zip(ids, mask, strict=True)]
+        if set(labels[1:max_length]) <= {IGNORE_INDEX}:
             raise ValueError(
-                f"Conversation {row + 1}: nothing that the assistant says is among its first {limit} tokens, and so "
-                "nothing can be learnt; raise --max_length, or leave the row out."
+                f"Conversation {row + 1} has no token of the assistant among its first {max_length} tokens, so it has "
+                "nothing to learn; raise --max_length or remove the row."
             )
-        written["input_ids"].append(ids[:limit])
-        written["attention_mask"].append([1] * len(ids[:limit]))
-        written["labels"].append(labels[:limit])
-        written["truncated"].append(len(ids) > limit)
-    return written
+        columns["input_ids"].append(ids[:max_length])
+        columns["attention_mask"].append([1] * len(ids[:max_length]))
+        columns["labels"].append(labels[:max_length])
+        columns["truncated"].append(len(ids) > max_length)
+    return columns

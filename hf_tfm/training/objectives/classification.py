@@ -1,4 +1,4 @@
-"""Tell what a text, or a pair of texts, is: one class, several at once, or a number."""
+"""Classify a text or a pair of texts: one class, several classes at once, or a number (regression)."""
 
 from functools import partial
 from pathlib import Path
@@ -28,20 +28,20 @@ from .base import (
 __all__ = ["SequenceClassification"]
 
 METRIC_LABELS = {
-    "accuracy": "share of right classes",
+    "accuracy": "accuracy",
     "f1": "F1, mean over classes",
     "matthews_correlation": "Matthews correlation",
-    "micro_f1": "F1 over all yes-or-no",
+    "micro_f1": "F1 over all labels (micro)",
     "pearsonr": "Pearson correlation",
     "spearmanr": "Spearman correlation",
-    "rmse": "root of the mean squared error",
+    "rmse": "root mean squared error",
     "loss": "loss",
 }
 
 
 class SequenceClassification(Objective):
-    """A text and optionally a second one, and a label: a word or whole number (one class), a list or several columns of
-    0 and 1 (any number of classes), a fraction (regression)."""
+    """Reads a text, optionally a second text, and a label: a string or integer (one class), a list of strings or
+    several columns of 0 and 1 (any number of classes), or a float (regression)."""
 
     task = "sequence-classification"
     pipeline_tag = "text-classification"
@@ -55,35 +55,38 @@ class SequenceClassification(Objective):
     optional_columns = ("text_pair",)
     builtin_dataset = "labelled_docstrings"
     metric_labels = METRIC_LABELS
-    lower_is_better = Objective.lower_is_better | {"rmse"}
-    labels: LabelEncoder
-    paired = False
     supports_streaming = False
     supports_extra_metrics = True
+    default_arguments = {"max_length": 128}
+    default_config_fields = {"pooling": "mean", "hidden_dropout": 0.1}
+    peft_task_type = "SEQ_CLS"
+    labels: LabelEncoder
+    has_text_pair = False
 
     def text_columns(self) -> tuple[str, ...]:
-        return ("text", "text_pair") if self.paired else ("text",)
+        return ("text", "text_pair") if self.has_text_pair else ("text",)
 
     def prepare_rows(self, table: Any, where: str) -> Any:
-        self.paired = "text_pair" in (table.column_names or ())
+        self.has_text_pair = "text_pair" in (table.column_names or ())
         return super().prepare_rows(table, where)
 
     def tokenizer_style(self, model_type: str) -> str:
         return "bracketed" if model_type == "tfm_seq2seq" else "pair"
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require_special_token(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which pads short rows")
 
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
         columns = self.source_columns.get("label", ["label"])
-        learnt = fit_label_encoder(splits["train"], "label", self.args.problem_type, columns)
-        self.labels = keep_label_order(learnt, self.checkpoint_labels)
+        labels = fit_label_encoder(splits["train"], "label", self.args.problem_type, columns)
+        self.labels = keep_label_order(labels, self.checkpoint_labels)
+        self.supports_label_smoothing = self.labels.problem_type == "single_label"
         print_on_main_process(f"Labels: {self.labels.summary()}")
         encoded = {}
         for name, table in splits.items():
-            # each split's own: the same class may have another number there
-            known = class_label_names(table.features["label"])
-            encode = partial(encode_labels, labels=self.labels, known=known, flags=len(columns) > 1, split=name)
+            # read from each split, because ClassLabel may number the same class differently there
+            names = class_label_names(table.features["label"])
+            encode = partial(encode_labels, labels=self.labels, names=names, is_flags=len(columns) > 1, split=name)
             encoded[name] = map_rows(table, encode, with_indices=True, remove=["label"], desc="Reading labels")
         return encoded
 
@@ -93,8 +96,8 @@ class SequenceClassification(Objective):
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
         encode = partial(
-            encode_texts, tokenizer=tokenizer, parts=self.text_columns(), limit=self.args.max_length,
-            policy=self.long_texts,
+            encode_texts, tokenizer=tokenizer, columns=self.text_columns(), max_length=self.args.max_length,
+            long_texts=self.long_texts,
         )  # fmt: skip
         return {
             name: report_truncated(
@@ -119,28 +122,29 @@ class SequenceClassification(Objective):
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
         def compute(prediction: EvalPrediction) -> dict[str, float]:
-            predictions = self.predict(np.asarray(prediction.predictions))
-            results = self.label_results(prediction, cache_dir)
-            return results | self.extra_metrics(predictions, prediction.label_ids, cache_dir)
+            predictions, references = self.predict(np.asarray(prediction.predictions)), np.asarray(prediction.label_ids)
+            results = self.label_metrics(predictions, references, cache_dir)
+            return results | self.extra_metrics(predictions, references, cache_dir)
 
         return compute
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
-        """Class (N,), flags (N, classes) or number (N,) of each row of logits (N, classes)."""
+        """Logits (N, classes) to class ids (N,), flags (N, classes) or numbers (N,)."""
         if self.labels.problem_type == "single_label":
-            return predict_class(logits)
-        return predict_flags(logits) if self.labels.problem_type == "multi_label" else predict_number(logits)
-
-    def label_results(self, prediction: EvalPrediction, cache_dir: Path) -> dict[str, float]:
-        if self.labels.problem_type == "single_label":
-            return single_label_metrics(prediction, cache_dir)
+            return logits.argmax(-1)
         if self.labels.problem_type == "multi_label":
-            return multi_label_metrics(prediction, cache_dir)
-        return regression_metrics(prediction, cache_dir)
+            return (logits > 0).astype(int)
+        return logits[:, 0]
+
+    def label_metrics(self, predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:
+        if self.labels.problem_type == "single_label":
+            return single_label_metrics(predictions, references, cache_dir)
+        if self.labels.problem_type == "multi_label":
+            return multi_label_metrics(predictions, references.astype(int), cache_dir)
+        return regression_metrics(predictions.astype(np.float64), references.astype(np.float64).reshape(-1), cache_dir)
 
     def baselines(self, data: Any) -> dict[str, float]:
-        """Always the class that is most frequent in training; always the mean of the training labels is not a
-        correlation, so numbers have none."""
+        """Accuracy of the most frequent training class. None for regression: a constant has no correlation."""
         if self.labels.problem_type != "single_label":
             return {}
         train, test = (np.asarray(data.splits[name]["labels"][:]) for name in ("train", "test"))
@@ -152,7 +156,7 @@ class SequenceClassification(Objective):
         return short_test_rows(data, 3)
 
     def format_input(self, sample_input: dict[str, Any]) -> str:
-        return " | ".join(sample_input[part] for part in ("text", "text_pair") if sample_input.get(part))
+        return " | ".join(sample_input[name] for name in ("text", "text_pair") if sample_input.get(name))
 
     def reference(self, sample_input: dict[str, Any]) -> str | None:
         return self.label_text(sample_input["labels"]) if "labels" in sample_input else None
@@ -165,95 +169,82 @@ class SequenceClassification(Objective):
         return ", ".join(name for name, flag in zip(self.labels.names, label, strict=True) if flag) or "none"
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, Any]) -> str:
-        texts = [sample_input[part] for part in ("text", "text_pair") if sample_input.get(part)]
+        texts = [sample_input[name] for name in ("text", "text_pair") if sample_input.get(name)]
         inputs = tokenizer(*texts, return_tensors="pt", truncation=True, max_length=self.args.max_length)
-        scores = forward_in_eval_mode(model, dict(inputs)).logits[0].float().cpu()
-        return self.label_text(self.predict(scores.numpy()[None])[0].tolist())
+        logits = forward_in_eval_mode(model, dict(inputs)).logits.float().cpu().numpy()
+        return self.label_text(self.predict(logits)[0].tolist())
 
     def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
-        texts = {part: sample_input[part] for part in ("text", "text_pair") if sample_input.get(part)}
-        given = python_literal(texts if len(texts) > 1 else texts["text"])
+        texts = {name: sample_input[name] for name in ("text", "text_pair") if sample_input.get(name)}
+        argument = python_literal(texts if len(texts) > 1 else texts["text"])
         return "\n".join(
             [
                 "from transformers import pipeline",
                 f'classify = pipeline("text-classification", model={python_literal(home)}, trust_remote_code=True)',
-                f"print(classify({given}))",
+                f"print(classify({argument}))",
             ]
         )
 
 
 def encode_labels(
-    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, known: Any, flags: bool, split: str
+    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, names: Any, is_flags: bool, split: str
 ) -> dict[str, list[Any]]:
-    """Labels as the model takes them; `known`: names of numbered classes. Raises ValueError that names the row."""
+    """Labels as the model takes them. `names`: the class names if labels are ids, else None; `is_flags`: labels are
+    lists of 0 and 1, one per class. Raises ValueError that names the row."""
     encoded = []
     for row, label in zip(rows, batch["label"], strict=True):
         where = f"Row {row + 1} of the {split} split"
         if label is None or label == "":
-            raise ValueError(f"{where} has no label; fill it or leave the row out.")
-        if known is not None:
-            label = names_from_ids(label, known, where)
-        if flags:
-            label = set_flag_names(label, labels, where)
+            raise ValueError(f"{where} has no label; fill it in or remove the row.")
+        if names is not None:
+            label = names_from_ids(label, names, where)
+        if is_flags:
+            label = names_from_flags(label, labels, where)
         encoded.append(labels.encode(label, where))
     return {"labels": encoded}
 
 
-def set_flag_names(flags: list[Any], labels: LabelEncoder, where: str) -> list[str]:
-    """Names of the columns that say yes."""
-    words = [str(flag).lower() for flag in flags]
-    if not {"0", "1", "0.0", "1.0", "false", "true"}.issuperset(words):
-        raise ValueError(
-            f"{where} has the labels {flags}; columns of yes and no ({', '.join(labels.names)}) hold 0 or 1."
-        )
-    return [name for name, word in zip(labels.names, words, strict=True) if word in ("1", "1.0", "true")]
+def names_from_flags(flags: list[Any], labels: LabelEncoder, where: str) -> list[str]:
+    """Names of the columns that hold 1. Raises ValueError for values other than 0 and 1."""
+    values = [str(flag).lower() for flag in flags]
+    if not {"0", "1", "0.0", "1.0", "false", "true"}.issuperset(values):
+        raise ValueError(f"{where} has the labels {flags}; the columns {', '.join(labels.names)} must hold 0 or 1.")
+    return [name for name, value in zip(labels.names, values, strict=True) if value in ("1", "1.0", "true")]
 
 
 def encode_texts(
-    batch: dict[str, list[str]], rows: list[int], tokenizer: Any, parts: tuple[str, ...], limit: int, policy: str
+    batch: dict[str, list[str]],
+    rows: list[int],
+    tokenizer: Any,
+    columns: tuple[str, ...],
+    max_length: int,
+    long_texts: str,
 ) -> dict[str, Any]:
-    texts = [list(batch[part]) for part in parts]
-    return tokenize_within(
-        tokenizer, texts[0], texts[1] if len(texts) > 1 else None, limit, policy, "--max_length", rows
-    )
+    texts = [list(batch[name]) for name in columns]
+    second = texts[1] if len(texts) > 1 else None
+    return tokenize_within(tokenizer, texts[0], second, max_length, long_texts, "--max_length", rows)
 
 
-def predict_class(scores: np.ndarray) -> np.ndarray:
-    return scores.argmax(-1)
-
-
-def predict_flags(scores: np.ndarray) -> np.ndarray:
-    return (scores > 0).astype(int)
-
-
-def predict_number(scores: np.ndarray) -> np.ndarray:
-    return scores[:, 0]
-
-
-def single_label_metrics(prediction: EvalPrediction, cache_dir: Path) -> dict[str, float]:
-    found = {"predictions": predict_class(np.asarray(prediction.predictions)), "references": prediction.label_ids}
+def single_label_metrics(predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:
+    pair = {"predictions": predictions, "references": references}
     metrics = {name: load_metric(name, cache_dir) for name in ("accuracy", "f1", "matthews_correlation")}
-    results = {name: metrics[name].compute(**found) for name in ("accuracy", "matthews_correlation")}
-    f1 = metrics["f1"].compute(**found, average="macro")
+    results = {name: metrics[name].compute(**pair) for name in ("accuracy", "matthews_correlation")}
+    f1 = metrics["f1"].compute(**pair, average="macro")
     return {name: float((result or {})[name]) for name, result in (results | {"f1": f1}).items()}
 
 
-def multi_label_metrics(prediction: EvalPrediction, cache_dir: Path) -> dict[str, float]:
-    predictions = predict_flags(np.asarray(prediction.predictions))
-    references = np.asarray(prediction.label_ids).astype(int)
+def multi_label_metrics(predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:
     metric: Any = load_metric("f1", cache_dir)
-    found = {average: metric.compute(predictions=predictions, references=references, average=average)["f1"]
+    f1 = {average: metric.compute(predictions=predictions, references=references, average=average)["f1"]
              for average in ("micro", "macro")}  # fmt: skip
-    exact = float((predictions == references).all(-1).mean())
-    return {"micro_f1": float(found["micro"]), "f1": float(found["macro"]), "accuracy": exact}
+    accuracy = float((predictions == references).all(-1).mean())
+    return {"micro_f1": float(f1["micro"]), "f1": float(f1["macro"]), "accuracy": accuracy}
 
 
-def regression_metrics(prediction: EvalPrediction, cache_dir: Path) -> dict[str, float]:
-    predictions = predict_number(np.asarray(prediction.predictions)).astype(np.float64)
-    references = np.asarray(prediction.label_ids, dtype=np.float64).reshape(-1)
-    found: Any = {
+def regression_metrics(predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:
+    correlations: Any = {
         name: load_metric(name, cache_dir).compute(predictions=predictions, references=references)
         for name in ("pearsonr", "spearmanr")
     }
     rmse = float(np.sqrt(np.mean((predictions - references) ** 2)))
-    return {name: float(result[name]) for name, result in found.items()} | {"rmse": rmse}
+    return {name: float(result[name]) for name, result in correlations.items()} | {"rmse": rmse}

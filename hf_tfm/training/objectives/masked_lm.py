@@ -1,4 +1,4 @@
-"""Guess hidden tokens from both sides (Devlin et al. 2019, arXiv:1810.04805)."""
+"""Masked language modelling: predict masked tokens from both sides (Devlin et al. 2019, arXiv:1810.04805)."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,32 +22,34 @@ __all__ = ["MaskedLM", "pack_token_rows"]
 
 
 class MaskedLM(LanguageModel):
-    """Documents follow one another, ended by the separator, in rows of T tokens; which tokens are hidden is drawn anew
-    in every pass over the data, and once and for all for evaluation."""
+    """Concatenates the documents, with the separator token between them, and cuts them into rows of T tokens. The masks
+    are drawn anew in every training epoch and are fixed in evaluation."""
 
     task = "masked-lm"
     pipeline_tag = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
     models = {"tfm_encoder": TfmEncoderForMaskedLM}
     metric_labels = {
-        "nats_per_token": "nats per hidden token (the loss)",
-        "perplexity": "perplexity per hidden token",
-        "accuracy": "share of hidden tokens guessed",
+        "nats_per_token": "nats per masked token (the loss)",
+        "perplexity": "perplexity per masked token",
+        "accuracy": "accuracy on masked tokens",
     }
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         for token, reason in (
-            ("mask_token", "which hides a word"),
+            ("mask_token", "which replaces masked tokens"),
             ("sep_token", "which ends every row"),
-            ("cls_token", "which begins every row"),
+            ("cls_token", "which starts every row"),
         ):
             require_special_token(tokenizer, token, reason)
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids` and `word_ids` (the number of each token's word, -1 for special tokens)."""
+        """Rows of `input_ids` and `word_ids` (the index of each token's word, -1 for special tokens)."""
         length = self.args.block_size
         if length < 3:
-            raise ValueError(f"--block_size {length} has no room between two special tokens; give 3 or more: 128.")
+            raise ValueError(
+                f"--block_size {length} has no room between two special tokens; give at least 3, for example 128."
+            )
         pack = partial(pack_token_rows, tokenizer=tokenizer, length=length)
         return self.pack_rows(splits, pack, num_proc)
 
@@ -58,10 +60,10 @@ class MaskedLM(LanguageModel):
         )
 
     def preprocess_logits(self, logits: Any, labels: torch.Tensor) -> torch.Tensor:
-        """Per row: nats summed over hidden tokens, how many there are, how many are guessed: (B, 3)."""
-        scores = super().preprocess_logits(logits, labels)
-        guessed = (scores.argmax(-1) == labels) & labels.ne(IGNORE_INDEX)
-        return torch.cat([sum_losses(scores, labels), guessed.sum(-1, keepdim=True)], dim=-1)
+        """Per row: nats summed over masked tokens, their number, and the number predicted correctly: (B, 3)."""
+        logits = super().preprocess_logits(logits, labels)
+        correct = (logits.argmax(-1) == labels) & labels.ne(IGNORE_INDEX)
+        return torch.cat([sum_losses(logits, labels), correct.sum(-1, keepdim=True)], dim=-1)
 
     def make_compute_metrics(
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
@@ -76,10 +78,10 @@ class MaskedLM(LanguageModel):
         return sample_input
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
-        """The input with the likeliest token at each mask."""
+        """The input with the most likely token in place of each mask."""
         inputs = tokenizer(sample_input, return_tensors="pt", truncation=True, max_length=self.args.block_size)
-        guesses = forward_in_eval_mode(model, dict(inputs)).logits.argmax(-1).cpu()
-        ids = torch.where(inputs["input_ids"] == tokenizer.mask_token_id, guesses, inputs["input_ids"])
+        predicted = forward_in_eval_mode(model, dict(inputs)).logits.argmax(-1).cpu()
+        ids = torch.where(inputs["input_ids"] == tokenizer.mask_token_id, predicted, inputs["input_ids"])
         return tokenizer.decode(ids[0], skip_special_tokens=True)
 
     def usage_snippet(self, home: str, sample_input: str) -> str:
@@ -87,45 +89,46 @@ class MaskedLM(LanguageModel):
             [
                 "from transformers import pipeline",
                 f'fill = pipeline("fill-mask", model={python_literal(home)}, trust_remote_code=True)',
-                f'print([guess["token_str"] for guess in fill({python_literal(sample_input)})])',
+                f'print([token["token_str"] for token in fill({python_literal(sample_input)})])',
             ]
         )
 
 
 def masked_token_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    losses, hidden, guessed = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
-    nats = losses / hidden
+    losses, masked, correct = np.asarray(prediction.predictions, dtype=np.float64).sum(0)
+    nats = losses / masked
     return {
         "nats_per_token": nats,
         "perplexity": float(np.exp(nats)),
-        "accuracy": guessed / hidden,
-        "scored_tokens": int(hidden),
+        "accuracy": correct / masked,
+        "scored_tokens": int(masked),
     }
 
 
 def pack_token_rows(batch: dict[str, list[str]], tokenizer: Any, length: int) -> dict[str, list[list[int]]]:
-    """Documents one after another, separators between them, cut into rows of at most `length` tokens between the
-    tokenizer's first and last special token."""
+    """Rows of at most `length` tokens of the concatenated documents, with separators between documents, and the
+    classification and separator token around each row."""
     encoded = tokenizer(list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False)
     ids: list[int] = []
-    words: list[int] = []
-    for number, document in enumerate(encoded["input_ids"]):
-        first = next_word_id(words)
+    word_ids: list[int] = []
+    for index, document in enumerate(encoded["input_ids"]):
+        first = next_word_id(word_ids)
         ids += [*document, tokenizer.sep_token_id]
-        words += [*(first + word for word in word_ids_of(encoded, number)), -1]
-    rows = list(add_row_borders(ids[:-1], words[:-1], tokenizer, length))
-    return {"input_ids": [row for row, _ in rows], "word_ids": [numbers for _, numbers in rows]}
+        word_ids += [*(first + word for word in word_ids_of(encoded, index)), -1]
+    rows = list(split_with_special_tokens(ids[:-1], word_ids[:-1], tokenizer, length))
+    return {"input_ids": [ids for ids, _ in rows], "word_ids": [word_ids for _, word_ids in rows]}
 
 
-def next_word_id(words: list[int]) -> int:
-    """One more than the number of the last word."""
-    return next((word + 1 for word in reversed(words) if word >= 0), 0)
+def next_word_id(word_ids: list[int]) -> int:
+    """One more than the index of the last word."""
+    return next((word + 1 for word in reversed(word_ids) if word >= 0), 0)
 
 
-def add_row_borders(
-    ids: list[int], words: list[int], tokenizer: Any, length: int
+def split_with_special_tokens(
+    ids: list[int], word_ids: list[int], tokenizer: Any, length: int
 ) -> Iterator[tuple[list[int], list[int]]]:
-    room = length - 2
-    for start in range(0, len(ids), room):
-        piece = slice(start, start + room)
-        yield [tokenizer.cls_token_id, *ids[piece], tokenizer.sep_token_id], [-1, *words[piece], -1]
+    """Rows (input ids, word ids) of at most `length` tokens, special tokens included."""
+    size = length - 2
+    for start in range(0, len(ids), size):
+        piece = slice(start, start + size)
+        yield [tokenizer.cls_token_id, *ids[piece], tokenizer.sep_token_id], [-1, *word_ids[piece], -1]

@@ -1,4 +1,4 @@
-"""Choose which of several texts belongs to another one."""
+"""Multiple choice: find which of several texts belongs to a given text."""
 
 from functools import partial
 from itertools import chain
@@ -25,7 +25,7 @@ __all__ = ["MultipleChoice"]
 
 
 class MultipleChoice(Objective):
-    """A stem, several choices (as many in every row) and the number of the right one, from 0."""
+    """Reads a stem, several choices (the same number in every row) and the index of the correct one, from 0."""
 
     task = "multiple-choice"
     pipeline_tag = "multiple-choice"
@@ -35,7 +35,16 @@ class MultipleChoice(Objective):
     builtin_dataset = "summary_choices"
     split_column = "stem"
     supports_extra_metrics = True
-    metric_labels = {"accuracy": "share of right choices", "loss": "nats per choice (the loss)"}
+    metric_labels = {"accuracy": "accuracy", "loss": "nats per choice (the loss)"}
+    # a small vocabulary: the two spellings of a word, in code and in a sentence, then share most of their tokens
+    default_arguments = {
+        "vocab_size": 512, "max_length": 96, "per_device_train_batch_size": 8, "eval_steps": 400, "max_steps": 1200,
+    }  # fmt: skip
+    # The built-in texts share words at any position, so the model has no positions; token types separate the two texts.
+    default_config_fields = {
+        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "position_type": "none",
+        "type_vocab_size": 2, "pooling": "mean", "initializer_range": 0.1, "hidden_dropout": 0.1,
+    }  # fmt: skip
 
     def text_columns(self) -> tuple[str, ...]:
         return ("stem",)
@@ -49,21 +58,23 @@ class MultipleChoice(Objective):
             for row, choices, label in zip(rows, batch["choices"], batch["label"], strict=True):
                 if not str(label).isdigit() or not 0 <= int(label) < len(choices) or not all(choices):
                     raise ValueError(
-                        f"Row {row + 1} of {where}: the label {label!r} must be the number, from 0, of one of its "
-                        f"{len(choices)} choices, none of them empty."
+                        f"Row {row + 1} of {where}: the label {label!r} must be the index, from 0, of one of its "
+                        f"{len(choices)} choices, and no choice may be empty."
                     )
             return {"label": [int(label) for label in batch["label"]]}
 
         return map_rows(super().prepare_rows(table, where), check, with_indices=True, desc="Checking choices")
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require_special_token(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which pads short rows")
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids` and `attention_mask`, one list per choice, and `labels`."""
-        limit, policy = self.args.max_length, self.long_texts
-        count = len(next(iterate_rows(splits["train"]))["choices"])
-        encode = partial(encode_choices, tokenizer=tokenizer, limit=limit, policy=policy, expected=count)
+        num_choices = len(next(iterate_rows(splits["train"]))["choices"])
+        encode = partial(
+            encode_choices, tokenizer=tokenizer, max_length=self.args.max_length, long_texts=self.long_texts,
+            num_choices=num_choices,
+        )  # fmt: skip
         return {
             name: report_truncated(
                 map_rows(
@@ -83,8 +94,9 @@ class MultipleChoice(Objective):
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
         def compute(prediction: EvalPrediction) -> dict[str, float]:
-            chosen, right = np.asarray(prediction.predictions).argmax(-1), np.asarray(prediction.label_ids)
-            return {"accuracy": float((chosen == right).mean())} | self.extra_metrics(chosen, right, cache_dir)
+            predictions, references = np.asarray(prediction.predictions).argmax(-1), np.asarray(prediction.label_ids)
+            accuracy = float((predictions == references).mean())
+            return {"accuracy": accuracy} | self.extra_metrics(predictions, references, cache_dir)
 
         return compute
 
@@ -93,7 +105,7 @@ class MultipleChoice(Objective):
         return [{"stem": prompt, "choices": rows[0]["choices"]} for prompt in prompts] if prompts else rows
 
     def format_input(self, sample_input: dict[str, Any]) -> str:
-        choices = "\n".join(f"{number}: {choice}" for number, choice in enumerate(sample_input["choices"]))
+        choices = "\n".join(f"{index}: {choice}" for index, choice in enumerate(sample_input["choices"]))
         return f"{sample_input['stem']}\n\n{choices}"
 
     def reference(self, sample_input: dict[str, Any]) -> str | None:
@@ -101,12 +113,12 @@ class MultipleChoice(Objective):
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, Any]) -> str:
         stems = [sample_input["stem"]] * len(sample_input["choices"])
-        limit = self.args.max_length
         encoded = tokenizer(
-            stems, list(sample_input["choices"]), truncation=True, max_length=limit, padding=True, return_tensors="pt"
-        )
-        scores = forward_in_eval_mode(model, {name: value[None] for name, value in encoded.items()}).logits
-        return sample_input["choices"][int(scores.argmax())]
+            stems, list(sample_input["choices"]), truncation=True, max_length=self.args.max_length, padding=True,
+            return_tensors="pt",
+        )  # fmt: skip
+        logits = forward_in_eval_mode(model, {name: value[None] for name, value in encoded.items()}).logits
+        return sample_input["choices"][int(logits.argmax())]
 
     def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
         return "\n".join(
@@ -122,18 +134,22 @@ class MultipleChoice(Objective):
 
 
 def encode_choices(
-    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, limit: int, policy: str, expected: int
+    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max_length: int, long_texts: str, num_choices: int
 ) -> dict[str, Any]:
-    counts = [len(choices) for choices in batch["choices"]]
-    for row, count in zip(rows, counts, strict=True):
-        # a batch is one block of rows and choices: other numbers would shift rows against each other
-        if count != expected:
-            raise ValueError(f"Row {row + 1} has {count} choices, and the first one {expected}; give all rows as many.")
-    stems = list(chain.from_iterable([stem] * count for stem, count in zip(batch["stem"], counts, strict=True)))
-    owners = list(chain.from_iterable([row] * count for row, count in zip(rows, counts, strict=True)))
+    """The stem of each row paired with each of its choices. Raises ValueError unless every row has `num_choices`,
+    because a batch is one tensor of rows and choices."""
+    for row, choices in zip(rows, batch["choices"], strict=True):
+        if len(choices) != num_choices:
+            raise ValueError(
+                f"Row {row + 1} has {len(choices)} choices, and the first row {num_choices}; give every row the same "
+                "number."
+            )
+    stems = list(chain.from_iterable([stem] * num_choices for stem in batch["stem"]))
+    row_of_pair = list(chain.from_iterable([row] * num_choices for row in rows))
     texts = list(chain.from_iterable(batch["choices"]))
-    encoded = tokenize_within(tokenizer, stems, texts, limit, policy, "--max_length", owners)
-    rest = {name: iter(values) for name, values in encoded.items()}
-    grouped: dict[str, list[Any]] = {name: [[next(values) for _ in range(count)] for count in counts]
-                                     for name, values in rest.items()}  # fmt: skip
+    encoded = tokenize_within(tokenizer, stems, texts, max_length, long_texts, "--max_length", row_of_pair)
+    grouped: dict[str, list[Any]] = {
+        name: [values[start : start + num_choices] for start in range(0, len(values), num_choices)]
+        for name, values in encoded.items()
+    }
     return grouped | {"truncated": [any(flags) for flags in grouped["truncated"]], "labels": list(batch["label"])}

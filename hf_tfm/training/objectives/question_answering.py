@@ -1,4 +1,5 @@
-"""Find the answer to a question in a text, or that there is none (Rajpurkar et al. 2016, 2018)."""
+"""Extractive question answering: find the answer in a text, or that there is none (Rajpurkar et al. 2016,
+arXiv:1606.05250; 2018, arXiv:1806.03822)."""
 
 from collections import Counter
 from functools import partial
@@ -27,10 +28,13 @@ from .base import (
 
 __all__ = ["QuestionAnswering"]
 
+# Trainer pads kept logits of shorter rows with this value.
+LOGITS_PADDING = -100
+
 
 class QuestionAnswering(Objective):
-    """Questions, contexts and the answers' places in them. Long contexts are read in windows that overlap; questions
-    without an answer point at the first token, as in SQuAD 2."""
+    """Reads questions, contexts and the positions of the answers. Long contexts are split into overlapping windows; the
+    label of a question without an answer is the first token, as in SQuAD 2."""
 
     task = "question-answering"
     pipeline_tag = "question-answering"
@@ -44,12 +48,16 @@ class QuestionAnswering(Objective):
     builtin_dataset = "questions"
     split_column = "context"
     metric_labels = {
-        "exact_match": "answers that equal a right one, per cent",
-        "f1": "words shared with a right answer (F1), per cent",
-        "HasAns_exact": "the same where there is an answer, per cent",
-        "NoAns_exact": "the same where there is none, per cent",
-        "loss": "nats per border of the answer (the loss)",
+        "exact_match": "exact match, per cent",
+        "f1": "F1 of the words of the answer, per cent",
+        "HasAns_exact": "exact match on questions with an answer, per cent",
+        "NoAns_exact": "exact match on questions without one, per cent",
+        "loss": "nats per start or end position (the loss)",
     }
+    default_arguments = {"max_length": 256, "eval_steps": 200}
+    default_config_fields = {"hidden_dropout": 0.1}
+    supports_label_smoothing = False
+    peft_task_type = "QUESTION_ANS"
     metric_columns = ("offsets", "example")
 
     def text_columns(self) -> tuple[str, ...]:
@@ -69,32 +77,28 @@ class QuestionAnswering(Objective):
         return "bracketed" if model_type == "tfm_seq2seq" else "pair"
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require_special_token(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which pads short rows")
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """One row per window: `input_ids`, `attention_mask`, `start_positions`, `end_positions`, and columns that lead
-        back to the text."""
+        """One row per window: `input_ids`, `attention_mask`, `start_positions`, `end_positions`, and the
+        columns that locate the tokens in the text."""
         for name in ("validation", "test"):
             check_unique_ids(splits[name], name)
-        cut = partial(batch_windows, tokenizer=tokenizer, length=self.args.max_length, stride=self.args.doc_stride)
+        encode = partial(encode_windows, tokenizer=tokenizer, length=self.args.max_length, stride=self.args.doc_stride)
         return {
             name: map_rows(
-                table,
-                cut,
-                remove=list(table.column_names),
-                with_indices=True,
-                num_proc=num_proc,
-                desc="Cutting windows",
+                table, encode, remove=list(table.column_names), with_indices=True, num_proc=num_proc,
+                desc="Splitting into windows",
             )
             for name, table in splits.items()
-        }
+        }  # fmt: skip
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
-        # at the right, whatever the tokenizer's habit: at the left, padding would move the answers
+        # always on the right: padding on the left would shift the positions of the answers
         return partial(pad_right, tokenizer)
 
     def preprocess_logits(self, logits: Any, labels: Any) -> torch.Tensor:
-        """Scores of every token as first and as last of the answer: (B, T, 2)."""
+        """Logits of each token as the first and as the last of the answer: (B, T, 2)."""
         return torch.stack([logits[0], logits[1]], dim=-1)
 
     def make_compute_metrics(
@@ -105,16 +109,15 @@ class QuestionAnswering(Objective):
         allow_null = any(not answers["text"] for answers in examples["answers"])
 
         def compute(prediction: EvalPrediction) -> dict[str, float]:
-            scores = np.asarray(prediction.predictions)
-            starts, ends = (
-                np.where(scores[..., side] == LOGITS_PADDING, -np.inf, scores[..., side]) for side in (0, 1)
-            )
-            found = best_answers(
-                starts, ends, columns, examples, max_answer_tokens=self.args.max_answer_tokens, allow_null=allow_null
-            )
+            logits = np.asarray(prediction.predictions)
+            logits = np.where(logits == LOGITS_PADDING, -np.inf, logits)
+            answers = best_answers(
+                logits[..., 0], logits[..., 1], columns, examples, max_answer_tokens=self.args.max_answer_tokens,
+                allow_null=allow_null,
+            )  # fmt: skip
             if allow_null:
-                return squad_v2_metrics(found, examples, cache_dir)
-            return squad_metrics(found, examples, cache_dir)
+                return squad_v2_metrics(answers, examples, cache_dir)
+            return squad_metrics(answers, examples, cache_dir)
 
         return compute
 
@@ -122,8 +125,8 @@ class QuestionAnswering(Objective):
         rows = short_test_rows(data, 3)
         if not prompts:
             return list(rows)
-        return [{"id": str(number), "question": question, "context": rows[0]["context"]}
-                for number, question in enumerate(prompts)]  # fmt: skip
+        context = rows[0]["context"]
+        return [{"id": str(index), "question": question, "context": context} for index, question in enumerate(prompts)]
 
     def format_input(self, sample_input: dict[str, Any]) -> str:
         return f"{sample_input['question']}\n\n{sample_input['context']}"
@@ -139,13 +142,16 @@ class QuestionAnswering(Objective):
         inputs = {name: values for name, values in features.items() if name not in ("start_positions", "end_positions")}
         batch = tokenizer.pad(inputs, padding_side="right", return_tensors="pt")
         outputs = forward_in_eval_mode(model, dict(batch))
-        scores = [scores.float().cpu().numpy() for scores in (outputs.start_logits, outputs.end_logits)]
-        scores = [np.where(batch["attention_mask"].numpy() == 1, side, -np.inf) for side in scores]
-        found = best_answers(*scores, columns, row, max_answer_tokens=self.args.max_answer_tokens, allow_null=True)
-        return found[sample_input["id"]]["text"] or "(no answer)"
+        is_token = batch["attention_mask"].numpy() == 1
+        start_logits = np.where(is_token, outputs.start_logits.float().cpu().numpy(), -np.inf)
+        end_logits = np.where(is_token, outputs.end_logits.float().cpu().numpy(), -np.inf)
+        answers = best_answers(
+            start_logits, end_logits, columns, row, max_answer_tokens=self.args.max_answer_tokens, allow_null=True
+        )
+        return answers[sample_input["id"]]["text"] or "(no answer)"
 
     def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
-        """transformers 5 has no pipeline for questions, so the two objects are used directly."""
+        """Uses model and tokenizer directly, because transformers 5 has no pipeline for question answering."""
         name, question = python_literal(home), python_literal(sample_input["question"])
         context = python_literal(sample_input["context"])
         return "\n".join(
@@ -161,56 +167,52 @@ class QuestionAnswering(Objective):
         )
 
 
-# What the host fills shorter rows of kept scores with.
-LOGITS_PADDING = -100
-
-
 def pad_right(tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
 
 
 def unify_answers(answers: Any) -> dict[str, list[Any]]:
-    """Answers as {"text": [...], "answer_start": [...]}, from either layout."""
+    """Answers as {"text": [...], "answer_start": [...]}, from a dictionary of lists or a list of dictionaries."""
     if isinstance(answers, dict):
         return {key: list(answers[key]) for key in ("text", "answer_start")}
     return {key: [answer[key] for answer in answers] for key in ("text", "answer_start")}
 
 
 def check_unique_ids(table: Any, split: str) -> None:
-    """Raises ValueError for two questions of a measured split with one id: predictions are found by it."""
-    twins = [name for name, count in Counter(table["id"][:]).items() if count > 1]
-    if twins:
+    """Raises ValueError if two questions of an evaluated split share an id, which must identify the prediction."""
+    repeated = [name for name, count in Counter(table["id"][:]).items() if count > 1]
+    if repeated:
         raise ValueError(
-            f"{len(twins)} ids of the {split} split stand in several rows ({twins[0]}); give each its own."
+            f"{len(repeated)} ids occur in several rows of the {split} split ({repeated[0]}); give each row its own id."
         )
 
 
-def batch_windows(
+def encode_windows(
     batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, length: int, stride: int
 ) -> dict[str, list[Any]]:
     return make_qa_windows(dict(batch) | {"row": rows}, tokenizer, length, stride)
 
 
-def squad_metrics(found: Any, examples: Any, cache_dir: Path) -> dict[str, float]:
-    predictions = [{"id": name, "prediction_text": answer["text"]} for name, answer in found.items()]
+def squad_metrics(answers: Any, examples: Any, cache_dir: Path) -> dict[str, float]:
+    predictions = [{"id": name, "prediction_text": answer["text"]} for name, answer in answers.items()]
     result: Any = load_metric("squad", cache_dir).compute(
         predictions=predictions, references=squad_references(examples)
     )
     return {name: float(result[name]) for name in ("exact_match", "f1")}
 
 
-def squad_v2_metrics(found: Any, examples: Any, cache_dir: Path) -> dict[str, float]:
+def squad_v2_metrics(answers: Any, examples: Any, cache_dir: Path) -> dict[str, float]:
     predictions = [
         {"id": name, "prediction_text": answer["text"], "no_answer_probability": answer["no_answer_probability"]}
-        for name, answer in found.items()
+        for name, answer in answers.items()
     ]
     result: Any = load_metric("squad_v2", cache_dir).compute(
         predictions=predictions, references=squad_references(examples)
     )
-    parts = {name: float(result[name]) for name in ("HasAns_exact", "NoAns_exact") if name in result}
-    return {"exact_match": float(result["exact"]), "f1": float(result["f1"]), **parts}
+    subsets = {name: float(result[name]) for name in ("HasAns_exact", "NoAns_exact") if name in result}
+    return {"exact_match": float(result["exact"]), "f1": float(result["f1"]), **subsets}
 
 
 def squad_references(examples: Any) -> list[dict[str, Any]]:
-    named = zip(examples["id"], examples["answers"], strict=True)
-    return [{"id": name, "answers": {key: answers[key] for key in ("text", "answer_start")}} for name, answers in named]
+    rows = zip(examples["id"], examples["answers"], strict=True)
+    return [{"id": name, "answers": {key: answers[key] for key in ("text", "answer_start")}} for name, answers in rows]

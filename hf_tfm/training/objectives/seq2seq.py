@@ -1,4 +1,4 @@
-"""Write a target text for a source text: translation, summaries, any text to text."""
+"""Sequence to sequence: generate a target text from a source text, such as a translation or a summary."""
 
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
+from ..arguments.task_arguments import TaskArguments
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.truncation import report_truncated, tokenize_within
@@ -16,12 +17,13 @@ from .base import ComputeMetrics, Objective, python_literal, require_special_tok
 
 __all__ = ["Seq2Seq", "generate_text", "seq2seq_usage_snippet"]
 
+# BLEU counts 4-grams, so it says nothing about shorter targets.
 MIN_WORDS_FOR_BLEU = 4
 
 
 class Seq2Seq(Objective):
-    """Source and target texts, each ended by the end-of-sequence token. With --predict_with_generate the model writes
-    every target while it is evaluated, and what it wrote is compared with the right one."""
+    """Reads source and target texts; the end-of-sequence token follows each. With --predict_with_generate evaluation
+    generates a text for every source and compares it with the target."""
 
     task = "seq2seq"
     pipeline_tag = "text-generation"
@@ -31,11 +33,17 @@ class Seq2Seq(Objective):
     builtin_dataset = "date_pairs"
     split_column = "source"
     metric_labels = {
-        "exact_match": "share of outputs that equal the target",
+        "exact_match": "exact match",
         "bleu": "BLEU (sacrebleu)",
         "chrf": "chrF (sacrebleu)",
         "loss": "nats per target token (the loss)",
     }
+    default_arguments = {
+        "vocab_size": 512, "max_length": 64, "max_target_length": 32, "per_device_train_batch_size": 64,
+        "eval_steps": 200, "predict_with_generate": True, "max_eval_samples": 200, "max_steps": 1200,
+    }  # fmt: skip
+    default_config_fields = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    peft_task_type = "SEQ_2_SEQ_LM"
     generates_text = True
     supports_extra_metrics = True
     metric_columns = ("length",)
@@ -45,14 +53,14 @@ class Seq2Seq(Objective):
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "eos_token", "which ends every text")
-        require_special_token(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which pads short rows")
 
     def max_row_length(self) -> int:
         return max(self.args.max_length, self.args.max_target_length)
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
-        encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, policy=self.long_texts)
+        encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, long_texts=self.long_texts)
         return {
             name: report_truncated(
                 map_rows(
@@ -71,23 +79,22 @@ class Seq2Seq(Objective):
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
         targets = [text.strip() for text in split["target"]]
-        # BLEU counts runs of four words: it says nothing of shorter targets.
-        words = sum(len(text.split()) for text in targets) / len(targets)
-        names = ["exact_match", "chrf", *(["sacrebleu"] if words >= MIN_WORDS_FOR_BLEU else [])]
+        mean_words = sum(len(text.split()) for text in targets) / len(targets)
+        names = ["exact_match", "chrf", *(["sacrebleu"] if mean_words >= MIN_WORDS_FOR_BLEU else [])]
         metrics = {name: load_metric(name, cache_dir) for name in names}
 
         def compute(prediction: EvalPrediction) -> dict[str, float]:
             ids = np.asarray(prediction.predictions)
             ids = np.where(ids < 0, tokenizer.pad_token_id, ids)
-            written = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            texts = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
             found: Any = {
-                name: metric.compute(predictions=written, references=targets) for name, metric in metrics.items()
+                name: metric.compute(predictions=texts, references=targets) for name, metric in metrics.items()
             }
             results = {"exact_match": float(found["exact_match"]["exact_match"]), "chrf": found["chrf"]["score"]}
             if "sacrebleu" in found:
                 results["bleu"] = found["sacrebleu"]["score"]
                 self.metric_notes["BLEU"] = f"sacrebleu {found['sacrebleu']['signature']}"
-            return results | self.extra_metrics(written, targets, cache_dir)
+            return results | self.extra_metrics(texts, targets, cache_dir)
 
         return compute
 
@@ -110,39 +117,41 @@ class Seq2Seq(Objective):
 
 
 def encode_pairs(
-    batch: dict[str, list[str]], rows: list[int], tokenizer: Any, args: Any, policy: str
+    batch: dict[str, list[str]], rows: list[int], tokenizer: Any, args: TaskArguments, long_texts: str
 ) -> dict[str, Any]:
+    """Token ids of sources and targets, and the summed length of both, by which rows are grouped."""
     sources, targets = list(batch["source"]), list(batch["target"])
-    read = tokenize_within(tokenizer, sources, None, args.max_length, policy, "--max_length", rows)
-    written = tokenize_within(tokenizer, targets, None, args.max_target_length, policy, "--max_target_length", rows)
+    source = tokenize_within(tokenizer, sources, None, args.max_length, long_texts, "--max_length", rows)
+    target = tokenize_within(tokenizer, targets, None, args.max_target_length, long_texts, "--max_target_length", rows)
     return {
-        "input_ids": read["input_ids"],
-        "attention_mask": read["attention_mask"],
-        "labels": written["input_ids"],
-        "length": [sum(map(len, pair)) for pair in zip(read["input_ids"], written["input_ids"], strict=True)],
-        "truncated": [any(pair) for pair in zip(read["truncated"], written["truncated"], strict=True)],
+        "input_ids": source["input_ids"],
+        "attention_mask": source["attention_mask"],
+        "labels": target["input_ids"],
+        "length": [sum(map(len, pair)) for pair in zip(source["input_ids"], target["input_ids"], strict=True)],
+        "truncated": [any(pair) for pair in zip(source["truncated"], target["truncated"], strict=True)],
     }
 
 
-def generate_text(model: Any, tokenizer: Any, source: str, limit: int, skip_special_tokens: bool = True) -> str:
-    """What an encoder-decoder writes for a source by its own generation settings, at most `limit` tokens."""
-    longest = model.config.max_position_embeddings
-    inputs = tokenizer(source, return_tensors="pt", truncation=True, max_length=longest).to(model.device)
+def generate_text(model: Any, tokenizer: Any, source: str, max_length: int, skip_special_tokens: bool = True) -> str:
+    """The text that an encoder-decoder generates from a source with its generation config, at most `max_length`
+    tokens."""
+    max_positions = model.config.max_position_embeddings
+    inputs = tokenizer(source, return_tensors="pt", truncation=True, max_length=max_positions).to(model.device)
     training = model.training
     model.eval()
-    written = model.generate(**inputs, max_length=min(limit, longest))
+    ids = model.generate(**inputs, max_length=min(max_length, max_positions))
     model.train(training)
-    return tokenizer.decode(written[0], skip_special_tokens=skip_special_tokens).strip()
+    return tokenizer.decode(ids[0], skip_special_tokens=skip_special_tokens).strip()
 
 
 def seq2seq_usage_snippet(home: str, source: str, skip_special_tokens: bool) -> str:
-    """transformers 5 has no pipeline for text to text, so the two objects are used directly."""
+    """Uses model and tokenizer directly, because transformers 5 has no pipeline for text to text."""
     return "\n".join(
         [
             "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
             f"tokenizer = AutoTokenizer.from_pretrained({python_literal(home)})",
             f"model = AutoModelForSeq2SeqLM.from_pretrained({python_literal(home)}, trust_remote_code=True)",
-            f'written = model.generate(**tokenizer({python_literal(source)}, return_tensors="pt"))',
-            f"print(tokenizer.decode(written[0], skip_special_tokens={skip_special_tokens}))",
+            f'ids = model.generate(**tokenizer({python_literal(source)}, return_tensors="pt"))',
+            f"print(tokenizer.decode(ids[0], skip_special_tokens={skip_special_tokens}))",
         ]
     )

@@ -1,4 +1,4 @@
-"""Tell what each word of a sentence is."""
+"""Token classification: one tag for each word of a sentence."""
 
 from collections import Counter, defaultdict
 from functools import partial
@@ -40,8 +40,8 @@ SPAN_PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 
 
 class TokenClassification(Objective):
-    """Words and one tag for each. The first piece of a word carries its tag; rows that are too long are cut between
-    words, and nothing is lost. Tags such as B-person and I-person are measured as whole spans."""
+    """Reads lists of words and lists of tags. The first token of a word has its tag as label. Rows that are too long
+    are split between words, without loss. Tags such as B-person and I-person are evaluated as spans (seqeval)."""
 
     task = "token-classification"
     pipeline_tag = "token-classification"
@@ -51,13 +51,16 @@ class TokenClassification(Objective):
     builtin_dataset = "token_types"
     split_column = "tokens"
     metric_labels = {
-        "f1": "F1 (of whole spans, or mean over classes)",
+        "f1": "F1 (of spans, or mean over classes)",
         "precision": "precision of spans",
         "recall": "recall of spans",
-        "accuracy": "share of right words",
+        "accuracy": "accuracy on words",
         "loss": "nats per word (the loss)",
     }
     supports_streaming = False
+    default_arguments = {"max_length": 128}
+    default_config_fields = {"hidden_dropout": 0.1}
+    peft_task_type = "TOKEN_CLS"
     supports_extra_metrics = True
     metric_columns = ("row", "first_word", "first_pieces")
     labels: LabelEncoder
@@ -65,10 +68,10 @@ class TokenClassification(Objective):
     def prepare_rows(self, table: Any, where: str) -> Any:
         def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
             for row, words, tags in zip(rows, batch["tokens"], batch["tags"], strict=True):
-                whole = isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) > 0
-                if not whole or None in words or None in tags:
+                is_valid = isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) > 0
+                if not is_valid or None in words or None in tags:
                     raise ValueError(
-                        f"Row {row + 1} of {where}: tokens and tags must be lists of one length, above 0; got "
+                        f"Row {row + 1} of {where}: tokens and tags must be lists of the same length, not empty; got "
                         f"{str(words)[:60]!r} and {str(tags)[:60]!r}."
                     )
             return batch
@@ -79,33 +82,31 @@ class TokenClassification(Objective):
         yield " ".join(row["tokens"])
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
-        require_special_token(tokenizer, "pad_token", "which fills short rows")
+        require_special_token(tokenizer, "pad_token", "which pads short rows")
 
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
-        known = {name: class_label_names(table.features["tags"]) for name, table in splits.items()}
-        names = known["train"] or collect_class_names(tag for tags in splits["train"]["tags"] for tag in tags)
+        class_names = {name: class_label_names(table.features["tags"]) for name, table in splits.items()}
+        names = class_names["train"] or collect_class_names(tag for tags in splits["train"]["tags"] for tag in tags)
         if len(names) < 2:
-            raise ValueError(f"All training words have one tag ({', '.join(names)}); to tell apart there must be two.")
+            raise ValueError(f"All training words have one tag ({', '.join(names)}); at least two are needed.")
         self.labels = keep_label_order(LabelEncoder("single_label", names), self.checkpoint_labels)
         self.has_span_tags = all(name == "O" or name.startswith(SPAN_PREFIXES) for name in names)
         print_on_main_process(f"Tags: {self.labels.summary()}")
-        encode = partial(encode_tags, labels=self.labels)
-        plain = {
-            name: table.cast_column("tags", INTEGER_LISTS) if known[name] else table for name, table in splits.items()
-        }
-        return {
-            name: map_rows(
-                table, partial(encode, known=known[name], split=name), with_indices=True, desc="Reading tags"
-            )
-            for name, table in plain.items()
-        }
+        encoded = {}
+        for name, table in splits.items():
+            if class_names[name]:
+                # without the names of ClassLabel, which would reject the new ids
+                table = table.cast_column("tags", INTEGER_LISTS)
+            encode = partial(encode_tags, labels=self.labels, class_names=class_names[name], split=name)
+            encoded[name] = map_rows(table, encode, with_indices=True, desc="Reading tags")
+        return encoded
 
     def config_fields(self, tokenizer: Any) -> dict[str, Any]:
-        words = self.labels.config_fields()
-        return {name: value for name, value in words.items() if name != "problem_type"}
+        fields = self.labels.config_fields()
+        return {name: value for name, value in fields.items() if name != "problem_type"}
 
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids`, `attention_mask` and `labels`, and columns that lead back to the words."""
+        """Rows of `input_ids`, `attention_mask` and `labels`, and the columns that locate the words."""
         align = partial(align_rows, tokenizer=tokenizer, max_length=self.args.max_length)
         return {
             name: map_rows(
@@ -128,29 +129,34 @@ class TokenClassification(Objective):
 
         def compute(prediction: EvalPrediction) -> dict[str, float]:
             pairs = word_predictions(prediction.predictions, prediction.label_ids, columns)
-            right, guessed = ([[names[tag] for tag in pair[side]] for pair in pairs] for side in (0, 1))
-            return self.tag_results(right, guessed, cache_dir) | self.extra_metrics(guessed, right, cache_dir)
+            references = [[names[tag] for tag in tags] for tags, _ in pairs]
+            predictions = [[names[tag] for tag in tags] for _, tags in pairs]
+            results = self.tag_results(references, predictions, cache_dir)
+            return results | self.extra_metrics(predictions, references, cache_dir)
 
         return compute
 
-    def tag_results(self, right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
+    def tag_results(
+        self, references: list[list[str]], predictions: list[list[str]], cache_dir: Path
+    ) -> dict[str, float]:
         if self.has_span_tags:
-            return span_metrics(right, guessed, cache_dir)
-        return tag_metrics(right, guessed, cache_dir)
+            return span_metrics(references, predictions, cache_dir)
+        return tag_metrics(references, predictions, cache_dir)
 
     def baselines(self, data: Any) -> dict[str, float]:
-        """Each word has its most frequent tag in training; unknown words the most frequent tag of all."""
+        """F1 of the most frequent training tag of each word; new words get the most frequent tag of all."""
         counts: dict[str, Counter[int]] = defaultdict(Counter)
         for row in data.splits["train"]:
             for word, tag in zip(row["tokens"], row["tags"], strict=True):
                 counts[word][tag] += 1
-        usual = sum(counts.values(), Counter()).most_common(1)[0][0]
-        best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+        most_frequent = sum(counts.values(), Counter()).most_common(1)[0][0]
+        tag_of_word = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
         rows = list(data.splits["test"])
-        right = [[self.labels.names[tag] for tag in row["tags"]] for row in rows]
-        guessed = [[self.labels.names[best.get(word, usual)] for word in row["tokens"]] for row in rows]
-        with TemporaryDirectory() as scratch:
-            return {"most frequent tag of the word": self.tag_results(right, guessed, Path(scratch))["f1"]}
+        names = self.labels.names
+        references = [[names[tag] for tag in row["tags"]] for row in rows]
+        predictions = [[names[tag_of_word.get(word, most_frequent)] for word in row["tokens"]] for row in rows]
+        with TemporaryDirectory() as folder:
+            return {"most frequent tag of the word": self.tag_results(references, predictions, Path(folder))["f1"]}
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:
@@ -176,8 +182,8 @@ class TokenClassification(Objective):
         )
         labels = batch.pop("labels")
         predicted = forward_in_eval_mode(model, batch).logits.argmax(-1).cpu()
-        [(_, guessed)] = word_predictions(predicted, labels, columns)
-        return self.format_tags(sample_input["tokens"], guessed)
+        [(_, tags)] = word_predictions(predicted, labels, columns)
+        return self.format_tags(sample_input["tokens"], tags)
 
     def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
         text = " ".join(sample_input["tokens"])
@@ -195,26 +201,27 @@ def align_rows(batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max
 
 
 def encode_tags(
-    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, known: tuple[str, ...] | None, split: str
+    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, class_names: tuple[str, ...] | None, split: str
 ) -> dict[str, list[Any]]:
-    """Tags as numbers of their classes; `known`: names of tags that are numbered in this split. Raises ValueError for
-    one that the training split does not have."""
+    """Tags as label ids. `class_names`: the names if this split holds ids, else None. Raises ValueError for a tag that
+    the training split does not have."""
     encoded = []
     for row, tags in zip(rows, batch["tags"], strict=True):
         where = f"Row {row + 1} of the {split} split"
-        names = tags if known is None else names_from_ids(tags, known, where)
+        names = tags if class_names is None else names_from_ids(tags, class_names, where)
         encoded.append([labels.label_id(name, where) for name in names])
     return {"tags": encoded}
 
 
-def span_metrics(right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
-    found: Any = load_metric("seqeval", cache_dir).compute(predictions=guessed, references=right)
-    return {name: float(found[f"overall_{name}"]) for name in ("f1", "precision", "recall", "accuracy")}
+def span_metrics(references: list[list[str]], predictions: list[list[str]], cache_dir: Path) -> dict[str, float]:
+    result: Any = load_metric("seqeval", cache_dir).compute(predictions=predictions, references=references)
+    return {name: float(result[f"overall_{name}"]) for name in ("f1", "precision", "recall", "accuracy")}
 
 
-def tag_metrics(right: list[list[str]], guessed: list[list[str]], cache_dir: Path) -> dict[str, float]:
-    names = sorted({tag for tags in [*right, *guessed] for tag in tags})
-    numbers = {name: number for number, name in enumerate(names)}
-    flat = [np.array([numbers[tag] for tags in rows for tag in tags]) for rows in (guessed, right)]
-    f1: Any = load_metric("f1", cache_dir).compute(predictions=flat[0], references=flat[1], average="macro")
-    return {"f1": float(f1["f1"]), "accuracy": float((flat[0] == flat[1]).mean())}
+def tag_metrics(references: list[list[str]], predictions: list[list[str]], cache_dir: Path) -> dict[str, float]:
+    """Macro F1 and accuracy over all words."""
+    names = sorted({tag for tags in [*references, *predictions] for tag in tags})
+    ids = {name: index for index, name in enumerate(names)}
+    predicted, expected = (np.array([ids[tag] for tags in rows for tag in tags]) for rows in (predictions, references))
+    f1: Any = load_metric("f1", cache_dir).compute(predictions=predicted, references=expected, average="macro")
+    return {"f1": float(f1["f1"]), "accuracy": float((predicted == expected).mean())}

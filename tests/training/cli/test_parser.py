@@ -1,20 +1,16 @@
-"""Choices of a run: defaults by task, the host's options passing through, and errors before any work is done."""
+"""Options of a run: defaults of each task, options of transformers, and errors before any work is done."""
 
 import json
 
 import pytest
 
 from hf_tfm.training.arguments.data_arguments import DataArguments
-from hf_tfm.training.arguments.model_arguments import ModelArguments
+from hf_tfm.training.arguments.fine_tuning_defaults import FINE_TUNING_ARGUMENTS
+from hf_tfm.training.arguments.model_arguments import DEFAULT_CONFIG_FIELDS, ModelArguments
 from hf_tfm.training.arguments.task_arguments import TaskArguments
-from hf_tfm.training.arguments.task_defaults import (
-    ARGUMENTS_OF_TASK,
-    CONFIG_FIELDS_OF_TASK,
-    FINE_TUNING_ARGUMENTS,
-    default_config_fields,
-)
-from hf_tfm.training.arguments.training_arguments import LEARNING_RATES, TASKS
+from hf_tfm.training.arguments.training_arguments import LEARNING_RATES
 from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.training.objectives import OBJECTIVES
 
 
 def parse(*arguments):
@@ -26,23 +22,23 @@ def test_defaults_need_no_argument():
     assert (run_args.training.task, run_args.data.train_file, run_args.training.output_dir) == (
         "causal-lm", None, "runs/causal-lm"
     )  # fmt: skip
-    assert run_args.model.config_fields("causal-lm")["recipe"] == "llama"
+    assert run_args.model.config_fields(OBJECTIVES["causal-lm"].default_config_fields)["recipe"] == "llama"
     assert run_args.training.max_steps > 0
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_every_task_has_its_folder_and_its_defaults(task):
-    expected = ARGUMENTS_OF_TASK.get(task, {})
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_every_task_has_its_own_folder_and_defaults(task):
+    expected = OBJECTIVES[task].default_arguments
     for arguments in (["--task", task], [f"--task={task}"]):
         run_args = parse(*arguments)
         assert run_args.training.task == task
         assert run_args.training.output_dir == f"runs/{task}"
         for name, value in expected.items():
-            [holder] = [part for part in run_args if hasattr(part, name)]
-            assert getattr(holder, name) == value
+            [group] = [group for group in run_args if hasattr(group, name)]
+            assert getattr(group, name) == value
 
 
-def test_what_is_given_wins_over_the_tasks_defaults():
+def test_given_options_replace_the_defaults_of_the_task():
     run_args = parse("--task=seq2seq", "--vocab_size", "300", "--predict_with_generate", "False", "--max_steps", "7")
     assert (run_args.task.vocab_size, run_args.training.predict_with_generate, run_args.training.max_steps) == (
         300,
@@ -51,28 +47,29 @@ def test_what_is_given_wins_over_the_tasks_defaults():
     )
 
 
-def test_the_last_task_word_decides():
+def test_the_last_value_of_task_decides():
     assert parse("--task", "seq2seq", "--task", "causal-lm").task.vocab_size == TaskArguments.vocab_size
 
 
 @pytest.mark.parametrize("arguments", [["--task", "seq2seq"], ["--task=seq2seq"]])
-def test_help_shows_the_tasks_defaults(arguments, capsys):
-    def shown(*words):
+def test_help_shows_the_defaults_of_the_task(arguments, capsys):
+    def help_text(*arguments):
         with pytest.raises(SystemExit) as caught:
-            parse_arguments([*words, "--help"])
+            parse_arguments([*arguments, "--help"])
         assert caught.value.code == 0
         return " ".join(capsys.readouterr().out.split())
 
-    text, usual = shown(*arguments), shown()
-    asked = "Most tokens of a tokenizer trained here. (default: {})"
-    assert asked.format(ARGUMENTS_OF_TASK["seq2seq"]["vocab_size"]) in text
-    assert asked.format(TaskArguments.vocab_size) in usual
-    assert f"unset: 192, {CONFIG_FIELDS_OF_TASK['seq2seq']['hidden_size']} for seq2seq" in text
+    text, default_text = help_text(*arguments), help_text()
+    line = "Vocabulary size of a new tokenizer. (default: {})"
+    assert line.format(OBJECTIVES["seq2seq"].default_arguments["vocab_size"]) in text
+    assert line.format(TaskArguments.vocab_size) in default_text
+    assert "unset: 192" in text
+    assert f"seq2seq source target hidden_size={OBJECTIVES['seq2seq'].default_config_fields['hidden_size']}" in text
     for option in ("--recipe", "--train_file", "--optimizer", "--learning_rate", "--gradient_accumulation_steps"):
         assert option in text
 
 
-def test_options_of_the_host_pass_through():
+def test_options_of_transformers_are_accepted():
     train = parse("--gradient_accumulation_steps", "3", "--lr_scheduler_type", "cosine", "--seed", "7").training
     assert (train.gradient_accumulation_steps, train.lr_scheduler_type, train.seed) == (3, "cosine", 7)
 
@@ -92,49 +89,54 @@ def test_learning_rate_follows_the_optimizer_unless_given():
     ("config", "kind"), [({"model_type": "tfm_encoder"}, "tfm"), ({"model_type": "bert"}, "native"),
                          ({"model_type": "tfm_encoder", "origin": "bert"}, "native")],
 )  # fmt: skip
-def test_going_on_has_rates_of_its_own_unless_given(config, kind, tmp_path):
+def test_fine_tuning_has_its_own_learning_rates_unless_given(config, kind, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     source = ["--init_from", str(tmp_path)]
-    for given, row in ((source, kind), ([*source, "--peft", "lora"], f"{kind} adapter")):
-        training_args = parse_arguments(given).training
-        assert {name: getattr(training_args, name) for name in FINE_TUNING_ARGUMENTS[row]} == FINE_TUNING_ARGUMENTS[row]
+    for arguments, name in ((source, kind), ([*source, "--peft", "lora"], f"{kind} adapter")):
+        training_args, expected = parse_arguments(arguments).training, FINE_TUNING_ARGUMENTS[name]
+        assert {option: getattr(training_args, option) for option in expected} == expected
     assert parse_arguments([*source, "--learning_rate", "1e-4"]).training.learning_rate == 1e-4
 
 
-def test_going_on_from_nowhere_is_said_where_it_is_opened(tmp_path):
+def test_a_missing_checkpoint_is_not_reported_by_the_parser(tmp_path):
     assert parse_arguments(["--init_from", str(tmp_path / "nowhere")]).training.optimizer == "muon"
 
 
-def test_unset_words_are_left_to_the_recipe():
-    words = ModelArguments().config_fields("causal-lm")
-    assert "hidden_dropout" not in words
-    assert words == default_config_fields("causal-lm", None)
+def test_fields_that_are_not_given_are_left_to_the_recipe():
+    fields = ModelArguments().config_fields({"recipe": "llama"})
+    assert "hidden_dropout" not in fields
+    assert fields == DEFAULT_CONFIG_FIELDS | {"recipe": "llama"}
+    # of the task's defaults, a given recipe leaves only the sizes
+    task_fields = {"hidden_size": 64, "pooling": "mean"}
+    expected = DEFAULT_CONFIG_FIELDS | {"hidden_size": 64, "recipe": "gpt2"}
+    assert ModelArguments(recipe="gpt2").config_fields(task_fields) == expected
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_words_are_usual_then_given_then_overrides(task):
-    usual, given = ModelArguments().config_fields(task), ModelArguments(hidden_size=8).config_fields(task)
-    assert given == usual | {"hidden_size": 8}
-    both = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}').config_fields(task)
-    assert both == usual | {"hidden_size": 4, "qk_norm": "head"}
-    assert ModelArguments(recipe="gpt2").config_fields(task)["recipe"] == "gpt2"
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_options_replace_defaults_and_overrides_replace_options(task):
+    task_fields = OBJECTIVES[task].default_config_fields
+    defaults = ModelArguments().config_fields(task_fields)
+    assert ModelArguments(hidden_size=8).config_fields(task_fields) == defaults | {"hidden_size": 8}
+    overridden = ModelArguments(hidden_size=8, config_overrides='{"hidden_size": 4, "qk_norm": "head"}')
+    assert overridden.config_fields(task_fields) == defaults | {"hidden_size": 4, "qk_norm": "head"}
+    assert ModelArguments(recipe="gpt2").config_fields(task_fields)["recipe"] == "gpt2"
 
 
 @pytest.mark.parametrize("text", ["residual_type=pre", "[1]", "{"])
-def test_overrides_that_are_no_object_are_refused(text):
+def test_overrides_that_are_no_json_object_are_refused(text):
     with pytest.raises(ValueError, match="--config_overrides must be a JSON object"):
         ModelArguments(config_overrides=text)
 
 
 @pytest.mark.parametrize("source", ["init_from", "config_file"])
-def test_sizes_beside_a_source_that_has_its_own_are_refused(source):
-    with pytest.raises(ValueError, match=f"--{source} brings its own .* leave out --hidden_size, --recipe"):
+def test_sizes_with_a_checkpoint_or_configuration_are_refused(source):
+    with pytest.raises(ValueError, match=f"--{source} has its own .* leave out --hidden_size, --recipe"):
         ModelArguments(**{source: "x", "hidden_size": 8, "recipe": "gpt2"})
     assert ModelArguments(**{source: "x", "config_overrides": '{"hidden_dropout": 0.1}'}).overrides
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (["--task", "juggling"], "known tasks: causal-lm"),
         (["--task=juggling"], "known tasks: causal-lm"),
@@ -151,7 +153,7 @@ def test_sizes_beside_a_source_that_has_its_own_are_refused(source):
         (["--init_from", "a", "--config_file", "b"], "give one of them"),
         (["--init_from", "a", "--num_hidden_layers", "2"], "leave out --num_hidden_layers"),
         (["--merge_adapter"], "--peft lora"),
-        (["--mask_rate", "15"], "share between 0 and 1"),
+        (["--mask_rate", "15"], "fraction between 0 and 1"),
         (["--packing", "tight"], "connected"),
         (["--train_file", "a.txt", "--dataset_name", "b"], "give one of them"),
         (["--test_file", "a.txt"], "add --train_file"),
@@ -162,19 +164,31 @@ def test_sizes_beside_a_source_that_has_its_own_are_refused(source):
         (["--train_file", "a", "--shuffle_buffer", "9"], "belongs to --streaming"),
     ],
 )
-def test_impossible_choices_are_explained_and_end_with_status_2(arguments, words, capsys):
+def test_invalid_options_are_explained_and_end_with_status_2(arguments, expected, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(*arguments)
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert expected in message
+    assert "Traceback" not in message
 
 
-def test_optim_of_the_host_can_be_chosen():
+def test_optimizers_of_trainer_can_be_selected():
     assert parse("--optimizer", "trainer", "--optim", "adafactor").training.optim == "adafactor"
 
 
-def test_several_values_follow_one_option():
+def test_one_option_takes_several_values():
     data = parse("--train_file", "a", "b", "--mixture", "1", "2.5", "--columns", "text=body").data
     assert data == DataArguments(train_file=["a", "b"], mixture=[1, 2.5], columns=["text=body"])
+
+
+def test_help_shows_every_option_once_with_underscores(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    text = capsys.readouterr().out
+    options = [line.split()[0] for line in text.splitlines() if line.startswith("  --")]
+    assert len(options) > 100
+    assert len(options) == len(set(options))
+    assert not [option for option in options if "-" in option.removeprefix("--")]
+    assert "--train-file" not in text
+    assert parse("--train-file", "a.txt").data.train_file == ["a.txt"]

@@ -1,4 +1,5 @@
-"""Adapters: PEFT finds its place in our models, trains adapter and head alone, and saves either part or whole."""
+"""Adapters: PEFT finds the layers of our models, trains only adapter and head, and saves the adapter or the merged
+model."""
 
 import json
 import sys
@@ -11,9 +12,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import train
 from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
+from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.data.tokenizer import train_tokenizer
-from hf_tfm.training.loop.adapters import register_model_types_in_peft
+from hf_tfm.training.loop.adapters import add_adapter, register_model_types_in_peft
+from hf_tfm.training.objectives import OBJECTIVES
 from tests.grid import make
+from tests.training.tiny import make_tiny
 
 pytestmark = pytest.mark.xdist_group("train")
 
@@ -28,7 +32,7 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A checkpoint with a tokenizer, and a file to tune it on."""
+    """A checkpoint with a tokenizer, and a file of training data."""
     folder = tmp_path_factory.mktemp("base")
     tokenizer = train_tokenizer([row["text"] for row in ROWS], 300, 32, style="pair")
     torch.manual_seed(0)
@@ -43,9 +47,9 @@ def base(tmp_path_factory):
 
 
 def run(base, output, monkeypatch, *more):
-    given = ["--task", "sequence-classification", "--train_file", str(base / "rows.jsonl"), "--init_from"]
-    words = [*given, str(base / "model"), "--output_dir", str(output), *SHORT, "--peft", "lora", *more]
-    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    data = ["--task", "sequence-classification", "--train_file", str(base / "rows.jsonl")]
+    arguments = [*data, "--init_from", str(base / "model"), "--output_dir", str(output), *SHORT, "--peft", "lora"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *more])
     train.main()
 
 
@@ -64,24 +68,41 @@ def test_peft_knows_our_model_types(architecture):
     assert names == {"q_proj", "v_proj"}
 
 
-def test_saved_adapter_is_small_and_opens_on_its_base(base, tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_the_head_of_every_task_is_trained_beside_the_adapter(task):
+    """A new head that is frozen or not saved is lost. PEFT also added adapters to some heads, and then refused to save
+    them. The head of a language model comes with the checkpoint."""
+    tiny = make_tiny(task)
+    model = tiny.model()
+    if model.get_output_embeddings() is not None:
+        pytest.skip("the task has the head of a language model")
+    head = [name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
+    adapted = add_adapter(model, ModelArguments(peft="lora", init_from="somewhere"), tiny.objective)
+    assert head
+    saved = set(peft.get_peft_model_state_dict(adapted))
+    assert not [name for name in head if f"base_model.model.{name}" not in saved]
+    trained = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
+    assert len([name for name in trained if "lora_" not in name]) == len(head)
+
+
+def test_a_saved_adapter_is_small_and_loads_on_its_base_model(base, tmp_path, monkeypatch):
     run(base, tmp_path / "out", monkeypatch)
     saved = load_file(tmp_path / "out/adapter_model.safetensors")
     assert {"lora_A", "lora_B", "classifier"} == {
-        part for name in saved for part in ("lora_A", "lora_B", "classifier") if part in name
+        kind for name in saved for kind in ("lora_A", "lora_B", "classifier") if kind in name
     }
     assert not (tmp_path / "out/model.safetensors").exists()
     assert torch.isfinite(logits(tmp_path / "out")).all()
 
 
-def test_merged_model_gives_what_base_and_adapter_give(base, tmp_path, monkeypatch):
-    run(base, tmp_path / "parts", monkeypatch)
-    run(base, tmp_path / "whole", monkeypatch, "--merge_adapter")
-    assert not (tmp_path / "whole/adapter_model.safetensors").exists()
-    torch.testing.assert_close(logits(tmp_path / "whole"), logits(tmp_path / "parts"), rtol=1e-5, atol=1e-6)
+def test_the_merged_model_equals_base_model_and_adapter(base, tmp_path, monkeypatch):
+    run(base, tmp_path / "adapter", monkeypatch)
+    run(base, tmp_path / "merged", monkeypatch, "--merge_adapter")
+    assert not (tmp_path / "merged/adapter_model.safetensors").exists()
+    torch.testing.assert_close(logits(tmp_path / "merged"), logits(tmp_path / "adapter"), rtol=1e-5, atol=1e-6)
 
 
-def test_adapter_on_random_weights_is_refused(tmp_path, monkeypatch, capsys):
+def test_an_adapter_on_random_weights_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         sys, "argv", ["train.py", "--peft", "lora", "--output_dir", str(tmp_path / "out"), "--optimizer", "adamw"]
     )

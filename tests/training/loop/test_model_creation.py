@@ -1,4 +1,4 @@
-"""The model of a run: where it comes from, what may be combined, and what is kept of an earlier one."""
+"""The model of a run: where it comes from, which options fit together, and what is kept of a checkpoint."""
 
 import json
 
@@ -12,15 +12,15 @@ from hf_tfm.training.loop.model_creation import choose_model_type, make_model
 from tests.training.tiny import ROWS, SIZES, make_tiny
 
 
-def refused(tiny, tokenizer=None, **choices):
+def refused(tiny, tokenizer=None, **options):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        make_model(ModelArguments(**choices), tiny.objective, tokenizer or tiny.tokenizer)
+        make_model(ModelArguments(**options), tiny.objective, tokenizer or tiny.tokenizer)
     return str(caught.value)
 
 
 @pytest.fixture(scope="module")
 def masked(tmp_path_factory):
-    """A masked language model on disk."""
+    """The checkpoint of a masked language model, its task and the model."""
     tiny = make_tiny("masked-lm")
     folder = tmp_path_factory.mktemp("masked")
     model = tiny.model(num_hidden_layers=2)
@@ -29,7 +29,7 @@ def masked(tmp_path_factory):
     return folder, tiny, model
 
 
-def test_configuration_follows_the_tokenizer_the_lengths_and_the_labels():
+def test_the_configuration_follows_tokenizer_lengths_and_labels():
     tiny = make_tiny("sequence-classification")
     config = tiny.model().config
     assert config.vocab_size == len(tiny.tokenizer)
@@ -43,51 +43,50 @@ def test_overrides_reach_the_configuration():
     assert model.config.residual_type == "sandwich"
 
 
-def test_going_on_keeps_the_trunk_bitwise_and_names_the_new_head(masked, capsys):
-    folder, before, old = masked
+def test_a_checkpoint_keeps_its_base_model_and_its_new_head_is_printed(masked, capsys):
+    folder, pretraining, old = masked
     rows = [ROWS["sequence-classification"](i) for i in range(8)]
     tiny = make_tiny("sequence-classification", rows, max_length=16)
     torch.manual_seed(1)
-    model = make_model(ModelArguments(init_from=str(folder)), tiny.objective, before.tokenizer)
-    kept = old.model.state_dict()
-    assert kept
-    assert all(torch.equal(weight, kept[name]) for name, weight in model.model.state_dict().items() if name in kept)
-    assert set(model.model.state_dict()) == set(kept)
+    model = make_model(ModelArguments(init_from=str(folder)), tiny.objective, pretraining.tokenizer)
+    weights, old_weights = model.model.state_dict(), old.model.state_dict()
+    assert weights.keys() == old_weights.keys() != set()
+    assert all(torch.equal(weight, old_weights[name]) for name, weight in weights.items())
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("New weights")]
     assert "classifier.weight" in line
     assert "model." not in line
     assert model.config.id2label == {0: "blue", 1: "green", 2: "yellow"}
 
 
-def test_going_on_with_the_same_task_has_nothing_new(masked, capsys):
+def test_a_checkpoint_of_the_same_task_gets_no_new_weights(masked, capsys):
     folder, tiny, old = masked
     model = make_model(ModelArguments(init_from=str(folder)), tiny.objective, tiny.tokenizer)
     assert "New weights" not in capsys.readouterr().out
     assert all(torch.equal(weight, old.state_dict()[name]) for name, weight in model.state_dict().items())
 
 
-def test_a_larger_tokenizer_than_the_vocabulary_is_refused(masked):
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(masked):
     folder, tiny, _ = masked
     larger = train_tokenizer(["Some other text, and more of it."] * 9, 320, 16, "pair")
     larger.add_tokens([f"word{i}" for i in range(100)])
     assert "--tokenizer_name" in refused(tiny, larger, init_from=str(folder))
 
 
-def test_rows_longer_than_the_model_reads_are_refused(masked):
+def test_rows_with_more_tokens_than_positions_are_refused(masked):
     folder, _, _ = masked
     assert "--block_size 16" in refused(make_tiny("masked-lm", block_size=32), init_from=str(folder))
     assert "--max_length 8" in refused(make_tiny("sequence-classification"), max_position_embeddings=8, **SIZES)
 
 
 def labelled(task, names):
-    """Rows of a task with these labels, in this order."""
+    """Rows of a classification task with these labels, in this order."""
     if task == "token-classification":
         return [{"tokens": [f"word {name}"], "tags": [name]} for name in names]
     return [{"text": f"text {name}", "label": name} for name in names]
 
 
 def classifier(task, folder, names, id2label=None):
-    """A checkpoint with a head for labels, whose ids are in the order of `id2label`."""
+    """Save a checkpoint with a head for the labels `names`, whose ids have the order of `id2label`."""
     tiny = make_tiny(task, labelled(task, names))
     model = tiny.model()
     order = dict(enumerate(id2label or names))
@@ -96,58 +95,59 @@ def classifier(task, folder, names, id2label=None):
     return tiny, model
 
 
-def gone_on(task, folder, names, before):
+def fine_tune(task, folder, names, pretraining):
+    """A task with the labels `names`, and its model from a checkpoint."""
     tiny = make_tiny(task, labelled(task, names), init_from=str(folder))
     torch.manual_seed(1)
-    return tiny, make_model(ModelArguments(init_from=str(folder)), tiny.objective, before.tokenizer)
+    return tiny, make_model(ModelArguments(init_from=str(folder)), tiny.objective, pretraining.tokenizer)
 
 
 CLASSIFIERS = ("sequence-classification", "token-classification")
 
 
 @pytest.mark.parametrize("task", CLASSIFIERS)
-def test_labels_of_the_same_names_keep_the_ids_of_the_checkpoint(task, tmp_path, capsys):
-    """Its head was kept, and the names in another order: what had been blue was called green."""
-    before, old = classifier(task, tmp_path, ["a", "b", "c"], id2label=["c", "a", "b"])
-    tiny, model = gone_on(task, tmp_path, ["b", "c", "a"], before)
+def test_labels_with_the_same_names_keep_the_ids_of_the_checkpoint(task, tmp_path, capsys):
+    """The head was once kept while the names got another order."""
+    pretraining, old = classifier(task, tmp_path, ["a", "b", "c"], id2label=["c", "a", "b"])
+    tiny, model = fine_tune(task, tmp_path, ["b", "c", "a"], pretraining)
     assert model.config.id2label == {0: "c", 1: "a", 2: "b"}
     assert torch.equal(model.classifier.weight, old.classifier.weight)
     labels = tiny.examples["train"]["labels"][:]
-    found = [max(row) for row in labels] if task == "token-classification" else labels
-    assert found == [2, 0, 1]
+    ids = [max(row) for row in labels] if task == "token-classification" else labels
+    assert ids == [2, 0, 1]
     assert "A new head" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("names", [["x", "y", "z"], ["a", "b"]])
 @pytest.mark.parametrize("task", CLASSIFIERS)
-def test_labels_of_other_names_get_a_new_head_and_are_named(task, names, tmp_path, capsys):
-    before, old = classifier(task, tmp_path, ["a", "b", "c"])
-    _, model = gone_on(task, tmp_path, names, before)
+def test_labels_with_other_names_get_a_new_head_and_are_printed(task, names, tmp_path, capsys):
+    pretraining, old = classifier(task, tmp_path, ["a", "b", "c"])
+    _, model = fine_tune(task, tmp_path, names, pretraining)
     assert model.config.id2label == dict(enumerate(names))
     assert model.classifier.out_features == len(names)
     assert not torch.equal(model.classifier.weight[:2], old.classifier.weight[:2])
     assert model.classifier.weight.std() < 0.1
-    trunk = old.model.state_dict()
-    assert all(torch.equal(weight, trunk[name]) for name, weight in model.model.state_dict().items())
+    old_weights = old.model.state_dict()
+    assert all(torch.equal(weight, old_weights[name]) for name, weight in model.model.state_dict().items())
     assert f"A new head: {tmp_path} has other labels than the data (a, b, c)." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", CLASSIFIERS)
-def test_labels_without_names_take_those_of_the_data(task, tmp_path, capsys):
-    before, old = classifier(task, tmp_path, ["a", "b", "c"], id2label=["LABEL_0", "LABEL_1", "LABEL_2"])
-    _, model = gone_on(task, tmp_path, ["x", "y", "z"], before)
+def test_a_checkpoint_without_label_names_gets_those_of_the_data(task, tmp_path, capsys):
+    pretraining, old = classifier(task, tmp_path, ["a", "b", "c"], id2label=["LABEL_0", "LABEL_1", "LABEL_2"])
+    _, model = fine_tune(task, tmp_path, ["x", "y", "z"], pretraining)
     assert model.config.id2label == {0: "x", 1: "y", 2: "z"}
     assert torch.equal(model.classifier.weight, old.classifier.weight)
     assert "A new head" not in capsys.readouterr().out
 
 
-def test_more_labels_without_names_than_the_data_has_are_refused(tmp_path):
-    before, _ = classifier(CLASSIFIERS[0], tmp_path, ["a", "b", "c"], id2label=["LABEL_0", "LABEL_1", "LABEL_2"])
+def test_a_head_without_label_names_of_another_size_is_refused(tmp_path):
+    pretraining, _ = classifier(CLASSIFIERS[0], tmp_path, ["a", "b", "c"], id2label=["LABEL_0", "LABEL_1", "LABEL_2"])
     other = make_tiny(CLASSIFIERS[0], labelled(CLASSIFIERS[0], ["x", "y"]))
-    assert "it has 3, the data 2" in refused(other, before.tokenizer, init_from=str(tmp_path))
+    assert "it has 3, the data 2" in refused(other, pretraining.tokenizer, init_from=str(tmp_path))
 
 
-def test_other_architectures_and_recipes_than_the_task_has_heads_for_are_refused(masked):
+def test_architectures_and_recipes_that_do_not_fit_the_task_are_refused(masked):
     causal = make_tiny("causal-lm")
     assert "--recipe bert does not fit --task causal-lm" in refused(causal, recipe="bert")
     assert "--architecture seq2seq does not fit" in refused(causal, architecture="seq2seq")
@@ -157,16 +157,16 @@ def test_other_architectures_and_recipes_than_the_task_has_heads_for_are_refused
     assert 'No recipe "bert" for tfm_decoder' in refused(tiny, architecture="decoder", recipe="bert", **SIZES)
 
 
-def test_a_recipe_brings_its_architecture():
+def test_a_recipe_decides_the_architecture():
     objective = make_tiny("sequence-classification").objective
     for name, kind in (("bert", "tfm_encoder"), ("gpt2", "tfm_decoder"), ("bart", "tfm_seq2seq")):
         assert choose_model_type(ModelArguments(recipe=name), objective) == kind
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_configuration_file_gives_a_new_model(masked, whole):
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_configuration_file_gives_a_new_model(masked, is_folder):
     folder, tiny, old = masked
-    source = str(folder if whole else folder / "config.json")
+    source = str(folder if is_folder else folder / "config.json")
     torch.manual_seed(1)
     model = make_model(ModelArguments(config_file=source), tiny.objective, tiny.tokenizer)
     first, second = old.config.to_dict(), model.config.to_dict()
@@ -179,14 +179,14 @@ def test_a_configuration_file_gives_a_new_model(masked, whole):
     assert not torch.equal(model.get_input_embeddings().weight, old.get_input_embeddings().weight)
 
 
-def test_a_configuration_file_takes_the_labels_of_the_data(masked):
+def test_a_configuration_file_gets_the_labels_of_the_data(masked):
     tiny = make_tiny("sequence-classification", max_length=16)
     model = make_model(ModelArguments(config_file=str(masked[0])), tiny.objective, tiny.tokenizer)
     assert model.config.id2label == {0: "blue", 1: "green", 2: "yellow"}
     assert torch.isfinite(model(**tiny.batch(model)).loss)
 
 
-def test_what_is_no_configuration_of_ours_is_refused(masked, tmp_path):
+def test_other_configurations_are_refused(masked, tmp_path):
     tiny = masked[1]
     assert "No configuration could be read" in refused(tiny, init_from=str(tmp_path / "nowhere"))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
@@ -195,14 +195,14 @@ def test_what_is_no_configuration_of_ours_is_refused(masked, tmp_path):
 
 @pytest.mark.parametrize("recipe", [None, *(name for name, (kinds, _) in RECIPES.items() if "tfm_seq2seq" in kinds)])
 @pytest.mark.parametrize("task", ["seq2seq", "denoising"])
-def test_the_first_token_of_an_answer_is_a_special_one(task, recipe):
-    """The ids in a recipe are another tokenizer's: BART's 2 was the letter "!", and stood before every answer."""
+def test_the_decoder_starts_with_a_special_token(task, recipe):
+    """The ids in a recipe belong to another tokenizer: BART's 2 was the character "!" of ours."""
     tiny = make_tiny(task)
     model = tiny.model(recipe=recipe)
     assert model.config.decoder_start_token_id in tiny.tokenizer.all_special_ids
     assert tiny.tokenizer.decode([model.config.decoder_start_token_id], skip_special_tokens=True) == ""
 
 
-def test_answers_are_written_as_long_as_the_longest_target():
+def test_generated_texts_may_have_the_length_of_the_longest_target():
     tiny = make_tiny("seq2seq")
     assert tiny.model().generation_config.max_length == tiny.objective.args.max_target_length

@@ -1,4 +1,4 @@
-"""Muon's step is what it says, parameters are split rightly, and a resumed run equals an unbroken one."""
+"""Muon follows its formula, parameters are in the right groups, and a resumed run equals an unbroken one."""
 
 import copy
 
@@ -19,8 +19,8 @@ def small_model(**overrides):
     return TfmDecoderForCausalLM(TfmDecoderConfig.recipe("llama", **SMALL, **overrides))
 
 
-def training_args(folder, **choices):
-    return TfmTrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True, **choices)
+def training_args(folder, **options):
+    return TfmTrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True, **options)
 
 
 def take_steps(model, optimizer, count, seed=0):
@@ -33,81 +33,80 @@ def take_steps(model, optimizer, count, seed=0):
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 24), (2, 24, 8)])
-def test_orthogonalised_matrices_have_singular_values_near_one(shape):
+def test_orthogonalized_matrices_have_singular_values_near_one(shape):
     torch.manual_seed(0)
     matrices = torch.randn(shape)
-    turned = orthogonalize(matrices)
-    values = torch.linalg.svdvals(turned)
+    orthogonal = orthogonalize(matrices)
+    values = torch.linalg.svdvals(orthogonal)
     assert values.min() > 0.5
     assert values.max() < 1.3
-    # the same singular vectors: M^T U is symmetric and positive for the polar factor of M
-    product = matrices.mT @ turned
+    # same singular vectors: M^T U is symmetric and positive definite for the polar factor U of M
+    product = matrices.mT @ orthogonal
     torch.testing.assert_close(product, product.mT, atol=2e-4, rtol=1e-4)
     assert torch.linalg.eigvalsh(product).min() > -1e-3
 
 
-def test_a_step_is_the_written_formula(tmp_path):
+def test_a_step_follows_the_formula(tmp_path):
     model = small_model()
     args = training_args(tmp_path, weight_decay=0.1, muon_learning_rate=0.02, muon_momentum=0.9)
     optimizer = OPTIMIZERS["muon"](model, args)
     name, weight = next(iter(hidden_matrices(model).items()))
     before = weight.detach().clone()
-    take_steps(model, optimizer, 0)
     ids = torch.arange(8)[None]
     model(input_ids=ids, labels=ids).loss.backward()
     gradient = weight.grad.clone()
     optimizer.step()
-    # first step: the mean is 0.1 g, looked ahead 0.1 g + 0.9 * 0.1 g, which is parallel to g
+    # in the first step the Nesterov momentum is parallel to the gradient
     expected = before * (1 - 0.02 * 0.1) - 0.02 * orthogonalize(gradient[None])[0]
     torch.testing.assert_close(weight.detach(), expected, msg=lambda text: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_hidden_matrices_are_the_linear_maps_of_the_blocks(tied):
+def test_hidden_matrices_are_the_linear_layers_of_the_blocks(tied):
     model = small_model(tie_word_embeddings=tied)
     names = set(hidden_matrices(model))
     assert names == {
-        f"model.layers.{i}.{part}.weight"
+        f"model.layers.{i}.{layer}.weight"
         for i in range(2)
-        for part in (
+        for layer in (
             *(f"self_attn.{side}_proj" for side in "qkvo"),
             *(f"mlp.{side}_proj" for side in ("gate", "up", "down")),
         )
     }
 
 
-def test_experts_take_muon_steps_and_routers_do_not():
+def test_muon_trains_experts_and_not_routers():
     names = hidden_matrices(small_model(mlp_type="moe", num_experts=2))
     assert any("experts" in name for name in names)
     assert not any("router" in name for name in names)
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_every_parameter_is_in_one_group_and_only_matrices_decay(word, tmp_path):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_parameter_is_in_one_group_and_only_matrices_decay(name, tmp_path):
     model = small_model()
-    optimizer = OPTIMIZERS[word](model, training_args(tmp_path))
-    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
-    assert sorted(held) == sorted(id(p) for p in model.parameters())
+    optimizer = OPTIMIZERS[name](model, training_args(tmp_path))
+    parameters = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(parameters) == sorted(id(p) for p in model.parameters())
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     assert decayed == {id(p) for p in hidden_matrices(model).values()}
 
 
-@pytest.mark.parametrize("word", OPTIMIZERS)
-def test_state_round_trip_changes_nothing(word, tmp_path):
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_restored_state_continues_with_the_same_steps(name, tmp_path):
     model = small_model()
-    optimizer = OPTIMIZERS[word](model, training_args(tmp_path))
+    optimizer = OPTIMIZERS[name](model, training_args(tmp_path))
     take_steps(model, optimizer, 3)
     twin = copy.deepcopy(model)
     torch.save(optimizer.state_dict(), tmp_path / "state.pt")
-    restored = OPTIMIZERS[word](twin, training_args(tmp_path))
+    restored = OPTIMIZERS[name](twin, training_args(tmp_path))
     restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     take_steps(model, optimizer, 3, seed=1)
     take_steps(twin, restored, 3, seed=1)
-    for (name, one), other in zip(model.named_parameters(), twin.parameters(), strict=True):
-        assert torch.equal(one, other), name
+    for (parameter, one), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other), parameter
 
 
-def test_schedules_reach_both_kinds_after_loading(tmp_path):
+def test_schedulers_reach_muon_and_adamw_after_loading(tmp_path):
     optimizer = OPTIMIZERS["muon"](small_model(), training_args(tmp_path))
     optimizer.load_state_dict(optimizer.state_dict())
     for group in optimizer.param_groups:
@@ -123,20 +122,20 @@ def test_sharded_parameters_are_refused(tmp_path):
         OPTIMIZERS["muon"](small_model(), args)
 
 
-def make_trainer(folder, **choices):
+def make_trainer(folder, **options):
     tiny = make_tiny("causal-lm", [{"text": f"Return the value number {i} of the key."} for i in range(40)])
     args = training_args(
         folder, max_steps=6, save_steps=3, save_total_limit=None, logging_steps=1, eval_strategy="no",
-        per_device_train_batch_size=2, warmup_steps=1, **choices,
+        per_device_train_batch_size=2, warmup_steps=1, **options,
     )  # fmt: skip
     return TfmTrainer(tiny.model(hidden_dropout=0.1), args, tiny.data, tiny.examples, tiny.tokenizer)
 
 
-@pytest.mark.parametrize("word", ["muon", "adamw", "trainer"])
-def test_a_resumed_run_equals_an_unbroken_one(word, tmp_path):
-    unbroken = make_trainer(tmp_path, optimizer=word)
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "trainer"])
+def test_a_resumed_run_equals_an_unbroken_one(optimizer, tmp_path):
+    unbroken = make_trainer(tmp_path, optimizer=optimizer)
     unbroken.train()
-    resumed = make_trainer(tmp_path, optimizer=word)
+    resumed = make_trainer(tmp_path, optimizer=optimizer)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert resumed.state.global_step == 6
     weights = dict(resumed.model.named_parameters())
@@ -144,8 +143,8 @@ def test_a_resumed_run_equals_an_unbroken_one(word, tmp_path):
         assert torch.equal(weight, weights[name]), name
 
 
-def test_accumulated_steps_equal_the_large_batch(tmp_path):
-    # no dropout: its random numbers would differ between one batch of 4 and two of 2
+def test_accumulated_micro_batches_equal_the_whole_batch(tmp_path):
+    # without dropout, whose random numbers depend on the shape of the batch
     large = make_trainer(tmp_path / "a", max_grad_norm=0.0)
     small = make_trainer(tmp_path / "b", max_grad_norm=0.0, gradient_accumulation_steps=2)
     for trainer in (large, small):
@@ -160,7 +159,7 @@ def test_accumulated_steps_equal_the_large_batch(tmp_path):
         torch.testing.assert_close(weight, weights[name], atol=1e-4, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}")
 
 
-def test_schedule_is_constant_then_falls_to_zero(tmp_path):
+def test_the_learning_rate_is_constant_and_then_decays_to_zero(tmp_path):
     trainer = make_trainer(tmp_path, decay_fraction=0.5)
     trainer.create_optimizer_and_scheduler(num_training_steps=10)
     rates = []

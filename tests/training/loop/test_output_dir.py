@@ -1,4 +1,4 @@
-"""Whose folder it is and where a run goes on; tests/training/test_resume.py does it with runs that are killed."""
+"""To which run a folder belongs, and where a run resumes; tests/training/test_resume.py does it with killed runs."""
 
 import json
 import shutil
@@ -16,8 +16,8 @@ from hf_tfm.training.loop.output_dir import (
 )
 
 
-def arguments_for(folder, *words):
-    return parse_arguments(["--output_dir", str(folder), "--use_cpu", *words])
+def arguments_for(folder, *arguments):
+    return parse_arguments(["--output_dir", str(folder), "--use_cpu", *arguments])
 
 
 def checkpoint(folder, step):
@@ -27,22 +27,21 @@ def checkpoint(folder, step):
     return place
 
 
-def begin(folder, *words, data="abc"):
-    """What a run leaves that has just begun."""
-    found = open_output_dir(arguments_for(folder, *words))
-    found.begin_run(data)
-    return found
+def begin(folder, *arguments, data="abc"):
+    """Open the output directory of a run and start the run."""
+    output_dir = open_output_dir(arguments_for(folder, *arguments))
+    output_dir.begin_run(data)
 
 
-def test_a_new_folder_is_made_and_claimed(tmp_path):
+def test_a_new_folder_is_created_with_the_options_of_the_run(tmp_path):
     begin(tmp_path / "new" / "run", "--seed", "7")
     written = json.loads((tmp_path / "new" / "run" / RUN_FILE).read_text())
     assert written["data"] == "abc"
-    assert written["choices"]["seed"] == 7
+    assert written["options"]["seed"] == 7
     assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == [RUN_FILE]
 
 
-def test_the_same_command_goes_on_from_the_newest_checkpoint_by_number(tmp_path):
+def test_the_same_command_resumes_from_the_checkpoint_with_the_largest_step(tmp_path):
     begin(tmp_path)
     assert open_output_dir(arguments_for(tmp_path)).resume_from is None
     for step in (3, 100, 20):
@@ -51,20 +50,20 @@ def test_the_same_command_goes_on_from_the_newest_checkpoint_by_number(tmp_path)
     assert open_output_dir(arguments_for(tmp_path)).resume_from == str(tmp_path / "checkpoint-100")
 
 
-def test_a_checkpoint_that_is_not_whole_is_named_and_passed_over(tmp_path, capsys):
+def test_an_incomplete_checkpoint_is_printed_and_skipped(tmp_path, capsys):
     begin(tmp_path)
     checkpoint(tmp_path, 3)
     (checkpoint(tmp_path, 6) / "trainer_state.json").unlink()
     (checkpoint(tmp_path, 9) / INCOMPLETE_MARKER).touch()
     assert open_output_dir(arguments_for(tmp_path)).resume_from == str(tmp_path / "checkpoint-3")
     assert capsys.readouterr().out.splitlines()[:2] == [
-        f"Passing over {tmp_path}/checkpoint-9: it was being written when the run ended",
-        f"Passing over {tmp_path}/checkpoint-6: trainer_state.json is missing",
+        f"Skipping {tmp_path}/checkpoint-9: it is not completely written",
+        f"Skipping {tmp_path}/checkpoint-6: trainer_state.json is missing",
     ]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "difference"),
     [
         (["--hidden_size", "64"], "hidden_size (None there, 64 now)"),
         (["--train_file", "a.txt"], "train_file (None there, ['a.txt'] now)"),
@@ -72,15 +71,15 @@ def test_a_checkpoint_that_is_not_whole_is_named_and_passed_over(tmp_path, capsy
         (["--optimizer", "adamw"], "optimizer (muon there, adamw now)"),
     ],
 )
-def test_another_run_is_refused_and_what_differs_named(tmp_path, words, told):
+def test_another_run_is_refused_and_different_options_are_listed(tmp_path, arguments, difference):
     begin(tmp_path)
     with pytest.raises(FileExistsError, match="holds another run") as caught:
-        open_output_dir(arguments_for(tmp_path, *words))
-    assert told in str(caught.value)
+        open_output_dir(arguments_for(tmp_path, *arguments))
+    assert difference in str(caught.value)
     assert "--overwrite_output_dir" in str(caught.value)
 
 
-def test_what_only_shows_or_writes_may_change(tmp_path):
+def test_options_that_do_not_change_what_is_learned_may_differ(tmp_path):
     begin(tmp_path)
     open_output_dir(arguments_for(tmp_path, "--logging_steps", "1", "--save_total_limit", "3", "--prompt", "a", "b"))
 
@@ -88,17 +87,17 @@ def test_what_only_shows_or_writes_may_change(tmp_path):
 def test_a_finished_run_is_refused(tmp_path):
     begin(tmp_path)
     (tmp_path / "all_results.json").touch()
-    with pytest.raises(FileExistsError, match="this run, finished"):
+    with pytest.raises(FileExistsError, match="this run, which is finished"):
         open_output_dir(arguments_for(tmp_path))
 
 
-def test_something_else_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(FileExistsError, match=r"no run of this script left: thesis\.tex"):
+    with pytest.raises(FileExistsError, match=r"not of a run of train\.py: thesis\.tex"):
         open_output_dir(arguments_for(tmp_path))
 
 
-def test_changed_data_are_refused_only_where_a_run_goes_on(tmp_path):
+def test_changed_data_are_refused_only_if_the_run_resumes(tmp_path):
     begin(tmp_path)
     begin(tmp_path, data="another")
     checkpoint(tmp_path, 3)
@@ -106,48 +105,48 @@ def test_changed_data_are_refused_only_where_a_run_goes_on(tmp_path):
         begin(tmp_path, data="abc")
 
 
-def test_overwriting_deletes_when_the_new_data_are_known_and_nothing_else(tmp_path):
+def test_overwriting_deletes_the_old_run_after_the_new_data_are_read_and_nothing_else(tmp_path):
     begin(tmp_path)
     checkpoint(tmp_path, 3)
     (tmp_path / "all_results.json").touch()
     (tmp_path / "notes.md").touch()
-    found = open_output_dir(arguments_for(tmp_path, "--seed", "3", "--overwrite_output_dir"))
-    assert found.resume_from is None
+    output_dir = open_output_dir(arguments_for(tmp_path, "--seed", "3", "--overwrite_output_dir"))
+    assert output_dir.resume_from is None
     assert (tmp_path / "checkpoint-3").exists()
-    found.begin_run("another")
+    output_dir.begin_run("another")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.md", RUN_FILE]
 
 
 def test_only_the_main_process_writes(tmp_path):
     begin(tmp_path)
-    found = open_output_dir(arguments_for(tmp_path, "--overwrite_output_dir"))
+    opened = open_output_dir(arguments_for(tmp_path, "--overwrite_output_dir"))
     checkpoint(tmp_path, 3)
-    type(found)(found.path, None, found.choices, overwrite=True, is_main_process=False).begin_run("another")
+    type(opened)(opened.path, None, opened.options, overwrite=True, is_main_process=False).begin_run("another")
     assert (tmp_path / "checkpoint-3").exists()
     assert json.loads((tmp_path / RUN_FILE).read_text())["data"] == "abc"
 
 
-def test_a_named_checkpoint_is_taken_from_anywhere(tmp_path):
-    named = str(checkpoint(tmp_path / "elsewhere", 3))
-    assert open_output_dir(arguments_for(tmp_path / "new", "--resume_from_checkpoint", named)).resume_from == named
+def test_a_given_checkpoint_may_be_in_another_folder(tmp_path):
+    given = str(checkpoint(tmp_path / "elsewhere", 3))
+    assert open_output_dir(arguments_for(tmp_path / "new", "--resume_from_checkpoint", given)).resume_from == given
 
 
 @pytest.mark.parametrize("damage", [shutil.rmtree, lambda place: (place / INCOMPLETE_MARKER).touch()])
-def test_a_named_checkpoint_that_is_not_whole_is_refused(tmp_path, damage):
+def test_a_given_checkpoint_that_is_incomplete_is_refused(tmp_path, damage):
     place = checkpoint(tmp_path, 3)
     damage(place)
     with pytest.raises(ValueError, match="checkpoint-<steps>"):
         open_output_dir(arguments_for(tmp_path / "new", "--resume_from_checkpoint", str(place)))
 
 
-def test_a_shuffled_stream_is_not_begun_anew_on_resuming(tmp_path):
-    words = "--streaming --train_file a.jsonl --shuffle_buffer 9 --ignore_data_skip".split()
+def test_a_shuffled_stream_cannot_restart_when_a_run_resumes(tmp_path):
+    arguments = "--streaming --train_file a.jsonl --shuffle_buffer 9 --ignore_data_skip".split()
     with pytest.raises(ValueError, match=r"--ignore_data_skip.*--shuffle_buffer"):
-        open_output_dir(arguments_for(tmp_path / "new", *words))
+        open_output_dir(arguments_for(tmp_path / "new", *arguments))
     assert not (tmp_path / "new").exists()
 
 
-def test_a_refusal_leaves_an_empty_folder_empty_and_another_as_it_was(tmp_path):
+def test_an_error_leaves_no_new_files_in_an_empty_folder_and_keeps_those_of_another(tmp_path):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "kept").touch()
 
@@ -164,8 +163,8 @@ def test_a_refusal_leaves_an_empty_folder_empty_and_another_as_it_was(tmp_path):
     assert sorted(path.name for path in (tmp_path / "begun").iterdir()) == ["kept", "tokenizer.json"]
 
 
-def test_space_is_counted_for_the_model_and_one_checkpoint_more_than_is_kept(tmp_path, monkeypatch):
-    # 1e6 weights of 4 bytes: the model, and weights and two means in each of two checkpoints
+def test_disk_space_is_needed_for_the_model_and_one_checkpoint_more_than_is_kept(tmp_path, monkeypatch):
+    # 1e6 parameters of 4 bytes: the model, and weights and two optimizer states in each of two checkpoints
     free = SimpleNamespace(free=28e6)
     monkeypatch.setattr("shutil.disk_usage", lambda path: free)
     check_disk_space(tmp_path, 1_000_000, 1)

@@ -1,4 +1,4 @@
-"""Every task from rows to results: examples, collator, a tiny model's loss, what is kept, and what is measured."""
+"""Every task from rows to results: examples, batches, the loss of a tiny model, kept predictions and metrics."""
 
 import ast
 import math
@@ -6,27 +6,26 @@ import math
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import EvalPrediction
 
 from hf_tfm.modeling.recipes import RECIPES
-from hf_tfm.training.arguments.training_arguments import TASKS
+from hf_tfm.training.arguments.task_arguments import TaskArguments
+from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
 from tests.training.tiny import ROWS, SIZES, WORDS, make_tiny, sentence
 
 HEADS = [(task, kind) for task, objective in OBJECTIVES.items() for kind in objective.models]
 RECIPE_HEADS = [(task, kind, name) for task, kind in HEADS for name, (kinds, _) in RECIPES.items() if kind in kinds]
-LANGUAGE = ("causal-lm", "masked-lm", "denoising", "chat")
-# what is measured by a model that generates, and by the host itself
-ELSEWHERE = {"loss", "bleu", "chrf"}
-
+LANGUAGE_MODELS = ("causal-lm", "masked-lm", "denoising", "chat")
 PAIRS = [{"text": sentence(i), "text_pair": WORDS[i % 8], "label": WORDS[i % 2]} for i in range(8)]
 SEVERAL = [{"text": sentence(i), "label": [word for word in WORDS[:3] if (i + len(word)) % 2]} for i in range(8)]
 NUMBERS = [{"text": sentence(i), "label": i / 4} for i in range(8)]
 ANSWERED = [ROWS["question-answering"](i) for i in range(9) if i % 3]
 PLAIN_TAGS = [{"tokens": ["Sky", WORDS[i % 8]], "tags": ["noun", "adjective"]} for i in range(8)]
-FLAT = {"accuracy", "f1", "matthews_correlation"}
-# name -> task, rows, choices, results
+CLASS_METRICS = {"accuracy", "f1", "matthews_correlation"}
+# name -> task, rows, options, names of results
 CASES = {
     "causal-lm": ("causal-lm", None, {}, {"bits_per_byte", "nats_per_token", "perplexity"}),
     "causal-lm, separate": (
@@ -37,8 +36,8 @@ CASES = {
     "masked-lm, spans": ("masked-lm", None, {"mask_unit": "span"}, {"nats_per_token", "perplexity", "accuracy"}),
     "denoising": ("denoising", None, {}, {"nats_per_token", "perplexity"}),
     "denoising, bart": ("denoising", None, {"noise": "bart"}, {"nats_per_token", "perplexity"}),
-    "classes": ("sequence-classification", None, {}, FLAT),
-    "classes of pairs": ("sequence-classification", PAIRS, {}, FLAT),
+    "classes": ("sequence-classification", None, {}, CLASS_METRICS),
+    "classes of pairs": ("sequence-classification", PAIRS, {}, CLASS_METRICS),
     "several labels": ("sequence-classification", SEVERAL, {}, {"accuracy", "f1", "micro_f1"}),
     "numbers": ("sequence-classification", NUMBERS, {}, {"pearsonr", "spearmanr", "rmse"}),
     "spans": ("token-classification", None, {}, {"f1", "precision", "recall", "accuracy"}),
@@ -50,24 +49,37 @@ CASES = {
 }  # fmt: skip
 
 
-def test_every_task_word_has_its_objective():
-    assert tuple(OBJECTIVES) == TASKS
+def test_tasks_are_registered_under_their_names_and_have_rows_here():
     assert all(name == objective.task for name, objective in OBJECTIVES.items())
+    assert not [f"add rows of {task} to ROWS in tests/training/tiny.py" for task in OBJECTIVES if task not in ROWS]
+
+
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_the_attributes_of_a_task_fit_together(task):
+    objective = OBJECTIVES[task]
+    objective.check_complete()
+    assert objective.split_column in objective.required_columns
+    assert sum(objective.split_fractions) == pytest.approx(1)
+    assert hasattr(TaskArguments, objective.length_option.removeprefix("--"))
+    assert objective.builtin_dataset in BUILTIN_DATASETS
+    auto_class = getattr(transformers, objective.auto_class)
+    for model_class in objective.models.values():
+        assert auto_class._model_mapping[model_class.config_class] is model_class
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_results_have_the_promised_names_and_are_numbers(name, tmp_path):
-    task, rows, choices, promised = CASES[name]
-    tiny = make_tiny(task, rows, **choices)
+def test_results_have_the_expected_names_and_are_finite(name, tmp_path):
+    task, rows, options, expected = CASES[name]
+    tiny = make_tiny(task, rows, **options)
     results = tiny.measure(tiny.kept(tiny.model()), tmp_path)
-    assert set(results) - {"scored_tokens"} == promised
-    assert promised <= set(tiny.objective.metric_labels)
+    assert set(results) - {"scored_tokens"} == expected
+    assert expected <= set(tiny.objective.metric_labels)
     assert all(math.isfinite(value) for value in results.values()), results
 
 
-@pytest.mark.parametrize("task", LANGUAGE)
+@pytest.mark.parametrize("task", LANGUAGE_MODELS)
 def test_nats_per_token_are_the_models_own_loss(task, tmp_path):
-    """Whatever the batches, since sums and counts are kept."""
+    """Independent of the batches, because sums and counts are kept."""
     tiny = make_tiny(task)
     model = tiny.model()
     table = tiny.examples["test"]
@@ -78,7 +90,7 @@ def test_nats_per_token_are_the_models_own_loss(task, tmp_path):
 
 
 @pytest.mark.parametrize(("task", "kind"), HEADS)
-def test_every_architecture_of_a_task_learns_it(task, kind):
+def test_every_architecture_of_a_task_learns(task, kind):
     tiny = make_tiny(task, kind=kind)
     model = tiny.model(kind)
     assert type(model) is tiny.objective.models[kind]
@@ -96,46 +108,46 @@ def test_every_architecture_of_a_task_learns_it(task, kind):
 
 
 @pytest.mark.parametrize(("task", "kind", "recipe"), RECIPE_HEADS)
-def test_every_recipe_of_an_architecture_builds_for_it(task, kind, recipe):
+def test_every_recipe_of_an_architecture_trains_all_weights(task, kind, recipe):
     tiny = make_tiny(task, kind=kind)
     model = tiny.model(kind, recipe=recipe)
     loss = model(**tiny.batch(model)).loss
     assert torch.isfinite(loss)
     loss.backward()
-    # several processes wait for the gradient of each: ddp_find_unused_parameters is off
+    # DDP waits for the gradient of every weight, because ddp_find_unused_parameters is False.
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
 @pytest.mark.parametrize(("task", "kind"), HEADS)
-def test_what_is_shown_answered_and_wanted_is_text_and_usage_is_python(task, kind):
+def test_samples_are_text_and_the_usage_snippet_is_python(task, kind):
     tiny = make_tiny(task, kind=kind)
     objective, tokenizer, model = tiny.objective, tiny.tokenizer, tiny.model(kind)
     for prompts in (None, ["The sky"]):
-        asked = objective.sample_inputs(tiny.data, tokenizer, prompts)
-        assert asked
+        inputs = objective.sample_inputs(tiny.data, tokenizer, prompts)
+        assert inputs
         state = torch.random.get_rng_state()
-        answers = [objective.predict_sample(model.train(), tokenizer, item) for item in asked]
+        outputs = [objective.predict_sample(model.train(), tokenizer, item) for item in inputs]
         assert model.training
         assert torch.equal(state, torch.random.get_rng_state())
-        assert answers == [objective.predict_sample(model, tokenizer, item) for item in asked]
-        for item, answer in zip(asked, answers, strict=True):
-            assert isinstance(answer, str)
+        assert outputs == [objective.predict_sample(model, tokenizer, item) for item in inputs]
+        for item, output in zip(inputs, outputs, strict=True):
+            assert isinstance(output, str)
             assert isinstance(objective.reference(item), (str, type(None)))
             assert prompts is None or "The sky" in objective.format_input(item)
-        ast.parse(objective.usage_snippet('a "folder"', asked[0]))
+        ast.parse(objective.usage_snippet('a "folder"', inputs[0]))
 
 
-@pytest.mark.parametrize("task", sorted(set(OBJECTIVES) - set(LANGUAGE)))
-def test_right_answers_come_with_the_rows(task):
+@pytest.mark.parametrize("task", sorted(set(OBJECTIVES) - set(LANGUAGE_MODELS)))
+def test_test_rows_have_references(task):
     tiny = make_tiny(task)
-    asked = tiny.objective.sample_inputs(tiny.data, tiny.tokenizer, None)
-    assert all(tiny.objective.reference(item) for item in asked)
+    inputs = tiny.objective.sample_inputs(tiny.data, tiny.tokenizer, None)
+    assert all(tiny.objective.reference(item) for item in inputs)
 
 
-# What is right, told in the model's own form, must be measured as right: predictions stay beside their rows.
+# Perfect predictions must get the best score, which fails if predictions are not paired with their rows.
 
 
-def test_right_spans_of_answers_are_measured_as_right(tmp_path):
+def test_correct_answer_spans_get_the_best_score(tmp_path):
     tiny = make_tiny("question-answering", max_length=20)
     table = tiny.examples["test"]
     assert len(table) > len(tiny.data.splits["test"]), "some contexts must take several windows"
@@ -143,24 +155,24 @@ def test_right_spans_of_answers_are_measured_as_right(tmp_path):
     scores = np.zeros((len(table), longest, 2))
     for row, (first, last) in enumerate(zip(table["start_positions"], table["end_positions"], strict=True)):
         scores[row, first, 0] = scores[row, last, 1] = 5.0
-        # a window without the answer is less sure than one with it
+        # a window without the answer has a lower score than one with it
         scores[row, 0] += 1.0 if first == 0 else 0.0
     results = tiny.measure(EvalPrediction(scores, None), tmp_path)
     assert results["HasAns_exact"] == 100
 
 
-def test_right_tags_are_measured_as_right_also_in_rows_that_are_cut(tmp_path):
+def test_correct_tags_get_the_best_score_also_in_split_rows(tmp_path):
     rows = [ROWS["token-classification"](i) for i in range(4)]
     rows.append({"tokens": WORDS * 3, "tags": ["O", "B-colour", "I-colour"] * 8})
     tiny = make_tiny("token-classification", rows, max_length=24)
     assert len(tiny.examples["test"]) > len(rows)
     kept = tiny.kept(tiny.model())
-    right = EvalPrediction(np.where(kept.label_ids == -100, 0, kept.label_ids), kept.label_ids)
-    assert tiny.measure(right, tmp_path)["f1"] == 1
+    perfect = EvalPrediction(np.where(kept.label_ids == -100, 0, kept.label_ids), kept.label_ids)
+    assert tiny.measure(perfect, tmp_path)["f1"] == 1
 
 
 @pytest.mark.parametrize("rows", [None, SEVERAL, NUMBERS], ids=["classes", "several", "numbers"])
-def test_right_labels_are_measured_as_right(rows, tmp_path):
+def test_correct_labels_get_the_best_score(rows, tmp_path):
     tiny = make_tiny("sequence-classification", rows)
     labels = np.asarray(tiny.examples["test"]["labels"][:])
     if tiny.objective.labels.problem_type == "single_label":
@@ -171,21 +183,21 @@ def test_right_labels_are_measured_as_right(rows, tmp_path):
     assert all(value == pytest.approx(0 if name == "rmse" else 1) for name, value in results.items())
 
 
-def test_targets_written_are_measured_as_right(tmp_path):
+def test_generated_targets_get_the_best_score(tmp_path):
     tiny = make_tiny("seq2seq")
     labels = [list(ids) for ids in tiny.examples["test"]["labels"]]
     start, pad = tiny.model().config.decoder_start_token_id, tiny.tokenizer.pad_token_id
-    # as the host hands them over: with the first token, filled up by pad_token or, between batches, by -100
+    # as from Trainer: with the start token, and padded with pad_token or, between batches, with -100
     width = 2 + max(map(len, labels))
-    written = np.array([[start, *ids, *[pad if row % 2 else -100] * (width - 1 - len(ids))]
+    generated = np.array([[start, *ids, *[pad if row % 2 else -100] * (width - 1 - len(ids))]
                         for row, ids in enumerate(labels)])  # fmt: skip
-    results = tiny.measure(EvalPrediction(written, None), tmp_path)
+    results = tiny.measure(EvalPrediction(generated, None), tmp_path)
     assert results == {"exact_match": 1, "chrf": pytest.approx(100), "bleu": pytest.approx(100)}
     with pytest.raises(ValueError, match="unequally many"):
-        tiny.measure(EvalPrediction(written[:-1], None), tmp_path)
+        tiny.measure(EvalPrediction(generated[:-1], None), tmp_path)
 
 
-def test_evaluation_meets_the_same_noise_and_training_another_in_every_epoch():
+def test_noise_is_fixed_in_evaluation_and_changes_in_every_training_epoch():
     for task in ("masked-lm", "denoising"):
         tiny = make_tiny(task, block_size=64, mask_rate=0.3)
         table, model = tiny.examples["train"], tiny.model()
@@ -200,7 +212,7 @@ def test_evaluation_meets_the_same_noise_and_training_another_in_every_epoch():
 
 
 def test_rows_of_many_short_documents_have_sentinels_for_every_span():
-    """Ends of documents split spans, so that a row may need one sentinel for each hidden token."""
+    """Document boundaries split spans, so that a row may need one sentinel for each masked token."""
     rows = [{"text": f"{letter}{letter}"} for letter in "abcdefghijklmnopqrstuvwxyz" * 20]
     tiny = make_tiny("denoising", rows, block_size=64, mask_rate=0.4)
     collator = tiny.objective.collator(tiny.tokenizer, tiny.model(), True)
@@ -209,19 +221,18 @@ def test_rows_of_many_short_documents_have_sentinels_for_every_span():
         collator(list(tiny.examples["train"]))
 
 
-def test_windows_are_filled_at_the_right_whatever_the_tokenizers_habit():
-    """At the left, padding would move the answers."""
+def test_windows_are_padded_on_the_right_even_if_the_tokenizer_pads_on_the_left():
+    """Padding on the left would shift the positions of the answers."""
     tiny = make_tiny("question-answering")
     tiny.tokenizer.padding_side = "left"
     batch = tiny.batch(tiny.model(), rows=slice(0, 8))
     assert (batch["attention_mask"][:, 0] == 1).all()
     for ids, first, last in zip(batch["input_ids"], batch["start_positions"], batch["end_positions"], strict=True):
-        answer = tiny.tokenizer.decode(ids[first : last + 1]).strip() if first else "blue"
-        assert answer in WORDS
+        assert not first or tiny.tokenizer.decode(ids[first : last + 1]).strip() in WORDS
 
 
 @pytest.mark.parametrize("task", ["sequence-classification", "multiple-choice", "question-answering", "masked-lm"])
-def test_a_tokenizer_that_tells_two_texts_apart_is_served(task):
+def test_token_types_of_a_tokenizer_are_learned(task):
     tiny = make_tiny(task, PAIRS if task == "sequence-classification" else None)
     tiny.tokenizer = train_tokenizer(tiny.data.texts("train"), 300, 48, "pair", with_token_types=True)
     tiny.examples = tiny.objective.examples(tiny.data.splits, tiny.tokenizer, None)
@@ -229,10 +240,10 @@ def test_a_tokenizer_that_tells_two_texts_apart_is_served(task):
     assert model.config.type_vocab_size == 2
     batch = tiny.batch(model)
     model(**batch).loss.backward()
-    learnt = model.model.token_types.embedding.weight.grad.abs().sum(-1) > 0
-    assert learnt.tolist() == [True, task != "masked-lm"]
-    asked = tiny.objective.sample_inputs(tiny.data, tiny.tokenizer, None)
-    assert isinstance(tiny.objective.predict_sample(model, tiny.tokenizer, asked[0]), str)
+    has_gradient = model.model.token_types.embedding.weight.grad.abs().sum(-1) > 0
+    assert has_gradient.tolist() == [True, task != "masked-lm"]
+    inputs = tiny.objective.sample_inputs(tiny.data, tiny.tokenizer, None)
+    assert isinstance(tiny.objective.predict_sample(model, tiny.tokenizer, inputs[0]), str)
 
 
 def test_both_layouts_of_answers_give_the_same_examples():
@@ -247,36 +258,36 @@ def test_both_layouts_of_answers_give_the_same_examples():
     assert first.objective.sample_inputs(second.data, first.tokenizer, None)[0]["answers"]["text"] == []
 
 
-def refused(task, rows, **choices):
+def refused(task, rows, **options):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        make_tiny(task, rows, **choices)
+        make_tiny(task, rows, **options)
     return str(caught.value)
 
 
-def test_rows_that_cannot_be_learnt_are_named():
-    ask, choose = ROWS["question-answering"], ROWS["multiple-choice"]
+def test_invalid_rows_are_named():
+    question, choice = ROWS["question-answering"], ROWS["multiple-choice"]
     assert "Row 2" in refused("seq2seq", [ROWS["seq2seq"](0), {"source": "x", "target": " "}])
-    assert "Row 2" in refused("multiple-choice", [choose(0), choose(1) | {"label": 3}])
-    assert "Row 2 has 2 choices" in refused("multiple-choice", [choose(0), choose(1) | {"choices": ["a", "b"]}])
+    assert "Row 2" in refused("multiple-choice", [choice(0), choice(1) | {"label": 3}])
+    assert "Row 2 has 2 choices" in refused("multiple-choice", [choice(0), choice(1) | {"choices": ["a", "b"]}])
     assert "Row 1" in refused("token-classification", [{"tokens": ["a"], "tags": ["O", "O"]}])
     assert "one tag" in refused("token-classification", [{"tokens": ["a"], "tags": ["O"]}])
     assert "should stand" in refused(
-        "question-answering", [ask(1) | {"answers": {"text": ["sky"], "answer_start": [0]}}]
+        "question-answering", [question(1) | {"answers": {"text": ["sky"], "answer_start": [0]}}]
     )
-    assert "q1" in refused("question-answering", [ask(1), ask(1)])
+    assert "q1" in refused("question-answering", [question(1), question(1)])
     assert "Row 1" in refused("chat", [{"messages": [{"role": "user", "content": "x"}]}])
-    talk = [{"role": "user", "content": "long " * 60}, {"role": "assistant", "content": "x"}]
-    assert "--max_length" in refused("chat", [{"messages": talk}], long_texts="truncate")
+    messages = [{"role": "user", "content": "long " * 60}, {"role": "assistant", "content": "x"}]
+    assert "--max_length" in refused("chat", [{"messages": messages}], long_texts="truncate")
 
 
 @pytest.mark.parametrize(("task", "size"), [("causal-lm", 1), ("masked-lm", 2), ("denoising", 3)])
-def test_rows_too_short_to_learn_from_are_refused(task, size):
+def test_too_short_rows_are_refused(task, size):
     assert f"--block_size {size}" in refused(task, None, block_size=size)
 
 
-def test_simple_methods_are_measured_where_there_are_any():
-    marks = {task: make_tiny(task) for task in ("causal-lm", "sequence-classification", "token-classification")}
-    found = {task: tiny.objective.baselines(tiny.data) for task, tiny in marks.items()}
+def test_baselines():
+    tasks = {task: make_tiny(task) for task in ("causal-lm", "sequence-classification", "token-classification")}
+    found = {task: tiny.objective.baselines(tiny.data) for task, tiny in tasks.items()}
     assert set(found["causal-lm"]) == {"byte 6-gram", "xz"}
     assert found["sequence-classification"] == {"most frequent class": 3 / 8}
     assert found["token-classification"] == {"most frequent tag of the word": 1}
@@ -286,13 +297,13 @@ def test_tiny_models_are_tiny():
     assert make_tiny("causal-lm").model().num_parameters() < 10_000 * SIZES["num_hidden_layers"]
 
 
-def test_further_measures_stand_beside_the_task_s_own(tmp_path):
+def test_additional_metrics_are_added_to_those_of_the_task(tmp_path):
     tiny = make_tiny("sequence-classification", PAIRS, metrics=["precision"])
     assert {"accuracy", "precision"} <= set(tiny.measure(tiny.kept(tiny.model()), tmp_path))
     assert "precision" in tiny.objective.metric_labels
     assert "precision" not in type(tiny.objective).metric_labels
 
 
-def test_further_measures_need_predictions():
+def test_additional_metrics_need_predictions():
     with pytest.raises(ValueError, match="--metrics"):
         make_tiny("causal-lm", metrics=["accuracy"])

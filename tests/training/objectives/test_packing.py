@@ -1,4 +1,4 @@
-"""Rows of running text: every token is predicted once, in its context, whatever the lengths."""
+"""Packed rows of text: for all lengths, every token is predicted once and in its context."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_every_token_but_the_first_is_predicted_once(count, length):
     assert predicted == tokens[1:]
 
 
-def test_padding_stands_at_the_right_and_is_not_scored():
+def test_padding_is_on_the_right_and_has_no_label():
     [(ids, labels)] = split_into_rows([5, 6, 7], 5, padding=0)
     assert ids == [5, 6, 7, 0, 0]
     assert labels == [IGNORED, 6, 7, IGNORED, IGNORED]
@@ -57,20 +57,20 @@ def with_ends(texts, tokenizer):
     return [[*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id] for text in texts]
 
 
-# 2500 documents are more than one batch of the host's map
+# 2500 documents are more than one batch of Dataset.map.
 @pytest.mark.parametrize("packing", ["connected", "separate"])
 @pytest.mark.parametrize("count", [1, 7, 2500])
-def test_every_token_of_every_document_and_its_end_is_scored_once(tokenizer, count, packing):
+def test_every_token_of_every_document_and_its_end_is_predicted_once(tokenizer, count, packing):
     texts = make_texts(count)
     _, rows = make_rows(texts, tokenizer, packing)
     assert {len(row) for row in rows["input_ids"]} == {16}
-    scored = [label for row in rows["labels"] for label in row[1:] if label != IGNORED]
-    assert scored == [token for document in with_ends(texts, tokenizer) for token in document]
+    predicted = [label for row in rows["labels"] for label in row[1:] if label != IGNORED]
+    assert predicted == [token for document in with_ends(texts, tokenizer) for token in document]
 
 
 @pytest.mark.parametrize("packing", ["connected", "separate"])
-def test_bits_per_byte_equal_a_hand_computation(tokenizer, tmp_path, packing):
-    """A model that knows nothing needs log2(V) bits per token, ends of documents included."""
+def test_bits_per_byte_follow_the_formula(tokenizer, tmp_path, packing):
+    """A uniform model needs log2(V) bits per token, the ends of documents included."""
     texts = make_texts(7)
     objective, rows = make_rows(texts, tokenizer, packing)
     data = TaskData(
@@ -78,8 +78,10 @@ def test_bits_per_byte_equal_a_hand_computation(tokenizer, tmp_path, packing):
     )
     labels = torch.tensor(rows["labels"][:])
     kept = objective.preprocess_logits(torch.zeros(*labels.shape, len(tokenizer)), labels).numpy()
-    measure = objective.make_compute_metrics(data.splits["test"], rows, tokenizer, tmp_path, data.source_bytes["test"])
-    results = measure(EvalPrediction(kept, labels.numpy()))
+    compute_metrics = objective.make_compute_metrics(
+        data.splits["test"], rows, tokenizer, tmp_path, data.source_bytes["test"]
+    )
+    results = compute_metrics(EvalPrediction(kept, labels.numpy()))
     tokens = sum(map(len, with_ends(texts, tokenizer)))
     assert results["scored_tokens"] == tokens
     assert results["bits_per_byte"] == pytest.approx(
@@ -87,15 +89,15 @@ def test_bits_per_byte_equal_a_hand_computation(tokenizer, tmp_path, packing):
     )
 
 
-def test_bits_per_byte_of_a_part_of_the_rows_are_refused(tmp_path):
-    """Divided by the bytes of the whole text, they would be too few."""
+def test_bits_per_byte_of_some_of_the_rows_are_refused(tmp_path):
+    """They would be too small, because they are divided by the bytes of the whole text."""
     tiny = make_tiny("causal-lm")
     kept = tiny.kept(tiny.model())
     with pytest.raises(ValueError, match="need all of the text"):
         tiny.measure(EvalPrediction(kept.predictions[:-1], kept.label_ids[:-1]), tmp_path)
 
 
-def test_positions_start_again_at_each_document_and_at_the_padding(tokenizer):
+def test_positions_restart_at_each_document_and_at_the_padding(tokenizer):
     _, rows = make_rows(["a", "b c"], tokenizer, "separate", length=12)
     end = tokenizer.eos_token_id
     [row] = list(rows)
@@ -109,32 +111,32 @@ def test_positions_start_again_at_each_document_and_at_the_padding(tokenizer):
 
 @pytest.mark.parametrize("position_type", ["rotary", "learned", "alibi", "relative_bias", "sinusoidal", "none"])
 def test_loss_of_packed_rows_is_the_loss_of_separate_documents(position_type):
-    """Summed over all tokens: no token sees another document."""
+    """The sum over all tokens is equal, because no token attends to another document."""
     texts = make_texts(5)
     tiny = make_tiny("causal-lm", [{"text": text} for text in texts], packing="separate", block_size=128)
-    words = f'{{"position_type": "{position_type}", "num_hidden_layers": 2, "initializer_range": 0.2}}'
-    model = tiny.model(config_overrides=words)
+    overrides = f'{{"position_type": "{position_type}", "num_hidden_layers": 2, "initializer_range": 0.2}}'
+    model = tiny.model(config_overrides=overrides)
     packed = tiny.examples["test"]
     assert len(packed) < len(texts)
     batch = tiny.objective.collator(tiny.tokenizer, model, False)(list(packed))
     with torch.no_grad():
-        together = tiny.objective.preprocess_logits(model(**batch).logits, batch["labels"]).sum(0)
-        alone = torch.zeros(2)
+        packed_loss = tiny.objective.preprocess_logits(model(**batch).logits, batch["labels"]).sum(0)
+        separate_loss = torch.zeros(2)
         for document in with_ends(texts, tiny.tokenizer):
             ids = torch.tensor([[tiny.tokenizer.eos_token_id, *document]])
-            alone += tiny.objective.preprocess_logits(model(ids).logits, ids).sum(0)
-    assert together[1] == alone[1]
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-3)
+            separate_loss += tiny.objective.preprocess_logits(model(ids).logits, ids).sum(0)
+    assert packed_loss[1] == separate_loss[1]
+    torch.testing.assert_close(packed_loss, separate_loss, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("task", ["masked-lm", "denoising"])
-def test_rows_of_both_sides_hold_every_token_once_between_special_tokens(task):
+def test_rows_contain_every_token_once_between_special_tokens(task):
     tiny = make_tiny(task, [{"text": text} for text in make_texts(6)], block_size=12)
     special = set(tiny.tokenizer.all_special_ids)
     rows = tiny.examples["test"]["input_ids"][:]
     assert max(map(len, rows)) == 12
-    held = [token for row in rows for token in row if token not in special]
+    tokens = [token for row in rows for token in row if token not in special]
     texts = tiny.data.splits["test"]["text"]
-    assert held == [token for text in texts for token in tiny.tokenizer(text, add_special_tokens=False).input_ids]
+    assert tokens == [token for text in texts for token in tiny.tokenizer(text, add_special_tokens=False).input_ids]
     ends = {tiny.tokenizer.sep_token_id} if task == "masked-lm" else {tiny.tokenizer.eos_token_id}
     assert {row[-1] for row in rows} == ends
