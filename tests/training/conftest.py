@@ -1,15 +1,15 @@
-"""Shared by the training tests: the documentation corpus, read once, and a cache of data sets for each test."""
+"""Fixtures of the training tests: the documentation corpus, read once, and a datasets cache for each test."""
 
 import pytest
 
-from hf_tfm.training.builtin_data.stdlib_corpus import Corpus, read_stdlib_corpus
+from hf_tfm.training.builtin_data.stdlib_corpus import read_stdlib_corpus
 
 
 @pytest.fixture(scope="session")
-def documentation() -> Corpus:
+def documentation() -> list[str]:
     return read_stdlib_corpus()
 
 
 @pytest.fixture(autouse=True)
-def self_attention_cache(tmp_path_factory, monkeypatch):
+def datasets_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
