@@ -226,7 +226,7 @@ def rename_columns(table: Any, sources: dict[str, str]) -> Any:
     the same source."""
     for column, source in sources.items():
         if column != source and list(sources.values()).count(source) > 1:
-            raise ValueError(f"Column {source!r} is asked for twice in --columns; use each column once.")
+            raise ValueError(f"Column {source!r} is named twice in --columns; use each column once.")
     if isinstance(table, Dataset):
         return table.rename_columns({source: column for column, source in sources.items() if column != source})
 

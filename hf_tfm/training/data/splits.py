@@ -22,7 +22,7 @@ def complete_splits(found: dict[str, Any], split_column: str, fractions: tuple[f
         return found
     if not isinstance(found["train"], Dataset):
         raise ValueError(
-            f"--streaming reads the training data during training, so {' and '.join(missing)} cannot be cut from them; "
+            f"--streaming reads the training data during training, so {' and '.join(missing)} cannot be cut from it; "
             f"give {' and '.join(f'--{split}_file' for split in missing)}."
         )
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}

@@ -26,12 +26,14 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class TokenizerStyle:
-    """Special tokens by their attribute in transformers, and the templates of one text and of two."""
+    """Special tokens by their attribute in transformers, the templates of one text and of two, a chat template, and
+    special tokens without an attribute."""
 
     tokens: dict[str, str]
     single: str | None = None
     pair: str | None = None
     chat_template: str | None = None
+    extra_tokens: tuple[str, ...] = ()
 
 
 TOKENIZER_STYLES = {
@@ -56,9 +58,9 @@ TOKENIZER_STYLES = {
     "chat": TokenizerStyle(
         {"bos_token": END_OF_TEXT, "eos_token": "<|im_end|>", "pad_token": PAD_TOKEN},
         chat_template=CHAT_TEMPLATE,
+        extra_tokens=("<|im_start|>",),
     ),
 }  # fmt: skip
-EXTRA_TOKENS = {"chat": ["<|im_start|>"]}
 
 
 def train_tokenizer(
@@ -75,7 +77,7 @@ def train_tokenizer(
     `vocab_size` includes the special tokens; short texts give a smaller vocabulary. Raises ValueError if special tokens
     and 256 bytes (or all characters) do not fit into it."""
     chosen = TOKENIZER_STYLES[style]
-    special_tokens = list(dict.fromkeys([*chosen.tokens.values(), *EXTRA_TOKENS.get(style, ())]))
+    special_tokens = list(dict.fromkeys([*chosen.tokens.values(), *chosen.extra_tokens]))
     if tokenizer_type == "bpe":
         backend = train_bpe(texts, vocab_size, special_tokens)
     else:

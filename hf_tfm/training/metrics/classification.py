@@ -82,9 +82,8 @@ class AveragedClassMetric(ClassMetric):
             labels = None
         elif labels is not None:
             self._check_labels(actual, labels)
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            actual, predicted, labels=labels, pos_label=pos_label, average=average, zero_division=0
-        )
+        options: Any = {"labels": labels, "pos_label": pos_label, "average": average, "zero_division": 0}
+        precision, recall, f1, _ = precision_recall_fscore_support(actual, predicted, **options)
         value = {"precision": precision, "recall": recall, "f1": f1}[self.key]
         return {self.key: np.asarray(value).tolist()}
 
