@@ -1,13 +1,12 @@
-"""Fixtures of the training tests: the documentation corpus, read once, and a separate cache of data sets for each
-test."""
+"""Fixtures of the training tests: the documentation corpus, read once, and a datasets cache for each test."""
 
 import pytest
 
-from hf_tfm.training.builtin_data.stdlib_corpus import Corpus, read_stdlib_corpus
+from hf_tfm.training.builtin_data.stdlib_corpus import read_stdlib_corpus
 
 
 @pytest.fixture(scope="session")
-def documentation() -> Corpus:
+def documentation() -> list[str]:
     return read_stdlib_corpus()
 
 

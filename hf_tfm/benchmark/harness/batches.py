@@ -59,7 +59,7 @@ def lognormal_lengths(count: int, max_length: int, mean_length_fraction: float, 
 
 
 def random_sequences(lengths: Sequence[int], vocab_size: int, seed: int = 0) -> list[Tensor]:
-    """SequenceLengths of random ids (T,) of the given lengths."""
+    """Sequences of random ids (T,) of the given lengths."""
     generator = torch.Generator().manual_seed(seed)
     first = min(FIRST_TOKEN_ID, vocab_size - 1)
     return [torch.randint(first, vocab_size, (length,), generator=generator) for length in lengths]
@@ -88,7 +88,7 @@ def pad_right(sequences: Sequence[Tensor], value: int) -> Tensor:
 
 
 def pad_sequences(sequences: Sequence[Tensor], pad_token_id: int) -> Batch:
-    """SequenceLengths padded on the right to the longest: input_ids and attention_mask (B, T)."""
+    """Sequences padded on the right to the longest: input_ids and attention_mask (B, T)."""
     mask = [torch.ones_like(sequence) for sequence in sequences]
     return {"input_ids": pad_right(sequences, pad_token_id), "attention_mask": pad_right(mask, 0)}
 

@@ -97,7 +97,7 @@ def add_batch_options(group: Any, batch_size: int, fraction_note: str = "") -> N
         "--mean_length_fraction", type=float, default=0.4,
         help=f"Mean length as a fraction of the longest.{fraction_note}",
     )  # fmt: skip
-    group.add_argument("--batch_size", type=int, default=batch_size, help="SequenceLengths in a batch.")
+    group.add_argument("--batch_size", type=int, default=batch_size, help="Sequences in a batch.")
 
 
 def add_onednn_option(group: Any) -> None:

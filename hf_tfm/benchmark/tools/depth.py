@@ -20,7 +20,7 @@ HELP = {
     "hidden_size": "Width of the residual stream, elements.",
     "heads": "Attention heads; must divide --hidden_size.",
     "steps": "Optimiser steps.",
-    "batch_size": "SequenceLengths in a step.",
+    "batch_size": "Sequences in a step.",
     "block_size": "Tokens in a sequence.",
     "vocab_size": "Tokens of the byte-level BPE that is trained on the text, special tokens included.",
     "learning_rate": "Peak learning rate of AdamW, for embeddings and norms; Muon's follows from variant and depth.",

@@ -1,3 +1,3 @@
-"""Data sets made from the Python that runs: its documentation, its source code, and dates made by rules.
+"""Datasets without downloads: from the documentation and source code of the running Python, and dates made by rules.
 
-It returns plain lists of rows. It never downloads, imports what it reads, or knows a task, a tokenizer or a model."""
+They are plain lists of rows. The code that is read is never imported. No task, tokenizer or model is known here."""

@@ -1,7 +1,7 @@
-"""A data set for every training task from what every Python carries: no network, no shipped text, no arguments.
+"""A dataset for every training task, made from files that come with Python: no download and no shipped text.
 
-Rows come from the running interpreter's own sources, so they differ a little between Python patch releases: report a
-fingerprint beside every result. Splits are for the caller to cut, by a hash of each row's `split_column`."""
+Rows come from the sources of the running interpreter, so they differ slightly between Python patch releases: report a
+fingerprint with every result. The caller assigns rows to splits by a hash of `split_column`."""
 
 import itertools
 import re
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 Item = TypeVar("Item")
-# Packages with more than a hundred docstrings that every CPython from 3.10 on and every Linux distribution carries.
+# Packages with more than 100 docstrings, in every CPython since 3.10 and every Linux distribution.
 LABELLED_PACKAGES = (
     "_pydecimal asyncio email http importlib logging mailbox multiprocessing tarfile unittest urllib xml".split()
 )
@@ -48,24 +48,24 @@ MAX_CONTEXT_CHARACTERS = 1_200
 
 
 def sample_by_hash(pool: Sequence[Item], count: int, *key: str) -> list[Item]:
-    """`count` members of the pool (all, if it has no more) in an order that depends on the key's text alone."""
+    """Up to `count` items of the pool. Which ones, and in which order, depends only on the text of `key`."""
     number = int.from_bytes(content_digest("\n".join(key)), "big")
-    left, drawn = list(pool), []
-    while left and len(drawn) < count:
-        number, index = divmod(number, len(left))
-        drawn.append(left.pop(index))
-    return drawn
+    remaining, sampled = list(pool), []
+    while remaining and len(sampled) < count:
+        number, index = divmod(number, len(remaining))
+        sampled.append(remaining.pop(index))
+    return sampled
 
 
 def documentation(library: Path | None = None) -> list[dict[str, str]]:
     """6,000 rows {"text": document}: the documentation topics and the docstrings of the standard library."""
-    return [{"text": text} for text in read_stdlib_corpus(library).documents]
+    return [{"text": text} for text in read_stdlib_corpus(library)]
 
 
 def labelled_docstrings(library: Path | None = None) -> list[dict[str, str]]:
     """2,500 rows {"text": docstring, "label": package}, one of `LABELLED_PACKAGES`. Split by "text".
 
-    No two texts are alike; those that occur in two packages are left out. Raises ValueError without sources."""
+    Texts are unique, and texts of two packages are left out. Raises ValueError if Python has no sources."""
     found: dict[str, set[str]] = {}
     for module, path in stdlib_modules(library, "Reading labelled docstrings", LABELLED_PACKAGES):
         for text in filter(is_valid_text, read_docstrings(path)):
@@ -76,39 +76,39 @@ def labelled_docstrings(library: Path | None = None) -> list[dict[str, str]]:
 def code_summaries(library: Path | None = None) -> list[dict[str, str]]:
     """3,000 rows {"source": function without docstring, "target": the docstring's first sentence}. Split by "target".
 
-    Code of up to 600 characters, summaries of up to 120; no two codes and no two summaries are alike.
-    Raises ValueError without sources."""
+    Functions have up to 600 characters and summaries up to 120; both are unique.
+    Raises ValueError if Python has no sources."""
     found = functions_with_summaries(library)
     return [{"source": code, "target": text} for function, code, text in found if code == function.code]
 
 
 def functions_with_summaries(library: Path | None) -> list[tuple[DocumentedFunction, str, str]]:
-    """(function, beginning of its code, summary of up to 120 characters), wherever there are both; no two codes are
-    alike, and no two summaries, whatever their case and punctuation."""
+    """(function, beginning of its code, summary of up to 120 characters) of all functions that have both. Codes are
+    unique, and so are summaries, compared without case and punctuation."""
     found = []
     seen: set[str] = set()
     for function in documented_functions(library):
         code, text = truncate_code(function.code), first_sentence(function.docstring)
-        words = " ".join(re.findall(r"\w+", text.lower()))
-        if code and 0 < len(text) <= MAX_SUMMARY_CHARACTERS and seen.isdisjoint((code, words)):
-            seen |= {code, words}
+        normalized = " ".join(re.findall(r"\w+", text.lower()))
+        if code and 0 < len(text) <= MAX_SUMMARY_CHARACTERS and seen.isdisjoint((code, normalized)):
+            seen |= {code, normalized}
             found.append((function, code, text))
     return found
 
 
 def truncate_code(code: str) -> str:
-    """Whole lines of up to 600 characters in all."""
+    """As many whole lines as fit into 600 characters."""
     if len(code) <= MAX_CODE_CHARACTERS:
         return code
     return code[:MAX_CODE_CHARACTERS].rpartition("\n")[0].rstrip()
 
 
 def token_types(library: Path | None = None) -> list[dict[str, list[str]]]:
-    """9,900 rows {"tokens": words of code, "tags": what each is}, 6 to 40 words each. Split by "tokens".
+    """9,900 rows {"tokens": words of code, "tags": their types}, 6 to 40 words each. Split by "tokens".
 
-    A name is a function or class where it is defined, a parameter (also where it is used), an argument (name=value in a
-    call), attribute, call, decorator, import or variable; the rest are keyword, number, operator, string and comment.
-    Raises ValueError without sources."""
+    Tags of names: function or class (where it is defined), parameter (also where it is used), argument (name=value in a
+    call), attribute, call, decorator, import and variable. Other tags: keyword, number, operator, string and comment.
+    Raises ValueError if Python has no sources."""
     rows: dict[tuple[str, ...], list[str]] = {}
     for _, path in stdlib_modules(library, "Reading token types"):
         text = decode_source(path)
@@ -130,9 +130,9 @@ QUESTIONS = (
 def questions(library: Path | None = None) -> list[dict[str, Any]]:
     """2,200 rows {"id", "context", "question", "answers"} as in SQuAD v2. Split by "context".
 
-    The context is a signature and its docstring, up to 1,200 characters; a question for each parameter that it
-    describes has the answer {"text": [phrase], "answer_start": [its place]}. One row in five asks for what the
-    docstring never names: two empty lists. Raises ValueError without sources."""
+    The context is a signature and its docstring, up to 1,200 characters. Each question about a parameter that the
+    docstring describes has the answer {"text": [phrase], "answer_start": [its position]}. One row in five asks about a
+    name that the docstring does not contain, and has two empty lists. Raises ValueError if Python has no sources."""
     functions = documented_functions(library)
     names = list(dict.fromkeys(name for function in functions for name in function.parameters))
     rows = []
@@ -145,7 +145,7 @@ def questions(library: Path | None = None) -> list[dict[str, Any]]:
             start, end = spans[name]
             answers = {"text": [function.docstring[start:end]], "answer_start": [offset + start]}
             rows.append(make_question(function, context, name, answers))
-        # one in four, so that one row in five has no answer
+        # One unanswerable question for four answerable ones, so one row in five has no answer.
         count = sum(sample_by_hash((1, 0, 0, 0), 1, context, name)[0] for name in described)
         for name in unmentioned_names(function, names, count):
             rows.append(make_question(function, context, name, {"text": [], "answer_start": []}))
@@ -155,13 +155,14 @@ def questions(library: Path | None = None) -> list[dict[str, Any]]:
 def make_question(
     function: DocumentedFunction, context: str, parameter: str, answers: dict[str, list[Any]]
 ) -> dict[str, Any]:
-    asked = sample_by_hash(QUESTIONS, 1, context, parameter)[0].format(parameter=parameter, function=function.name)
-    identity = content_digest(f"{context}\n{asked}").hex()
-    return {"id": identity, "context": context, "question": asked, "answers": answers}
+    [template] = sample_by_hash(QUESTIONS, 1, context, parameter)
+    question = template.format(parameter=parameter, function=function.name)
+    question_id = content_digest(f"{context}\n{question}").hex()
+    return {"id": question_id, "context": context, "question": question, "answers": answers}
 
 
 def unmentioned_names(function: DocumentedFunction, names: list[str], count: int) -> list[str]:
-    """Names that a docstring does not contain: the function's own parameters first, then those of other functions."""
+    """Names that the docstring does not contain: first the function's own parameters, then those of other functions."""
     candidates = [*function.parameters, *sample_by_hash(names, 20, function.docstring)] if count else []
     words = set(re.findall(r"\w+", function.docstring.lower()))
     return [name for name in dict.fromkeys(candidates) if name.lower() not in words][:count]
@@ -171,24 +172,24 @@ def summary_choices(library: Path | None = None) -> list[dict[str, Any]]:
     """3,800 rows {"stem": the first two lines of a function, "choices": four summaries, "label": 0 to 3}. Split by
     "stem".
 
-    The docstring and decorators are left out, and the wrong summaries are those of any other functions. Each label is
-    that of a quarter of the rows. No two right choices are alike; a stem that begins two functions is left out.
-    Raises ValueError without sources."""
+    Docstring and decorators are left out of the stem. The wrong summaries belong to other functions. Each label occurs
+    in a quarter of the rows. Correct choices are unique, and stems of two functions are left out.
+    Raises ValueError if Python has no sources."""
     found: dict[str, list[str]] = defaultdict(list)
     for _, code, text in functions_with_summaries(library):
         found[function_head(code)].append(text)
-    own = {stem: texts[0] for stem, texts in found.items() if len(texts) == 1}
-    label_of = {stem: rank % 4 for rank, stem in enumerate(sorted(own, key=content_digest))}
-    every, rows = list(own.values()), []
-    for stem, text in own.items():
-        choices = [other for other in sample_by_hash(every, 4, stem) if other != text][:3]
+    summary_of = {stem: texts[0] for stem, texts in found.items() if len(texts) == 1}
+    label_of = {stem: rank % 4 for rank, stem in enumerate(sorted(summary_of, key=content_digest))}
+    summaries, rows = list(summary_of.values()), []
+    for stem, text in summary_of.items():
+        choices = [other for other in sample_by_hash(summaries, 4, stem) if other != text][:3]
         choices.insert(label_of[stem], text)
         rows.append({"stem": stem, "choices": choices, "label": label_of[stem]})
     return rows
 
 
 def function_head(code: str) -> str:
-    """The line of `def` and the next one, without the decorators before."""
+    """The line with `def` and the next line, without decorators."""
     lines = itertools.dropwhile(lambda line: not line.startswith(("def ", "async def ")), code.split("\n"))
     return "\n".join(itertools.islice(lines, 2)).rstrip()
 
@@ -217,18 +218,17 @@ ABOUT_SIGNATURE = ("How is it called?", "What is its signature?", "Which paramet
 def conversations(library: Path | None = None) -> list[dict[str, list[dict[str, str]]]]:
     """4,800 rows {"messages": [{"role", "content"}, ...]}. Split by "messages".
 
-    One to three questions by "user" and answers by "assistant", in one row of four after a message by "system". A row
-    is about one function, and no two are about the same docstring: what it does, and then its module, its
-    signature or a parameter. Raises ValueError without sources."""
+    One to three questions of the "user" with answers of the "assistant"; one row in four starts with "system".
+    A row is about one function: what it does, then its module, signature or a parameter. No two rows are about the same
+    docstring. Raises ValueError if Python has no sources."""
     rows = []
     for function in documented_functions(library):
         if answer := introduction(function.docstring):
-            [system] = sample_by_hash((True, False, False, False), 1, function.docstring, "system")
-            messages = (
-                [make_message("system", *sample_by_hash(SYSTEM_MESSAGES, 1, function.docstring))] if system else []
-            )
-            for asked, answered in make_turns(function, answer):
-                messages += [make_message("user", asked), make_message("assistant", answered)]
+            [has_system] = sample_by_hash((True, False, False, False), 1, function.docstring, "system")
+            [system] = sample_by_hash(SYSTEM_MESSAGES, 1, function.docstring)
+            messages = [make_message("system", system)] if has_system else []
+            for question, reply in make_turns(function, answer):
+                messages += [make_message("user", question), make_message("assistant", reply)]
             rows.append({"messages": messages})
     return rows
 
@@ -237,38 +237,38 @@ def make_message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def make_turns(function: DocumentedFunction, about: str) -> list[tuple[str, str]]:
+def make_turns(function: DocumentedFunction, summary: str) -> list[tuple[str, str]]:
     """One to three questions about a function, with their answers."""
 
-    def ask(templates: Sequence[str], parameter: str = "") -> str:
+    def make_question(templates: Sequence[str], parameter: str = "") -> str:
         [template] = sample_by_hash(templates, 1, function.docstring, parameter)
         return template.format(function=f"`{function.name}`", module=f"`{function.module}`", parameter=f"`{parameter}`")
 
-    is_called = not function.code.startswith("@property")
-    follow_ups = [(ask(ABOUT_SIGNATURE), f"`{function.signature}`")] if is_called else []
+    is_property = function.code.startswith("@property")
+    follow_ups = [] if is_property else [(make_question(ABOUT_SIGNATURE), f"`{function.signature}`")]
     spans = described_names(function.docstring)
     for name in filter(spans.__contains__, function.parameters):
         start, end = spans[name]
         phrase = " ".join(function.docstring[start:end].split())
-        # it would be said twice
-        if phrase not in about:
-            follow_ups.append((ask(ABOUT_PARAMETER, name), phrase))
+        # The first answer must not contain the second.
+        if phrase not in summary:
+            follow_ups.append((make_question(ABOUT_PARAMETER, name), phrase))
     [count] = sample_by_hash((0, 1, 2), 1, function.docstring, "turns")
     chosen = sample_by_hash(follow_ups, count, function.docstring)
     if len(chosen) == count:
-        return [(ask(ABOUT_FUNCTION), about), *chosen]
-    place = f"`{function.name}` is in the module `{function.module}`."
-    return [(ask(ABOUT_MODULE), place), ("What does it do?", about), *chosen]
+        return [(make_question(ABOUT_FUNCTION), summary), *chosen]
+    location = f"`{function.name}` is in the module `{function.module}`."
+    return [(make_question(ABOUT_MODULE), location), ("What does it do?", summary), *chosen]
 
 
 class BuiltinDataset(NamedTuple):
-    """One data set of this file."""
+    """A function that reads one dataset, and its metadata."""
 
     read: Callable[[], list[dict[str, Any]]]
     split_column: str
-    """rows that agree in this column belong to the same split; as JSON where it holds a list"""
+    """rows with equal values in this column (compared as JSON if they are lists) belong to the same split"""
     description: str
-    """for a model card: "trained on ..." """
+    """completes "trained on ..." in a model card"""
 
 
 BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
@@ -278,7 +278,7 @@ BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
     "labelled_docstrings": BuiltinDataset(
         labelled_docstrings, "text", "docstrings of twelve packages of Python's standard library"
     ),
-    "date_pairs": BuiltinDataset(date_pairs, "target", "dates from 1900 to 2099 in fourteen formats, made by rules"),
+    "date_pairs": BuiltinDataset(date_pairs, "target", "dates from 1900 to 2099 in thirteen formats, made by rules"),
     "code_summaries": BuiltinDataset(
         code_summaries, "target", "functions of Python's standard library and the first sentences of their docstrings"
     ),
@@ -289,7 +289,7 @@ BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
         questions, "context", "questions about parameters, made by rules, on docstrings of Python's standard library"
     ),
     "summary_choices": BuiltinDataset(
-        summary_choices, "stem", "functions of Python's standard library with four summaries each, one of them right"
+        summary_choices, "stem", "functions of Python's standard library with four summaries each, one of them correct"
     ),
     "conversations": BuiltinDataset(
         conversations, "messages", "conversations made by rules from docstrings of Python's standard library"

@@ -1,4 +1,4 @@
-"""What each word of Python code is: a keyword, a parameter, a call, a word of a comment, and so on."""
+"""Words of Python code with their types: keyword, parameter, call, word of a comment, and so on."""
 
 import ast
 import contextlib
@@ -18,15 +18,15 @@ TOKEN_TAGS = (
 ).split()
 MAX_WORDS = 40
 WORD_PATTERN = re.compile(r"\w+|[^\w\s]")
-# f-strings are one token up to Python 3.11 and several from 3.12 on.
+# f-strings are one token up to Python 3.11, and several since 3.12.
 FSTRING_START, FSTRING_END = getattr(tokenize, "FSTRING_START", None), getattr(tokenize, "FSTRING_END", None)
 UNNAMED_NODES = (ast.expr_context, ast.Constant, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 Position = tuple[int, int]
-"""line from 1, column in bytes, as in syntax trees"""
+"""line, from 1, and column in bytes, as in syntax trees"""
 
 
 class TaggedWord(NamedTuple):
-    """A token, or a word within a string or comment. The tag is empty where only the syntax tree can tell."""
+    """A token, or a word of a string or comment. The tag is empty if it must come from the syntax tree."""
 
     text: str
     tag: str
@@ -36,7 +36,7 @@ class TaggedWord(NamedTuple):
 
 
 class CodeBlock(NamedTuple):
-    """Lines of a file that belong together: a definition, or statements between definitions."""
+    """Consecutive lines of a file: a definition, or statements between definitions."""
 
     nodes: list[ast.stmt]
     first_line: int
@@ -45,23 +45,22 @@ class CodeBlock(NamedTuple):
 
 
 def tag_code_blocks(tree: ast.Module, lines: list[str]) -> Iterator[tuple[list[str], list[str]]]:
-    """(words, tags) of whole statements, up to 40 words at a time: of functions and classes the beginning, of the
-    statements between them everything, and of these pieces two in three. Strings and comments are cut into words;
-    docstrings are left out."""
-    for number, piece in enumerate(split_blocks(tree)):
+    """(words, tags) of whole statements, up to 40 words at a time, from two of three blocks: the beginning of functions
+    and classes, and all statements between them. Strings and comments are split into words; docstrings are left out."""
+    for number, block in enumerate(split_blocks(tree)):
         if number % 3 == 2:
             continue
-        rows = pack_lines(logical_lines(lines, piece.first_line, piece.last_line))
-        for words in itertools.islice(rows, 1) if piece.is_definition else rows:
-            # a definition whose first line alone is too long would begin in its body
-            if not piece.is_definition or words[0].line == piece.first_line:
-                tags = tags_from_syntax_tree(piece.nodes, words[-1].line)
+        rows = pack_lines(logical_lines(lines, block.first_line, block.last_line))
+        for words in itertools.islice(rows, 1) if block.is_definition else rows:
+            # If the first line of a definition is too long, the first row comes from its body and is dropped.
+            if not block.is_definition or words[0].line == block.first_line:
+                tags = tags_from_syntax_tree(block.nodes, words[-1].line)
                 yield [word.text for word in words], [word.tag or syntax_tag(word, tags, lines) for word in words]
 
 
 def split_blocks(tree: ast.Module) -> Iterator[CodeBlock]:
-    """All definitions of a file (a class ends where its first method begins), then what is between those at its left
-    margin."""
+    """All definitions of a file (a class ends before its first method), then the statements between its top-level
+    definitions."""
     for _, node in nested_definitions(tree):
         last_line = node.end_lineno or node.lineno
         if isinstance(node, ast.ClassDef):
@@ -74,19 +73,19 @@ def split_blocks(tree: ast.Module) -> Iterator[CodeBlock]:
 
 
 def first_line(node: AnyFunction | ast.ClassDef) -> int:
-    """Where a definition begins, its decorators included."""
+    """The first line of a definition, including its decorators."""
     return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 def contains_definition(node: ast.stmt) -> bool:
-    """Whether a statement is a definition, or has one within it."""
+    """Whether a statement is or contains a definition."""
     return isinstance(node, AnyFunction | ast.ClassDef) or any(True for _ in nested_definitions(node))
 
 
 def logical_lines(lines: list[str], first: int, last: int) -> Iterator[list[TaggedWord]]:
     """Words of the statements and headers in a range of lines, each with the comments above it; without docstrings."""
     words: list[TaggedWord] = []
-    code: list[str] = []  # what is no string and no comment
+    code: list[str] = []  # all tokens but strings and comments
     for kind, text, line, column in tokens_with_whole_fstrings(lines, first, last):
         if kind == tokenize.NEWLINE:
             if code:
@@ -104,7 +103,7 @@ def logical_lines(lines: list[str], first: int, last: int) -> Iterator[list[Tagg
 
 
 def tokens_with_whole_fstrings(lines: list[str], first: int, last: int) -> Iterator[tuple[int, str, int, int]]:
-    """(kind, text, line, column) of the tokens in a range of lines, f-strings as one token, up to what is no Python."""
+    """(type, text, line, column) of the tokens in a range of lines, f-strings as one token; stops at invalid code."""
     source = iter([f"{line}\n" for line in lines[first - 1 : last]])
     start, depth = (0, 0), 0
     with contextlib.suppress(tokenize.TokenError, SyntaxError):
@@ -123,7 +122,7 @@ def tokens_with_whole_fstrings(lines: list[str], first: int, last: int) -> Itera
 
 
 def tag_from_context(code: list[str], name: str) -> str:
-    """The tag of a name, as far as the code before it in its line tells."""
+    """The tag of a name if the code before it in its line decides it, else an empty string."""
     if keyword.iskeyword(name):
         return "keyword"
     if code and code[-1] in ("def", "class"):
@@ -132,7 +131,7 @@ def tag_from_context(code: list[str], name: str) -> str:
 
 
 def pack_lines(lines: Iterator[list[TaggedWord]]) -> Iterator[list[TaggedWord]]:
-    """As many lines together as make up to 40 words; lines that are longer by themselves are left out."""
+    """Joins lines to rows of up to 40 words; longer lines are left out."""
     row: list[TaggedWord] = []
     for words in lines:
         if len(row) + len(words) > MAX_WORDS:
@@ -146,14 +145,14 @@ def pack_lines(lines: Iterator[list[TaggedWord]]) -> Iterator[list[TaggedWord]]:
 
 
 def tags_from_syntax_tree(nodes: list[ast.stmt], last_line: int) -> dict[Position, str]:
-    """The tags of names by where they stand, down to a line. A parameter is one everywhere in its function."""
+    """Tags of names by position, up to a line. A parameter keeps its tag everywhere in its function."""
     tags: dict[Position, str] = {}
-    waiting: list[tuple[ast.AST, frozenset[str]]] = [(node, frozenset()) for node in nodes]
-    while waiting:
-        node, parameters = waiting.pop()
+    stack: list[tuple[ast.AST, frozenset[str]]] = [(node, frozenset()) for node in nodes]
+    while stack:
+        node, parameters = stack.pop()
         if isinstance(node, UNNAMED_NODES) or getattr(node, "lineno", 0) > last_line:
             continue
-        # callers come before what they call, so what is there already stays
+        # A call is visited before its function's name, so setdefault keeps the tag "call".
         if isinstance(node, ast.Name):
             tags.setdefault(name_position(node), "parameter" if node.id in parameters else "variable")
             continue
@@ -167,19 +166,19 @@ def tags_from_syntax_tree(nodes: list[ast.stmt], last_line: int) -> dict[Positio
             parameters |= {"self", "cls", *parameter_names(node.args)}
         for decorator in getattr(node, "decorator_list", ()):
             tags[name_position(decorator.func if isinstance(decorator, ast.Call) else decorator)] = "decorator"
-        waiting += [(child, parameters) for child in ast.iter_child_nodes(node)]
+        stack += [(child, parameters) for child in ast.iter_child_nodes(node)]
     return tags
 
 
 def name_position(node: ast.expr) -> Position:
-    """Where an expression says its name: `c` of `a.b.c`."""
+    """Position of the name in an expression: of `c` in `a.b.c`."""
     if isinstance(node, ast.Attribute):
         return node.end_lineno or 0, (node.end_col_offset or 0) - len(node.attr.encode())
     return node.lineno, node.col_offset
 
 
 def syntax_tag(word: TaggedWord, tags: dict[Position, str], lines: list[str]) -> str:
-    """The tag of a name from the syntax tree. Names that have no place there are soft keywords, or bound by `except`,
-    `global` or a pattern."""
+    """The tag of a name from the syntax tree. Names without a node are soft keywords, or bound by `except`, `global` or
+    a pattern."""
     column = len(lines[word.line - 1][: word.column].encode())
     return tags.get((word.line, column), "keyword" if keyword.issoftkeyword(word.text) else "variable")

@@ -1,23 +1,28 @@
-"""The text that every Python carries: the documentation topics and the docstrings of the standard library.
+"""A text corpus that comes with Python: the documentation topics and the docstrings of the standard library.
 
-Read from the running interpreter's own sources with `ast`, so nothing is imported, nothing is downloaded and nothing is
-shipped. The text differs a little between Python patch releases: report `fingerprint` beside every result."""
+It is read with `ast` from the sources of the running interpreter, so nothing is imported, downloaded or shipped. The
+text differs slightly between Python patch releases: report `fingerprint` with every result."""
 
 import ast
 import importlib.util
-import platform
 import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-__all__ = ["Corpus", "help_topics", "read_docstrings", "read_stdlib_corpus"]
+__all__ = [
+    "help_topics",
+    "is_valid_text",
+    "parse_source",
+    "read_docstrings",
+    "read_stdlib_corpus",
+    "stdlib_source_files",
+]
 
-# Split off by some distributions, removed or moved between 3.10 and 3.13, or of no use as text.
+# Missing in some distributions, removed or moved between 3.10 and 3.13, or not useful as text.
 # fmt: off
 EXCLUDED_MODULES = frozenset({
     "antigravity", "asynchat", "asyncore", "binhex", "cgi", "cgitb", "chunk", "crypt", "distutils", "ensurepip",
@@ -29,26 +34,17 @@ EXCLUDED_FOLDERS = frozenset({"test", "tests", "site-packages", "dist-packages",
 DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Documents in reading order (no two alike), what they are, and which Python carried them."""
-
-    documents: list[str]
-    description: str
-    python_version: str
-
-
 def help_topics() -> list[str]:
-    """The texts behind `help("topics")`, sorted by name; an empty list where this Python was installed without them."""
+    """The texts of `help("topics")`, sorted by name; an empty list if this Python is installed without them."""
     if importlib.util.find_spec("pydoc_data") is None or importlib.util.find_spec("pydoc_data.topics") is None:
         return []
-    from pydoc_data.topics import topics as by_name
+    from pydoc_data.topics import topics
 
-    return [by_name[name].strip() for name in sorted(by_name)]
+    return [topics[name].strip() for name in sorted(topics)]
 
 
 def stdlib_source_files(library: Path) -> list[Path]:
-    """Python files of the standard library that every CPython from 3.10 on carries, in a platform-independent order."""
+    """Python files of the standard library that every CPython since 3.10 has, in a platform-independent order."""
     modules = sys.stdlib_module_names - EXCLUDED_MODULES
     candidates = (path.relative_to(library) for path in library.rglob("*.py"))
     chosen = [
@@ -60,7 +56,7 @@ def stdlib_source_files(library: Path) -> list[Path]:
 
 
 def parse_source(source: str | bytes) -> ast.Module:
-    """The syntax tree of a file's text; an empty one if this Python cannot parse it."""
+    """The syntax tree of source code; an empty one if this Python cannot parse it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -70,34 +66,32 @@ def parse_source(source: str | bytes) -> ast.Module:
 
 
 def read_docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of one file, from top to bottom, with their indentation removed. A file that this Python cannot parse
-    has none."""
+    """Docstrings of one file from top to bottom, without indentation; none if this Python cannot parse the file."""
     tree = parse_source(path.read_bytes())
-    members = [node for node in ast.walk(tree) if isinstance(node, DOCSTRING_NODES)]
-    for member in sorted(members, key=lambda member: getattr(member, "lineno", 0)):
-        if docstring := (ast.get_docstring(member) or "").strip():
+    nodes = [node for node in ast.walk(tree) if isinstance(node, DOCSTRING_NODES)]
+    for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0)):
+        if docstring := (ast.get_docstring(node) or "").strip():
             yield docstring
 
 
 def is_valid_text(text: str) -> bool:
-    """Whether there is anything to read, and it can be written as UTF-8 (lone surrogates cannot)."""
+    """Whether a text is not empty and can be encoded as UTF-8 (lone surrogates cannot)."""
     return bool(text) and text.encode("utf-8", "ignore").decode() == text
 
 
-def read_stdlib_corpus(library: Path | None = None) -> Corpus:
-    """The documentation corpus of the running interpreter, about 1.8 MB in 6,000 documents, in about three seconds.
+def read_stdlib_corpus(library: Path | None = None) -> list[str]:
+    """The unique documents of the running interpreter: about 6,000 with 1.8 MB in all, read in about three seconds.
 
-    `library` is the folder of the standard library (default: the running interpreter's). Without sources there, as in a
-    frozen or embedded Python, the topics alone are used. Raises ValueError if neither is there."""
+    `library` is the folder of the standard library (default: the running interpreter's). If it has no sources, as in a
+    frozen or embedded Python, only the topics are used. Raises ValueError if both are missing."""
     library = library or Path(sysconfig.get_path("stdlib"))
     files = stdlib_source_files(library)
     progress = tqdm(files, desc="Reading docstrings", unit="file", leave=False)
     found = [text for path in progress for text in read_docstrings(path)]
-    description = f"documentation topics{' and docstrings of the standard library' if found else ''} of Python"
     documents = [text for text in dict.fromkeys([*help_topics(), *found]) if is_valid_text(text)]
     if not documents:
         raise ValueError(
-            f"This Python ({sys.executable}) carries neither pydoc_data.topics nor the sources of its standard library "
+            f"This Python ({sys.executable}) has neither pydoc_data.topics nor the sources of its standard library "
             f"(looked in {library}), so there is no default text. Pass your own: --train_file my_text.txt"
         )
-    return Corpus(documents, description, platform.python_version())
+    return documents

@@ -7,7 +7,7 @@ import itertools
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,41 +30,42 @@ AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class DocumentedFunction(NamedTuple):
-    """One function, method or class (as the function that makes its instances) that has a docstring."""
+    """A function, method or class (with the signature of its constructor) that has a docstring."""
 
     module: str
-    """dotted, as it is imported: "asyncio.tasks" """
+    """dotted: "asyncio.tasks" """
     name: str
-    """within the module: "Task.cancel" """
+    """qualified within the module: "Task.cancel" """
     signature: str
-    """as it is called: "cancel(msg=None)" """
+    """of a call: "cancel(msg=None)" """
     parameters: tuple[str, ...]
-    """names without stars; self and cls left out"""
+    """names without stars, without self and cls"""
     docstring: str
     code: str
-    """from decorators to the last line, outdented, without the docstring; empty for classes and empty bodies"""
+    """from the decorators to the last line, without indentation and docstring; empty for classes and empty bodies"""
 
 
 def stdlib_modules(
-    library: Path | None, purpose: str, packages: Iterable[str] | None = None
+    library: Path | None, purpose: str, packages: Sequence[str] | None = None
 ) -> Iterator[tuple[str, Path]]:
-    """(dotted module name, path) of the standard library's source files, all or those of some packages, with a progress
-    bar that says `purpose`. Raises ValueError if there are no sources."""
+    """(dotted module name, path) of the source files of the standard library, or of some `packages` of it. `purpose` is
+    the text of the progress bar. Raises ValueError if there are no sources."""
     library = library or Path(sysconfig.get_path("stdlib"))
     files = stdlib_source_files(library)
     if not files:
         raise ValueError(
-            f"This Python ({sys.executable}) carries no sources of its standard library (looked in {library}), so "
+            f"This Python ({sys.executable}) has no sources of its standard library (looked in {library}), so "
             "there is no default data for this task. Pass your own: --train_file my_data.jsonl"
         )
-    wanted = None if packages is None else set(packages)
     names = [".".join(path.relative_to(library).with_suffix("").parts).removesuffix(".__init__") for path in files]
-    chosen = [pair for pair in zip(names, files, strict=True) if wanted is None or pair[0].partition(".")[0] in wanted]
-    yield from tqdm(chosen, desc=purpose, unit="file", leave=False)
+    modules = list(zip(names, files, strict=True))
+    if packages is not None:
+        modules = [(name, path) for name, path in modules if name.partition(".")[0] in packages]
+    yield from tqdm(modules, desc=purpose, unit="file", leave=False)
 
 
 def decode_source(path: Path) -> str:
-    """The text of a source file, by its coding line; empty if it cannot be decoded."""
+    """The text of a source file, decoded by its coding line; empty if that fails."""
     try:
         return importlib.util.decode_source(path.read_bytes())
     except (SyntaxError, UnicodeDecodeError):
@@ -72,13 +73,13 @@ def decode_source(path: Path) -> str:
 
 
 def child_statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Statements right below a module, class, function, loop, branch or handler, in reading order."""
+    """Direct child statements of a module, class, function, loop, branch or handler, in reading order."""
     for block in ("body", "handlers", "orelse", "finalbody"):
         yield from getattr(node, block, ())
 
 
 def nested_definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, AnyFunction | ast.ClassDef]]:
-    """(name within the module, definition) of all classes and functions, inner ones too, in reading order."""
+    """(qualified name, definition) of all classes and functions, nested ones included, in reading order."""
     for child in child_statements(node):
         if isinstance(child, AnyFunction | ast.ClassDef):
             yield prefix + child.name, child
@@ -88,42 +89,42 @@ def nested_definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, A
 
 
 def constructor(node: ast.ClassDef) -> AnyFunction | None:
-    """`__init__` or `__new__` of a class, as written in its body."""
+    """`__init__` or `__new__`, if the class body defines one."""
     methods = {child.name: child for child in child_statements(node) if isinstance(child, AnyFunction)}
     return methods.get("__init__", methods.get("__new__"))
 
 
 @functools.cache
 def documented_functions(library: Path | None = None) -> tuple[DocumentedFunction, ...]:
-    """All functions with a docstring, no two docstrings alike (the first in reading order stays).
+    """All functions with a docstring. Of equal docstrings, only the first in reading order is kept.
 
-    Kept for the life of the process, since several data sets are made from it (a few MB)."""
+    The result (a few MB) is cached, because several datasets are made from it."""
     found: dict[str, DocumentedFunction] = {}
     for module, path in stdlib_modules(library, "Reading functions"):
         text = decode_source(path)
         lines = text.split("\n")
         for name, node in nested_definitions(parse_source(text)):
             docstring = (ast.get_docstring(node) or "").strip()
-            called = constructor(node) if isinstance(node, ast.ClassDef) else node
-            if called and is_valid_text(docstring) and docstring not in found:
-                signature = f"{node.name}({SELF_PARAMETER.sub('', ast.unparse(called.args))})"
+            function = constructor(node) if isinstance(node, ast.ClassDef) else node
+            if function and is_valid_text(docstring) and docstring not in found:
+                signature = f"{node.name}({SELF_PARAMETER.sub('', ast.unparse(function.args))})"
                 code = "" if isinstance(node, ast.ClassDef) else code_without_docstring(node, lines)
                 found[docstring] = DocumentedFunction(
-                    module, name, signature, parameter_names(called.args), docstring, code
+                    module, name, signature, parameter_names(function.args), docstring, code
                 )
     return tuple(found.values())
 
 
 def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     """Names in the order of the signature, without self and cls."""
-    rest = [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *rest]
-    return tuple(argument.arg for argument in named if argument.arg not in ("self", "cls"))
+    starred = [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
+    ordered = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *starred]
+    return tuple(argument.arg for argument in ordered if argument.arg not in ("self", "cls"))
 
 
 def code_without_docstring(node: AnyFunction, lines: list[str]) -> str:
-    """The source lines of a function without those of its docstring, at the left margin. Empty if there is nothing
-    else, if the docstring shares a line with code, or if it is no text."""
+    """The source of a function without its docstring and indentation. Empty if nothing else remains, if the docstring
+    shares a line with code, or if the code is not valid text."""
     docstring, *rest = node.body
     if not rest or rest[0].lineno <= (docstring.end_lineno or 0) or docstring.lineno == node.lineno:
         return ""
@@ -135,7 +136,7 @@ def code_without_docstring(node: AnyFunction, lines: list[str]) -> str:
     return code if is_valid_text(code) else ""
 
 
-# What a name at the start of a line means: "- timeout -- seconds", "timeout: seconds", ":param timeout: seconds".
+# A definition of a name at the start of a line: "- timeout -- seconds", "timeout: seconds", ":param timeout: seconds".
 LIST_ITEM = r"[ \t]*(?:[-*+] +)?(?::\w+ +)?['\"`*]{0,2}(?P<name>\w+)['\"`*]{0,2}(?: *\([^()\n]*\))?(?: *:| +--?)(?=\s)"
 NEXT_LIST_ITEM = rf"(?!{LIST_ITEM.replace('?P<name>', '')}|[ \t]*(?:[-*+] |:\w))"
 DEFINITION = re.compile(
@@ -143,12 +144,12 @@ DEFINITION = re.compile(
 )
 BULLET = re.compile(r"\s*(?:[-+*]\s+)?")
 PARAGRAPH = re.compile(r"\S.*(?:\n[ \t]*\S.*)*")
-# Between sentences: a stop before a capital letter or a mark, a stop and more than a space, or the next item of a list.
+# Between sentences: a full stop before a capital letter or a mark, a full stop and several spaces, or a new list item.
 SENTENCE_BREAK = re.compile(
     r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!cf\.)(?:\s+(?=[A-Z*'`\"(<])|  +|\n)|(?<=:)\n|\n(?=[ \t]*[-*+] )"
 )
 SIGNATURE = re.compile(r"[\w.]+\(.*\)|[\w-]+ = .*")
-# Sentences that speak about a name, the plainest first.
+# Sentences about a name, the most explicit pattern first.
 MENTIONS = [
     re.compile(pattern, re.ASCII)
     for pattern in (
@@ -163,7 +164,7 @@ DESCRIPTION_CHARACTERS = range(12, 301)
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of the sentences of a docstring, without bullets; paragraphs that show a session are left out."""
+    """(start, end) of the sentences of a docstring, without bullets; interpreter sessions are skipped."""
     for paragraph in PARAGRAPH.finditer(text):
         if ">>>" in paragraph[0]:
             continue
@@ -174,10 +175,10 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def described_names(docstring: str) -> dict[str, tuple[int, int]]:
-    """(start, end) of the phrase that describes each name, for names that a docstring says something about.
+    """(start, end) of the phrase that describes each name that the docstring says something about.
 
-    A definition behind the name, or else the first sentence with the name as its subject, beside the word "argument",
-    or between quotation marks. Whether the name is a parameter is for the caller to know."""
+    The phrase is a definition after the name, or else the first sentence that has the name as its subject, next to the
+    word "argument", or in quotation marks. Names need not be parameters; the caller selects."""
     found: dict[str, tuple[int, int]] = {}
     for definition in DEFINITION.finditer(docstring):
         found.setdefault(definition["name"], definition.span("text"))
@@ -190,15 +191,15 @@ def described_names(docstring: str) -> dict[str, tuple[int, int]]:
 
 
 def first_sentence(docstring: str) -> str:
-    """The first sentence of a docstring on one line, which mostly is its first line; empty where it begins with a
-    signature, a session or a single word."""
+    """The first sentence of a docstring on one line; empty if the docstring begins with a signature, an interpreter
+    session or a single word."""
     text = first_paragraph(docstring)
     gap = SENTENCE_BREAK.search(text)
     return text[: gap.start()] if gap else text
 
 
 def introduction(docstring: str) -> str:
-    """The first paragraph of a docstring on one line, or its summary where that is longer than 300 characters."""
+    """The first paragraph of a docstring on one line; only its first sentence if it is longer than 300 characters."""
     text = first_paragraph(docstring)
     return text if len(text) in DESCRIPTION_CHARACTERS else first_sentence(docstring)
 

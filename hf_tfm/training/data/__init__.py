@@ -1,3 +1,3 @@
-"""From files, the Hub or Python itself to the three splits of a run, and the tokenizer that is trained on them.
+"""Loads the three splits of a run from files, the Hub or a built-in dataset, and trains a tokenizer on them.
 
-It calls the objective to check rows and fit labels. It builds no model, and never shuffles or batches for training."""
+The objective checks rows and fits labels. This package builds no model, and does not shuffle or batch for training."""

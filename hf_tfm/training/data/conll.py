@@ -9,11 +9,11 @@ __all__ = ["read_conll"]
 
 
 def read_conll(path: str | Path) -> dict[str, list[list[str]]]:
-    """Sentences of a file in CoNLL columns: `tokens` and `tags`, a list of lists each.
+    """Sentences of a file in CoNLL columns: `tokens` and `tags`, each a list of lists.
 
-    A word a line: token first, tag last, other columns between them, in every line as many; separated by tabs if the
-    file has any, else by spaces. Blank lines, of white space or nothing, end a sentence, as do -DOCSTART- lines, which
-    are skipped. So are comments: lines that begin with "# ", without a tab, whose words are not as many as the columns.
+    A line holds one word: token first, tag last, other columns between them. All lines have the same number of columns,
+    separated by tabs if the file has any, else by spaces. A blank line (empty or white space) or a -DOCSTART- line ends
+    a sentence. Comments are skipped: lines that begin with "# ", have no tab, and do not have the number of columns.
     Raises ValueError with file and line for other lines, for bytes that are not UTF-8, and for a file without words."""
     lines = [(number, "" if line.startswith("-DOCSTART-") else line) for number, line in read_lines(Path(path))]
     data = [(number, line) for number, line in lines if line and not line.startswith("# ")]
@@ -23,8 +23,8 @@ def read_conll(path: str | Path) -> dict[str, list[list[str]]]:
     width = len(separator.split(line))
     if width < 2:
         raise ValueError(
-            f"{path}, line {number}: no token and tag in {line!r}; write a word a line, its tag last, after a tab or "
-            "space, and a blank line after each sentence."
+            f"{path}, line {number}: no token and tag in {line!r}; write one word per line with its tag last, after a "
+            "tab or space, and a blank line after each sentence."
         )
     tokens, tags = [[]], [[]]
     for number, line in lines:
@@ -37,15 +37,15 @@ def read_conll(path: str | Path) -> dict[str, list[list[str]]]:
             tags[-1].append(columns[-1])
         elif not line.startswith("# ") or "\t" in line:
             raise ValueError(
-                f"{path}, line {number}: {len(columns)} column(s) in {line!r}, but {width} in line {data[0][0]}; give "
-                f"every line {width}, separated by {'tabs' if is_tabbed else 'spaces'}."
+                f"{path}, line {number}: {len(columns)} column(s) in {line!r}, but {width} in line {data[0][0]}; every "
+                f"line needs {width} columns, separated by {'tabs' if is_tabbed else 'spaces'}."
             )
     return {"tokens": [row for row in tokens if row], "tags": [row for row in tags if row]}
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text) of every line, without blanks around it. Raises ValueError at bytes that are not UTF-8."""
-    # only these bytes end a line: str.splitlines would cut at characters inside words
+    """(number from 1, stripped text) of every line. Raises ValueError for bytes that are not UTF-8."""
+    # Split at \n only: str.splitlines also splits at characters that occur inside words.
     content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
     for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:
@@ -53,6 +53,6 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path}, line {number} is not UTF-8: byte 0x{raw[error.start]:02X} at position {error.start}. Convert "
-                f"it, for instance: iconv -f LATIN1 -t UTF-8 {path} > utf8_{path.name}"
+                f"the file, for instance: iconv -f LATIN1 -t UTF-8 {path} > utf8_{path.name}"
             ) from error
         yield number, line.strip(" \t\r") if line.strip() else ""

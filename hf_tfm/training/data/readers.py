@@ -1,4 +1,4 @@
-"""Files as tables: which files a pattern means, how each format is read, and what is said of one that cannot be."""
+"""Reads files as tables: expands patterns, reads each format, and reports files that cannot be read."""
 
 import codecs
 import csv
@@ -17,7 +17,7 @@ from .conll import read_conll
 __all__ = ["FILE_FORMATS", "Table", "expand_patterns", "read_files"]
 
 Table = Dataset | IterableDataset
-# ending -> the format
+# file extension -> format
 FILE_FORMATS = {
     ".txt": "text",
     ".md": "text",
@@ -28,23 +28,23 @@ FILE_FORMATS = {
     ".parquet": "parquet",
     ".conll": "conll",
 }
-# A text such as "None" or "NA" is a text. What a column holds is told by many rows at once: by few, the "007" among the
-# last texts of a file would become 7.
+# Texts such as "None" or "NA" are kept. Chunks are large because pandas infers a column's type per chunk: in a small
+# chunk, a "007" among the last texts of a file would become 7.
 CSV_OPTIONS: dict[str, Any] = {"keep_default_na": False, "chunksize": 100_000}
-# A .tsv has no quotes: its fields hold neither tabs nor line breaks.
+# A .tsv has no quotes: its fields contain neither tabs nor line breaks.
 TSV_OPTIONS = CSV_OPTIONS | {"sep": "\t", "quoting": csv.QUOTE_NONE}
 
 
 def file_extension(path: str) -> str:
-    """The ending that tells the format, in lower case: .csv of my.csv and of my.csv.gz."""
+    """The extension of the format, in lower case: .csv for my.csv and for my.csv.gz."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     suffixes = suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes
     return suffixes[-1] if suffixes else ""
 
 
 def expand_patterns(option: str, patterns: list[str]) -> list[list[str]]:
-    """For each pattern the existing, non-empty files of known format that it means, in order; a folder means all such
-    files below it. Raises FileNotFoundError or ValueError for the first that is not one."""
+    """For each pattern, its files in order; a folder stands for all files of a known format below it. Raises
+    FileNotFoundError or ValueError for the first file that is missing, empty or of an unknown format."""
     return [expand_pattern(option, pattern) for pattern in patterns]
 
 
@@ -58,38 +58,42 @@ def expand_pattern(option: str, pattern: str) -> list[str]:
     else:
         paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
-        raise FileNotFoundError(f"{option} {pattern}: no such file (looked from {Path.cwd()}).")
+        raise FileNotFoundError(f"{option} {pattern}: no such file (current folder: {Path.cwd()}).")
     for path in paths:
         if file_extension(path) not in FILE_FORMATS:
             known = ", ".join(FILE_FORMATS)
-            raise ValueError(f"{option} {path}: unknown format; known endings: {known}, each also .gz.")
+            raise ValueError(
+                f"{option} {path}: unknown format; known extensions: {known}; all but .parquet also as .gz."
+            )
         if path.lower().endswith(".parquet.gz"):
-            raise ValueError(f"{option} {path}: a .parquet is compressed within; unpack the file: gunzip {path}")
+            raise ValueError(f"{option} {path}: .parquet files are compressed already; unpack it: gunzip {path}")
         if Path(path).stat().st_size == 0:
             raise ValueError(f"{option} {path}: the file is empty; give a file with text, or leave it out.")
     return paths
 
 
 def read_files(option: str, paths: list[str], sample_by: str, streaming: bool = False) -> Table:
-    """All files, which must share one format, as one table. Raises ValueError that names the file, and the line where
-    it is known."""
-    kinds = {FILE_FORMATS[file_extension(path)] for path in paths}
-    if len(kinds) > 1:
-        raise ValueError(f"{option} mixes formats ({', '.join(sorted(kinds))}); give files of one format.")
-    kind = kinds.pop()
-    for path in paths if kind != "parquet" else []:
+    """One table of all files, which must have one format. Raises ValueError with the file, and with the line if it is
+    known."""
+    formats = {FILE_FORMATS[file_extension(path)] for path in paths}
+    if len(formats) > 1:
+        raise ValueError(f"{option} mixes formats ({', '.join(sorted(formats))}); give files of one format.")
+    [file_format] = formats
+    for path in paths if file_format != "parquet" else []:
         check_utf8(path)
-    if kind == "conll":
+    if file_format == "conll":
         return as_table_or_stream(read_conll_files(paths), streaming)
-    if kind == "json" and all(is_squad(path) for path in paths):
+    if file_format == "json" and all(is_squad(path) for path in paths):
         return as_table_or_stream(Dataset.from_list([row for path in paths for row in squad_rows(path)]), streaming)
-    reader = {"tsv": "csv"}.get(kind, kind)
-    options = {"text": {"sample_by": sample_by}, "csv": CSV_OPTIONS, "tsv": TSV_OPTIONS}.get(kind, {})
+    builder = "csv" if file_format == "tsv" else file_format
+    options = {"text": {"sample_by": sample_by}, "csv": CSV_OPTIONS, "tsv": TSV_OPTIONS}.get(file_format, {})
     try:
-        table: Any = load_dataset(reader, data_files=paths, split="train", streaming=streaming, **options)
-        return table if kind != "json" or not has_date_columns(table) else read_json_with_dates(paths, streaming)
+        table: Any = load_dataset(builder, data_files=paths, split="train", streaming=streaming, **options)
+        if file_format == "json" and has_date_columns(table):
+            return read_json_with_dates(paths, streaming)
+        return table
     except (DatasetGenerationError, ValueError) as error:
-        raise ValueError(f"Cannot read {', '.join(paths)} as {kind}: {root_cause(error)}") from error
+        raise ValueError(f"Cannot read {', '.join(paths)} as {file_format}: {root_cause(error)}") from error
 
 
 def as_table_or_stream(table: Dataset, streaming: bool) -> Table:
@@ -97,7 +101,7 @@ def as_table_or_stream(table: Dataset, streaming: bool) -> Table:
 
 
 def root_cause(error: BaseException) -> str:
-    """The message of the error at the beginning of a chain, in one line."""
+    """The message of the first error of a chain, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
@@ -116,7 +120,7 @@ def check_utf8(path: str) -> None:
                     line.decode("utf-8")
                 except UnicodeDecodeError as error:
                     raise ValueError(
-                        f"{path} is not UTF-8: byte 0x{line[error.start]:02X} in line {number}. Convert it, for "
+                        f"{path} is not UTF-8: byte 0x{line[error.start]:02X} in line {number}. Convert the file, for "
                         f"instance: iconv -f LATIN1 -t UTF-8 {path} > utf8_{Path(path).name}"
                     ) from error
     except (gzip.BadGzipFile, EOFError) as error:
@@ -129,14 +133,14 @@ def read_conll_files(paths: list[str]) -> Dataset:
 
 
 def has_date_columns(table: Table) -> bool:
-    # a stream of a list of rows does not say what it holds
+    # A stream of a JSON list has no features; they are inferred from its first row.
     features = table.features or Dataset.from_list(list(table.take(1))).features
     return any("timestamp[" in str(field.type) for field in features.arrow_schema)
 
 
 def read_json_with_dates(paths: list[str], streaming: bool) -> Table:
-    """JSON files read without the library's reader, which takes columns of texts such as "2020-05-03" for times and
-    forgets how they were written. Raises ValueError for a layout that is not one of rows."""
+    """Reads JSON files without datasets, which converts texts such as "2020-05-03" to timestamps and loses their
+    spelling. Raises ValueError for files that are neither a list of rows nor one row per line."""
     if streaming:
         return IterableDataset.from_generator(json_rows, gen_kwargs={"paths": paths})
     return Dataset.from_list(list(json_rows(paths)))
@@ -151,13 +155,13 @@ def json_rows(paths: list[str]) -> Iterator[dict[str, Any]]:
                 yield from json.load(file) if is_list else (json.loads(line) for line in file if line.strip())
             except json.JSONDecodeError:
                 raise ValueError(
-                    f"{path} holds dates, which stay texts only in a list of rows or with one row in each line; write "
-                    "it as .jsonl."
+                    f"{path} holds dates, which can be kept as text only in a list of rows or with one row per line; "
+                    "save it as .jsonl."
                 ) from None
 
 
 def is_squad(path: str) -> bool:
-    """Whether a JSON file has SQuAD's nesting: data, paragraphs, questions."""
+    """Whether a JSON file is nested as in SQuAD: data, paragraphs, questions."""
     if file_extension(path) != ".json":
         return False
     with open_bytes(path) as file:
@@ -174,27 +178,29 @@ def is_squad(path: str) -> bool:
 
 
 def squad_rows(path: str) -> list[dict[str, Any]]:
-    """SQuAD's questions (versions 1.1 and 2.0), one row each: id, title, context, question, answers. Raises ValueError
-    for a question that says nothing of answers."""
+    """SQuAD's questions (versions 1.1 and 2.0), one per row: id, title, context, question, answers. Raises ValueError
+    for a question without the field answers."""
     with open_bytes(path) as file:
         articles = json.load(file)["data"]
+    rows = []
     for article in articles:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
                 if "answers" not in question:
-                    raise ValueError(f"{path}: question {question['id']} has no answers; where none is right: [].")
-    return [
-        {
-            "id": question["id"],
-            "title": article.get("title", ""),
-            "context": paragraph["context"],
-            "question": question["question"],
-            "answers": {
-                "text": [answer["text"] for answer in question["answers"]],
-                "answer_start": [answer["answer_start"] for answer in question["answers"]],
-            },
-        }
-        for article in articles
-        for paragraph in article["paragraphs"]
-        for question in paragraph["qas"]
-    ]
+                    raise ValueError(
+                        f'{path}: question {question["id"]} has no answers; an unanswerable one needs "answers": [].'
+                    )
+                answers = {
+                    "text": [answer["text"] for answer in question["answers"]],
+                    "answer_start": [answer["answer_start"] for answer in question["answers"]],
+                }
+                rows.append(
+                    {
+                        "id": question["id"],
+                        "title": article.get("title", ""),
+                        "context": paragraph["context"],
+                        "question": question["question"],
+                        "answers": answers,
+                    }
+                )
+    return rows

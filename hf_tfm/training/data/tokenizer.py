@@ -1,4 +1,4 @@
-"""Training a tokenizer on text, and loading a ready one."""
+"""Trains a tokenizer, or loads an existing one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ __all__ = ["END_OF_TEXT", "PAD_TOKEN", "TOKENIZER_STYLES", "TokenizerStyle", "lo
 END_OF_TEXT = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
 TOKEN_TYPE_IDS = "token_type_ids"
-# 256 bytes and the special tokens: without merges, but every text can be written.
+# The smallest byte-level vocabulary has the 256 bytes and the special tokens.
 NUM_BYTES = 256
-# ChatML, with what the assistant says marked for the loss.
+# ChatML; {% generation %} marks the messages of the assistant for the loss.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
@@ -26,39 +26,41 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class TokenizerStyle:
-    """Special tokens by their transformers name, and where they stand: around one text, and around two."""
+    """Special tokens by their attribute in transformers, the templates of one text and of two, a chat template, and
+    special tokens without an attribute."""
 
     tokens: dict[str, str]
     single: str | None = None
     pair: str | None = None
     chat_template: str | None = None
+    extra_tokens: tuple[str, ...] = ()
 
 
 TOKENIZER_STYLES = {
-    # running text, each document ended by one token
+    # running text, one token after each document
     "plain": TokenizerStyle({"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PAD_TOKEN}),
-    # BERT's: a token that speaks for the sequence, one that ends each text
+    # as in BERT: a token for the sequence first, one after each text
     "pair": TokenizerStyle(
         {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
         "[CLS]:0 $A:0 [SEP]:0",
         "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
     ),
-    # T5's: each text ended
+    # as in T5: one token after each text
     "source": TokenizerStyle({"pad_token": "<pad>", "eos_token": "</s>"}, "$A:0 </s>:0", "$A:0 </s>:0 $B:1 </s>:1"),
-    # BART's: each text begun and ended
+    # as in BART: one token before and one after the text
     "bracketed": TokenizerStyle(
         {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>",
          "mask_token": "<mask>"},
         "<s>:0 $A:0 </s>:0",
         "<s>:0 $A:0 </s>:0 $B:1 </s>:1",
     ),
-    # messages, each ended; the last token of an answer ends the text
+    # messages, one token after each; generation stops at the token after an answer
     "chat": TokenizerStyle(
         {"bos_token": END_OF_TEXT, "eos_token": "<|im_end|>", "pad_token": PAD_TOKEN},
         chat_template=CHAT_TEMPLATE,
+        extra_tokens=("<|im_start|>",),
     ),
 }  # fmt: skip
-EXTRA_TOKENS = {"chat": ["<|im_start|>"]}
 
 
 def train_tokenizer(
@@ -69,37 +71,40 @@ def train_tokenizer(
     tokenizer_type: str = "bpe",
     with_token_types: bool = False,
 ) -> TokenizersBackend:
-    """A tokenizer of type "bpe" (byte-level: every text comes back unchanged) or "characters", with the special tokens
-    of a style; with `with_token_types` it gives token types, 1 for the second text of a pair.
+    """A tokenizer of type "bpe" (byte-level, so that decoding gives every text back) or "characters", with the special
+    tokens of a style. `with_token_types`: it also returns token types, 1 for the second text of a pair.
 
-    `vocab_size` counts tokens, the special tokens included; short texts give fewer. Raises ValueError if there is no
-    room for 256 bytes beside them, or if there are more characters than that."""
+    `vocab_size` includes the special tokens; short texts give a smaller vocabulary. Raises ValueError if special tokens
+    and 256 bytes (or all characters) do not fit into it."""
     chosen = TOKENIZER_STYLES[style]
-    special = list(dict.fromkeys([*chosen.tokens.values(), *EXTRA_TOKENS.get(style, ())]))
-    tokenizer = TOKENIZER_TRAINERS[tokenizer_type](texts, vocab_size, special)
+    special_tokens = list(dict.fromkeys([*chosen.tokens.values(), *chosen.extra_tokens]))
+    if tokenizer_type == "bpe":
+        backend = train_bpe(texts, vocab_size, special_tokens)
+    else:
+        backend = train_characters(texts, vocab_size, special_tokens)
     if chosen.single:
-        ids = [(token, tokenizer.token_to_id(token)) for token in special]
-        tokenizer.post_processor = processors.TemplateProcessing(
+        ids = [(token, backend.token_to_id(token)) for token in special_tokens]
+        backend.post_processor = processors.TemplateProcessing(
             single=chosen.single, pair=chosen.pair, special_tokens=ids
         )
-    built = TokenizersBackend(
-        tokenizer_object=tokenizer,
+    tokenizer = TokenizersBackend(
+        tokenizer_object=backend,
         **chosen.tokens,
         model_max_length=model_max_length,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", *([TOKEN_TYPE_IDS] if with_token_types else []), "attention_mask"],
     )
     if chosen.chat_template:
-        built.chat_template = chosen.chat_template
-    return built
+        tokenizer.chat_template = chosen.chat_template
+    return tokenizer
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int, special: list[str]) -> Tokenizer:
-    smallest = NUM_BYTES + len(special)
-    if vocab_size < smallest:
+def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: list[str]) -> Tokenizer:
+    minimum = NUM_BYTES + len(special_tokens)
+    if vocab_size < minimum:
         raise ValueError(
-            f"--vocab_size {vocab_size} is too small: {NUM_BYTES} bytes and {len(special)} special tokens need "
-            f"{smallest}; 2048 to 8192 suit a few megabytes of text."
+            f"--vocab_size {vocab_size} is too small: {NUM_BYTES} bytes and {len(special_tokens)} special tokens need "
+            f"{minimum}; 2048 to 8192 suit a few megabytes of text."
         )
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -107,35 +112,32 @@ def train_bpe(texts: Iterable[str], vocab_size: int, special: list[str]) -> Toke
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=special,
+        special_tokens=special_tokens,
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
     return bpe
 
 
-def train_characters(texts: Iterable[str], vocab_size: int, special: list[str]) -> Tokenizer:
-    """One token per character of the texts; a character never seen becomes the unknown token."""
+def train_characters(texts: Iterable[str], vocab_size: int, special_tokens: list[str]) -> Tokenizer:
+    """One token per character of the texts; other characters become the unknown token."""
     unknown = "<|unknown|>"
     characters = sorted(set(chain.from_iterable(texts)))
-    words = [*special, unknown, *characters]
-    if len(words) > vocab_size:
+    tokens = [*special_tokens, unknown, *characters]
+    if len(tokens) > vocab_size:
         raise ValueError(
-            f"The text has {len(characters):,} different characters; with special tokens that is {len(words):,}, more "
+            f"The text has {len(characters):,} different characters; with special tokens that is {len(tokens):,}, more "
             f"than --vocab_size {vocab_size}. Raise it, or use --tokenizer_type bpe."
         )
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=unknown))
+    tokenizer = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=unknown))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in [*special, unknown]])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in [*special_tokens, unknown]])
     return tokenizer
 
 
-TOKENIZER_TRAINERS = {"bpe": train_bpe, "characters": train_characters}
-
-
 def load_tokenizer(name: str, model_max_length: int | None = None) -> Any:
-    """The tokenizer of a folder or Hub name. Raises ValueError in one line where there is none."""
+    """The tokenizer of a folder or Hub name. Raises ValueError with one line if there is none."""
     options = {} if model_max_length is None else {"model_max_length": model_max_length}
     try:
         return AutoTokenizer.from_pretrained(name, **options)

@@ -1,9 +1,10 @@
-"""Pearson and Spearman correlation of two columns of numbers."""
+"""Pearson and Spearman correlation of two columns of numbers, by scipy."""
 
 from typing import Any
 
 import numpy as np
 from datasets import Features, Value
+from scipy.stats import pearsonr, rankdata
 
 from .base import InMemoryMetric
 
@@ -14,38 +15,29 @@ class NumberMetric(InMemoryMetric):
     inputs = Features({"predictions": Value("float64"), "references": Value("float64")})
 
     def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
-        numbers = {name: np.asarray(rows, dtype=float) for name, rows in batch.items()}
-        for name, rows in numbers.items():
-            if rows.size != len(rows):
-                raise ValueError(f"{self.name}: {name} must be one number per row, not of shape {rows.shape}.")
-        return {name: rows.reshape(-1).tolist() for name, rows in numbers.items()}
+        numbers = {name: np.asarray(values, dtype=float) for name, values in batch.items()}
+        for name, values in numbers.items():
+            if values.size != len(values):
+                raise ValueError(f"{self.name}: {name} must be one number per row, not of shape {values.shape}.")
+        return {name: values.reshape(-1).tolist() for name, values in numbers.items()}
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's r; nan where an input is constant (so is a single row) or not finite."""
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r; nan for inputs that scipy refuses or warns of: constant (also a single row), nan or infinite."""
     if (x == x[0]).all() or (y == y[0]).all() or not np.isfinite([x, y]).all():
         return float("nan")
-    x, y = x - x.mean(), y - y.mean()
-    # scaled first: squares of very large or very small numbers leave the range of a float
-    x, y = x / np.abs(x).max(), y / np.abs(y).max()
-    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
+    return float(pearsonr(x, y)[0])
 
 
 class Pearsonr(NumberMetric):
-    """Linear correlation of two columns of numbers, -1 to 1; nan where one is constant."""
+    """Linear correlation of two columns of numbers, -1 to 1; nan if one is constant."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return {"pearsonr": _correlation(np.asarray(predictions), np.asarray(references))}
+        return {"pearsonr": _pearson(np.asarray(predictions), np.asarray(references))}
 
 
 class Spearmanr(NumberMetric):
-    """Correlation of ranks, equal numbers sharing their mean rank; nan where one column is constant."""
+    """Correlation of ranks, where equal numbers share their mean rank; nan if one column is constant."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        return {"spearmanr": _correlation(_ranks(predictions), _ranks(references))}
-
-
-def _ranks(values: Any) -> np.ndarray:
-    distinct, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    return np.where(np.isnan(distinct), np.nan, ranks)[codes]
+        return {"spearmanr": _pearson(rankdata(predictions), rankdata(references))}

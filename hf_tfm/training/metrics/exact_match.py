@@ -17,14 +17,14 @@ DIGITS = str.maketrans("", "", string.digits)
 
 
 class ExactMatch(InMemoryMetric):
-    """Share (0 to 1) of predictions equal to their reference, after what is to be ignored was taken from both: first
-    `regexes_to_ignore`, in order, then upper case, ASCII punctuation and digits. Two texts of which nothing is left
-    are equal only if they were from the start."""
+    """Fraction (0 to 1) of predictions that equal their reference. Both are normalized first: matches of
+    `regexes_to_ignore` are removed in order, then upper case, ASCII punctuation and digits are ignored as asked. Two
+    texts that both become empty are equal only if they were equal before."""
 
     inputs = Features({"predictions": Value("string"), "references": Value("string")})
 
     def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {name: check_strings(rows, f"{self.name}: {name}") for name, rows in batch.items()}
+        return {name: check_strings(texts, f"{self.name}: {name}") for name, texts in batch.items()}
 
     def _compute(
         self,
@@ -36,7 +36,7 @@ class ExactMatch(InMemoryMetric):
         ignore_punctuation: bool = False,
         ignore_numbers: bool = False,
     ) -> dict[str, float]:
-        def reduce(text: str) -> str:
+        def normalize(text: str) -> str:
             for pattern in regexes_to_ignore or ():
                 text = re.sub(pattern, "", text)
             text = text.lower() if ignore_case else text
@@ -44,5 +44,5 @@ class ExactMatch(InMemoryMetric):
             return text.translate(DIGITS) if ignore_numbers else text
 
         pairs = list(zip(predictions, references, strict=True))
-        equal = [a == b or (reduce(a) == reduce(b) != "") for a, b in pairs]
+        equal = [a == b or (normalize(a) == normalize(b) != "") for a, b in pairs]
         return {"exact_match": float(np.mean(equal))}

@@ -1,4 +1,4 @@
-"""Metrics by name: those of the package, which open no socket, and the Hub's scripts where "hub:" asks for them."""
+"""Metrics by name: the package's own work offline; "hub:NAME" downloads a metric script from the Hub."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from .translation import Chrf, Sacrebleu
 __all__ = ["METRICS", "load_metric"]
 
 HUB_PREFIX = "hub:"
-# all of them take predictions and references; Perplexity, which takes sums of losses, is not among them
+# All of these take predictions and references. Perplexity is not listed because it takes summed losses.
 METRICS: dict[str, type[evaluate.Metric]] = {
     "accuracy": Accuracy,
     "chrf": Chrf,
@@ -34,10 +34,10 @@ METRICS: dict[str, type[evaluate.Metric]] = {
 
 
 def load_metric(name: str, cache_dir: str | Path) -> evaluate.Metric:
-    """The metric of that name, its rows in memory and its folder in `cache_dir`.
+    """The metric of that name, with its rows in memory and its temporary files in `cache_dir`.
 
-    "hub:NAME" hands NAME (a Hub name, or a path to a script) to `evaluate.load`, which downloads and runs the script.
-    Raises ValueError for a name that is neither, ImportError where sacrebleu is needed and missing."""
+    "hub:NAME" passes NAME (a Hub name, or a path to a script) to `evaluate.load`, which downloads and runs the script.
+    Raises ValueError for an unknown name, and ImportError if sacrebleu is needed and missing."""
     if name.startswith(HUB_PREFIX):
         metric: Any = evaluate.load(name.removeprefix(HUB_PREFIX), keep_in_memory=True, cache_dir=str(cache_dir))
         return metric

@@ -1,6 +1,6 @@
-"""What simple methods reach on the same text, in bits per byte: the marks that a model must pass to be worth its name.
+"""Baselines without a neural network, in bits per byte: a byte n-gram model and the compressor xz.
 
-Both see the training split first and are measured on the test split, documents joined by a zero byte."""
+Both are fitted to the training split and measured on the test split, with documents joined by a zero byte."""
 
 import lzma
 
@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["ngram_bits_per_byte", "text_baselines", "xz_bits_per_byte"]
 
-# Larger texts would take longer than they are worth.
+# Larger texts would take minutes.
 MAX_BYTES = 8_000_000
 MAX_CONTEXT_BYTES = 5
 
@@ -25,34 +25,35 @@ def text_baselines(train: list[str], test: list[str]) -> dict[str, float]:
 
 
 def xz_bits_per_byte(train_bytes: bytes, test_bytes: bytes) -> float:
-    """Bits per byte that `test_bytes` adds to the size of `train_bytes` when both are compressed as one."""
+    """Bits per byte that `test_bytes` adds to the compressed size of `train_bytes`."""
     before, after = (len(lzma.compress(text, preset=9)) for text in (train_bytes, train_bytes + test_bytes))
     return 8 * (after - before) / len(test_bytes)
 
 
 def ngram_bits_per_byte(train_bytes: bytes, test_bytes: bytes) -> float:
-    """Bits per byte of a byte n-gram with Witten-Bell smoothing.
+    """Bits per byte of a byte n-gram model with Witten-Bell smoothing.
 
-    From the empty context to the five bytes before, a context seen n times with t different followers changes the
-    probability p of a byte that followed it c times to (c + t p) / (n + t); an unseen context changes nothing."""
+    Context lengths go from 0 to 5 bytes. A context that occurred n times with t different next bytes, of which this
+    byte c times, changes its probability p to (c + t p) / (n + t); an unseen context changes nothing."""
     train_array, test_array = (
         np.frombuffer(text, dtype=np.uint8).astype(np.int64) for text in (train_bytes, test_bytes)
     )
     probability = np.full(len(test_bytes), 1 / 256)
     for length in range(MAX_CONTEXT_BYTES + 1):
-        pairs, times = np.unique(context_codes(train_array, length), return_counts=True)
-        contexts, start, followers = np.unique(pairs >> 8, return_index=True, return_counts=True)
-        totals = np.add.reduceat(times, start)
-        queries = context_codes(test_array, length)
-        c = lookup(queries, pairs, times)
-        n, t = (lookup(queries >> 8, contexts, values) for values in (totals, followers))
-        tail = probability[length:]
-        probability[length:] = np.where(n > 0, (c + t * tail) / np.maximum(n + t, 1), tail)
+        ngrams, counts = np.unique(ngram_codes(train_array, length), return_counts=True)
+        contexts, start, distinct = np.unique(ngrams >> 8, return_index=True, return_counts=True)
+        totals = np.add.reduceat(counts, start)
+        queries = ngram_codes(test_array, length)
+        c = lookup(queries, ngrams, counts)
+        n = lookup(queries >> 8, contexts, totals)
+        t = lookup(queries >> 8, contexts, distinct)
+        p = probability[length:]
+        probability[length:] = np.where(n > 0, (c + t * p) / np.maximum(n + t, 1), p)
     return float(-np.log2(probability).mean())
 
 
-def context_codes(text: np.ndarray, length: int) -> np.ndarray:
-    """For each byte with `length` bytes before it, these and itself as one number of 8 (length + 1) bits."""
+def ngram_codes(text: np.ndarray, length: int) -> np.ndarray:
+    """Each byte with the `length` bytes before it, as one number of 8 (length + 1) bits."""
     codes = np.zeros(max(0, len(text) - length), dtype=np.int64)
     for offset in range(length + 1):
         codes = codes << 8 | text[offset : offset + len(codes)]
@@ -60,6 +61,6 @@ def context_codes(text: np.ndarray, length: int) -> np.ndarray:
 
 
 def lookup(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The value of each query, 0 where it is not among the sorted `keys`."""
+    """The value of each query, 0 if it is not among the sorted `keys`."""
     at = np.searchsorted(keys, queries).clip(max=len(keys) - 1)
     return np.where(keys[at] == queries, values[at], 0)

@@ -1,4 +1,4 @@
-"""BLEU and chrF by sacrebleu, imported only where one of them is asked for."""
+"""BLEU and chrF by sacrebleu, which is imported only if one of them is used."""
 
 from itertools import zip_longest
 from typing import Any
@@ -11,8 +11,8 @@ __all__ = ["Chrf", "Sacrebleu"]
 
 
 class TranslationMetric(InMemoryMetric):
-    """Predictions are strings; references one string each or a list of them, whose lengths may differ.
-    Without sacrebleu, ImportError at construction: a run fails before it trains."""
+    """Predictions are strings; each reference is a string or a list of strings, of any length.
+    Raises ImportError at construction if sacrebleu is missing, so that a run fails before it trains."""
 
     inputs = Features({"predictions": Value("string"), "references": List(Value("string"))})
 
@@ -38,67 +38,30 @@ class TranslationMetric(InMemoryMetric):
 
     @staticmethod
     def score(metric: Any, predictions: list[str], references: list[list[str]]) -> tuple[Any, str]:
-        """The host's score of all rows, and the signature that makes it comparable."""
-        # the host reads references by column, None where a row has fewer
+        """sacrebleu's score of all rows, and its signature, which names the settings."""
+        # sacrebleu reads references by column, with None where a row has fewer.
         score = metric.corpus_score(predictions, list(zip_longest(*references)))
         return score, str(metric.get_signature())
 
 
 class Sacrebleu(TranslationMetric):
-    """BLEU in percent with its parts; `tokenize` and the other options are sacrebleu's. Post 2018, arXiv:1804.08771."""
+    """BLEU in percent with its parts; options are those of sacrebleu's BLEU. Post 2018, arXiv:1804.08771."""
 
-    def _compute(
-        self,
-        predictions: Any,
-        references: Any,
-        *,
-        smooth_method: str = "exp",
-        smooth_value: float | None = None,
-        force: bool = False,
-        lowercase: bool = False,
-        tokenize: str | None = None,
-        use_effective_order: bool = False,
-    ) -> dict[str, Any]:
+    def _compute(self, predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
         from sacrebleu.metrics.bleu import BLEU
 
-        metric = BLEU(
-            lowercase=lowercase,
-            force=force,
-            tokenize=tokenize,
-            smooth_method=smooth_method,
-            smooth_value=smooth_value,
-            effective_order=use_effective_order,
-        )
-        score, signature = self.score(metric, predictions, references)
+        score, signature = self.score(BLEU(**options), predictions, references)
         keys = ("score", "counts", "totals", "precisions", "bp", "sys_len", "ref_len")
         return {key: getattr(score, key) for key in keys} | {"signature": signature}
 
 
 class Chrf(TranslationMetric):
-    """F score of character n-grams in percent (chrF2; chrF2++ with word_order=2). Popovic 2015, WMT, W15-3049."""
+    """F score of character n-grams in percent (chrF2; chrF2++ with word_order=2); options are those of sacrebleu's
+    CHRF. Popovic 2015, WMT, W15-3049."""
 
-    def _compute(
-        self,
-        predictions: Any,
-        references: Any,
-        *,
-        char_order: int = 6,
-        word_order: int = 0,
-        beta: int = 2,
-        lowercase: bool = False,
-        whitespace: bool = False,
-        eps_smoothing: bool = False,
-    ) -> dict[str, Any]:
+    def _compute(self, predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
         from sacrebleu.metrics.chrf import CHRF
 
-        metric = CHRF(
-            char_order=char_order,
-            word_order=word_order,
-            beta=beta,
-            lowercase=lowercase,
-            whitespace=whitespace,
-            eps_smoothing=eps_smoothing,
-        )
-        score, signature = self.score(metric, predictions, references)
+        score, signature = self.score(CHRF(**options), predictions, references)
         keys = ("score", "char_order", "word_order", "beta")
         return {key: getattr(score, key) for key in keys} | {"signature": signature}

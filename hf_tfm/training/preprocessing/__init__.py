@@ -1,3 +1,3 @@
-"""Texts and labels to the examples and batches that a model trains on, and predictions back to texts and labels.
+"""Turns texts and labels into examples and batches, and predictions back into texts and labels.
 
-It works on rows that are already loaded: it opens no file, knows no task class and runs no model."""
+Rows are loaded already: this package opens no data files, knows no task class and runs no model."""

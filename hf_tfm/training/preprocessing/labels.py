@@ -1,4 +1,4 @@
-"""What labels are: one class of several, several yes-or-no at once, or a number; learnt from the training split."""
+"""Encodes labels: one class per row, several labels per row, or a number. Classes come from the training split."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ PROBLEM_TYPES = {
 
 @dataclass(frozen=True)
 class LabelEncoder:
-    """`problem_type`: single_label, multi_label or regression; `names`: of the classes, in the order of their ids."""
+    """`problem_type`: single_label, multi_label or regression; `names`: the classes in the order of their ids."""
 
     problem_type: str
     names: tuple[str, ...]
@@ -45,18 +45,18 @@ class LabelEncoder:
         return f"{'one' if self.problem_type == 'single_label' else 'any'} of {len(self.names)} classes ({shown})"
 
     def encode(self, label: Any, where: str) -> Any:
-        """A label as the model takes it. Raises ValueError for one that the training split does not have."""
+        """A label in the model's format. Raises ValueError for one that the training split does not have."""
         if self.problem_type == "regression":
             return parse_number(label, where)
         if self.problem_type == "single_label":
             return self.label_id(label, where)
         if not isinstance(label, list) or len({label_name(name) for name in label}) < len(label):
             raise ValueError(
-                f"{where} has the label {label!r}; several labels at once are a list of their names, each once, or "
+                f"{where} has the label {label!r}; several labels per row are a list of their names, each once, or "
                 "columns of 0 and 1: --columns label=a,b"
             )
-        chosen = {self.label_id(name, where) for name in label}
-        return [float(number in chosen) for number in range(len(self.names))]
+        ids = {self.label_id(name, where) for name in label}
+        return [float(label_id in ids) for label_id in range(len(self.names))]
 
     def label_id(self, label: Any, where: str) -> int:
         name = label_name(label)
@@ -69,7 +69,7 @@ class LabelEncoder:
 
 
 def keep_label_order(labels: LabelEncoder, names: tuple[str, ...]) -> LabelEncoder:
-    """The same labels with the ids that an earlier run gave them, if it had these and no others."""
+    """The same labels with the ids of an earlier run, `names`, if that run had exactly these labels."""
     return replace(labels, names=names) if sorted(names) == sorted(labels.names) else labels
 
 
@@ -88,38 +88,40 @@ def parse_number(label: Any, where: str) -> float:
 
 
 def class_label_names(feature: Any) -> tuple[str, ...] | None:
-    """Names of the classes that a column's type tells (of its lists' members, where it holds lists)."""
+    """Class names in the type of a column, or in the type of its lists; None if it has none."""
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
     return tuple(inner.names) if isinstance(inner, ClassLabel) else None
 
 
 def names_from_ids(label: Any, known: tuple[str, ...], where: str) -> Any:
-    """The name of a numbered class, or the names of a list of them. Raises ValueError for other numbers: -1 stands for
-    no label on the Hub."""
+    """The name of a class id, or the names of a list of ids. Raises ValueError for other numbers; on the Hub, -1 means
+    no label."""
     if isinstance(label, list):
         return [names_from_ids(number, known, where) for number in label]
     if not 0 <= label < len(known):
-        raise ValueError(f"{where} has the label {label}, which is none of its classes; leave the row or split out.")
+        raise ValueError(
+            f"{where} has the label {label}, which is not one of its classes; remove the row or the split."
+        )
     return known[label]
 
 
 def infer_problem_type(feature: Any) -> str:
-    """What a column's type says its labels are."""
+    """The problem type that fits the type of the label column."""
     if isinstance(feature, (list, List, Sequence)):
         return "multi_label"
     return "regression" if isinstance(feature, Value) and feature.dtype.startswith("float") else "single_label"
 
 
 def collect_class_names(values: Any) -> tuple[str, ...]:
-    """Names of all classes among labels, numbers in their order and words in theirs."""
+    """Names of all classes, sorted as numbers if all of them are numbers, else as text."""
     names = {label_name(value) for value in values if value is not None and value != ""}
     numbers = all(name.lstrip("-").isdigit() for name in names)
     return tuple(sorted(names, key=int if numbers else str))
 
 
 def fit_label_encoder(table: Dataset, column: str, problem_type: str | None, columns: list[str]) -> LabelEncoder:
-    """The encoder of a training split's labels; `problem_type` where the user gave it. Several `columns` of 0 and
-    1 give their names to the classes. Raises ValueError for fewer than two classes."""
+    """The encoder of the labels of a training split. `problem_type` is inferred if it is None. Several `columns` of 0
+    and 1 are the classes, with the columns' names. Raises ValueError for fewer than two classes."""
     feature = table.features[column]
     problem_type = problem_type or infer_problem_type(feature)
     if problem_type == "regression":
@@ -137,7 +139,7 @@ def fit_label_encoder(table: Dataset, column: str, problem_type: str | None, col
         )
     if len(names) < 2:
         raise ValueError(
-            f"The training rows have too few labels ({', '.join(names) or 'none'}): there must be two to tell apart. "
-            "If the label is a number to predict, add --problem_type regression."
+            f"The training rows have too few labels ({', '.join(names) or 'none'}): at least two are needed. If the "
+            "label is a number to predict, add --problem_type regression."
         )
     return LabelEncoder(problem_type, names)

@@ -1,10 +1,10 @@
-"""Extractive question answering: contexts cut into windows, and answers read back from logits.
+"""Extractive question answering: cuts contexts into windows, and reads answers from logits.
 
 Rajpurkar et al. 2016, arXiv:1606.05250; 2018, arXiv:1806.03822 (questions without an answer); Devlin et al. 2019,
 arXiv:1810.04805, sections 4.2 and 4.3 (choice of the span).
 
-A window is [special] question [special] part of the context [special], as the tokenizer's post-processor places them.
-Its first token, a special one, is the answer "none". Rows must be padded at the right, where no position moves.
+A window is [special] question [special] part of the context [special], as built by the tokenizer's post-processor. The
+position of its first token means "no answer". Rows must be padded on the right, so that positions do not move.
 
 Legend: N windows, T tokens in a padded window, W windows of one example, D longest answer in tokens."""
 
@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 __all__ = ["best_answers", "check_answers", "make_qa_windows"]
 
-# Where the answer "none" is.
+# the token position that means "no answer"
 NO_ANSWER_POSITION = 0
 OUTSIDE_CONTEXT = [-1, -1]
 
@@ -26,110 +26,120 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
 
     `rows`: columns id, context, question, answers, and row (the index of each in its split; without it the batch is
     the whole split). Answers are {"text": [...], "answer_start": [...]} or a list of {"text", "answer_start"}, empty
-    where there is none; the first is learned. `doc_stride`: tokens that neighbouring windows share.
+    if there is none; the first one is the label. `doc_stride`: tokens that neighbouring windows share.
 
-    - `input_ids`, `attention_mask`, and `token_type_ids` if the tokenizer has them: `max_length` tokens at most
-    - `start_positions`, `end_positions`: first and last token of the answer; 0 and 0 if it is not wholly in the window
-    - `offsets`: per token, where it begins and ends in the context, in characters, without white space around it: a
-      token of white space alone is empty, and never begins or ends an answer; [-1, -1] outside the context
+    - `input_ids`, `attention_mask`, and `token_type_ids` if the tokenizer has them: at most `max_length` tokens
+    - `start_positions`, `end_positions`: first and last token of the answer; 0 and 0 if the window does not contain all
+      of it
+    - `offsets`: per token, its start and end in the context, in characters, without white space around it. A token of
+      white space is empty and never starts or ends an answer. [-1, -1] outside the context
     - `example`: the row
 
-    The labelled text is the answer without white space around it; tokens that hold more than that make it wider.
-    Raises ValueError if an answer is not where it should be or has no token, if a question leaves no room for its
+    The labelled text is the answer without white space around it, extended to whole tokens.
+    Raises ValueError if an answer is not at its answer_start or has no token, if a question leaves no space for its
     context, or if the tokenizer puts no special token before (question, context)."""
     check_answers(rows)
     if doc_stride < 0:
-        raise ValueError(f"doc_stride {doc_stride} is negative; windows share 0 tokens or more: {max_length // 3}.")
+        raise ValueError(f"doc_stride {doc_stride} is negative; it must be 0 or more, for instance {max_length // 3}.")
     encoded = tokenizer(list(rows["question"]), list(rows["context"]), return_offsets_mapping=True, verbose=False)
     features = defaultdict(list)
-    columns = [name for name in ("input_ids", "token_type_ids") if name in encoded]
     for i, example in enumerate(rows.get("row", range(len(rows["id"])))):
-        name, context = rows["id"][i], rows["context"][i]
-        sides = encoded.sequence_ids(i)
-        begin, end = context_token_range(sides)
-        room = max_length - begin - (len(sides) - end)
-        if room <= doc_stride:
-            raise ValueError(
-                f"Question {name} is too long: {sides.count(0)} tokens, and {sides.count(None)} special ones, leave "
-                f"{room} of max_length {max_length} to its context, which needs more than doc_stride ({doc_stride}). "
-                "Raise max_length, lower doc_stride, or shorten the question."
-            )
+        question_id, context = rows["id"][i], rows["context"][i]
+        begin, end = context_token_range(encoded.sequence_ids(i))
+        space = context_space(question_id, encoded.sequence_ids(i), max_length, doc_stride)
         offsets = [strip_span(context, *encoded["offset_mapping"][i][token]) for token in range(begin, end)]
         answers = answer_spans(rows["answers"][i])
-        first, last = answer_token_range(name, context, offsets, *answers[0]) if answers else (-1, -1)
-        for start in range(0, max(1, end - begin - doc_stride), room - doc_stride):
-            stop = min(start + room, end - begin)
-            for column in columns:
-                ids = encoded[column][i]
-                features[column].append(ids[:begin] + ids[begin + start : begin + stop] + ids[end:])
-            features["attention_mask"].append([1] * (begin + stop - start + len(sides) - end))
-            is_here = start <= first and last < stop
-            features["start_positions"].append(begin + first - start if is_here else NO_ANSWER_POSITION)
-            features["end_positions"].append(begin + last - start if is_here else NO_ANSWER_POSITION)
+        first, last = answer_token_range(question_id, context, offsets, *answers[0]) if answers else (-1, -1)
+        suffix_length = len(encoded["input_ids"][i]) - end
+        for start in range(0, max(1, end - begin - doc_stride), space - doc_stride):
+            stop = min(start + space, end - begin)
+            for column in ("input_ids", "token_type_ids"):
+                if column in encoded:
+                    ids = encoded[column][i]
+                    features[column].append(ids[:begin] + ids[begin + start : begin + stop] + ids[end:])
+            features["attention_mask"].append([1] * (begin + stop - start + suffix_length))
+            contains_answer = start <= first and last < stop
+            features["start_positions"].append(begin + first - start if contains_answer else NO_ANSWER_POSITION)
+            features["end_positions"].append(begin + last - start if contains_answer else NO_ANSWER_POSITION)
             features["offsets"].append(
-                [OUTSIDE_CONTEXT] * begin + offsets[start:stop] + [OUTSIDE_CONTEXT] * (len(sides) - end)
+                [OUTSIDE_CONTEXT] * begin + offsets[start:stop] + [OUTSIDE_CONTEXT] * suffix_length
             )
             features["example"].append(example)
     return dict(features)
 
 
+def context_space(question_id: str, sequence_ids: list[int | None], max_length: int, doc_stride: int) -> int:
+    """Context tokens that fit into a window. Raises ValueError if windows that overlap by `doc_stride` do not fit."""
+    num_question, num_special = sequence_ids.count(0), sequence_ids.count(None)
+    space = max_length - num_question - num_special
+    if space <= doc_stride:
+        raise ValueError(
+            f"Question {question_id} is too long: {num_question} tokens, and {num_special} special ones, leave {space} "
+            f"of max_length {max_length} for its context, which needs more than doc_stride ({doc_stride}). Raise "
+            "max_length, lower doc_stride, or shorten the question."
+        )
+    return space
+
+
 def check_answers(rows: Any) -> None:
-    """Raises ValueError for the first answer whose text is blank or does not stand in its context where it should."""
-    for name, context, answers in zip(rows["id"], rows["context"], rows["answers"], strict=True):
+    """Raises ValueError for the first answer whose text is blank or is not at its answer_start in the context."""
+    for question_id, context, answers in zip(rows["id"], rows["context"], rows["answers"], strict=True):
         for start, text in answer_spans(answers):
             if not text.strip():
                 raise ValueError(
-                    f"Question {name} has an answer without text: {text!r} at character {start}. Drop it; a question "
-                    "that the context does not answer has an empty list of answers."
+                    f"Question {question_id} has an answer without text: {text!r} at character {start}. Remove it; a "
+                    "question that the context does not answer has an empty list of answers."
                 )
             found = context[start : start + len(text)] if start >= 0 else ""
             if found != text:
                 true_start = context.find(text)
                 hint = (
-                    f"the text stands at {true_start}: offsets count characters from 0, not bytes or words"
+                    f"the text stands at {true_start}: answer_start counts characters from 0, not bytes or words"
                     if true_start >= 0
                     else "the text is nowhere in the context: compare case, spaces and Unicode forms"
                 )
                 raise ValueError(
-                    f"Question {name}: answer {text!r} should stand at character {start} of its context, where there "
-                    f"is {found!r}; {hint}. Correct answer_start, or drop the row."
+                    f"Question {question_id}: answer {text!r} should stand at character {start} of its context, where "
+                    f"there is {found!r}; {hint}. Correct answer_start, or drop the row."
                 )
 
 
 def answer_spans(answers: Any) -> list[tuple[int, str]]:
-    """(first character, text) of every answer, from either layout."""
+    """(first character, text) of every answer, from either format."""
     if isinstance(answers, dict):
         return list(zip(answers["answer_start"], answers["text"], strict=True))
     return [(answer["answer_start"], answer["text"]) for answer in answers]
 
 
-def context_token_range(sides: list[int | None]) -> tuple[int, int]:
-    """First token of the context, and the one after its last. `sides`: per token 0 for the question, 1 for the context,
-    None for special tokens. Raises ValueError if the first token is not special."""
-    if not sides or sides[0] is not None:
+def context_token_range(sequence_ids: list[int | None]) -> tuple[int, int]:
+    """First token of the context, and the one after its last. `sequence_ids`: 0 for tokens of the question, 1 of the
+    context, None for special tokens. Raises ValueError if the first token is not special."""
+    if not sequence_ids or sequence_ids[0] is not None:
         raise ValueError(
-            "The tokenizer puts no special token before (question, context), and the answer that there is none needs a "
-            "place: give it a post-processor, tokenizers.processors.TemplateProcessing, with the pair "
-            '"[CLS] $A [SEP] $B:1 [SEP]:1" in its own special tokens.'
+            'The tokenizer puts no special token before (question, context), but its position means "no answer". Give '
+            "the tokenizer a post-processor, tokenizers.processors.TemplateProcessing, with the pair "
+            '"[CLS] $A [SEP] $B:1 [SEP]:1" and its own special tokens.'
         )
-    inside = [token for token, side in enumerate(sides) if side == 1]
-    return (inside[0], inside[-1] + 1) if inside else (len(sides), len(sides))
+    inside = [token for token, sequence_id in enumerate(sequence_ids) if sequence_id == 1]
+    return (inside[0], inside[-1] + 1) if inside else (len(sequence_ids), len(sequence_ids))
 
 
 def strip_span(context: str, start: int, end: int) -> list[int]:
-    """A piece of the context without the white space around it; [end, end] if it is nothing else."""
+    """A span of the context without the white space around it; [end, end] if it is all white space."""
     text = context[start:end].lstrip()
     return [end - len(text), end - len(text) + len(text.rstrip())]
 
 
-def answer_token_range(name: str, context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
-    """First and last token of the context that hold characters of the answer. Raises ValueError if none does."""
+def answer_token_range(
+    question_id: str, context: str, offsets: list[list[int]], start: int, text: str
+) -> tuple[int, int]:
+    """First and last token of the context that contain characters of the answer. Raises ValueError if there is none."""
     begin, end = strip_span(context, start, start + len(text))
     inside = [token for token, (left, right) in enumerate(offsets) if left < right and left < end and begin < right]
     if not inside:
         raise ValueError(
-            f"Question {name}: the tokenizer has no token for the answer {text!r} at character {start}; drop the row, "
-            "or use a tokenizer that keeps these characters."
+            f"Question {question_id}: the tokenizer has no token for the answer {text!r} at character {start}; drop "
+            "the row, or use a tokenizer that keeps these characters."
         )
     return inside[0], inside[-1]
 
@@ -147,25 +157,25 @@ def best_answers(
 ) -> dict[str, dict[str, Any]]:
     """By id, the best answer over all windows of each example: `text`, `score`, `no_answer_probability`.
 
-    `start_logits`, `end_logits` (N, T), padded at the right; `features`: columns offsets and example of
+    `start_logits`, `end_logits` (N, T), padded on the right; `features`: columns offsets and example of
     `make_qa_windows`, in the same order; `examples`: columns id and context of the whole split.
 
-    A span of at most `max_answer_tokens` tokens inside the context scores start + end. "No answer", text "", scores
-    start + end of the first token, the lowest of its windows; it wins, if `allow_null`, where it is above the best span
-    by more than `null_threshold`, and where a context holds nothing. Its probability is a softmax over itself and the
-    `n_best` best spans. Among equal spans the earliest, then the shortest, wins.
-    Raises ValueError if shapes do not fit, if an example has no window, if two share an id, or for logits that are NaN
-    or +inf."""
+    A span of at most `max_answer_tokens` tokens inside the context scores start + end. "No answer", with the text "",
+    scores start + end of the first token, minimized over windows. With `allow_null`, it wins if its score exceeds the
+    best span's by more than `null_threshold`; it also wins if a context has no tokens. Its probability is a softmax
+    over itself and the `n_best` best spans. Of equal scores, the earliest span wins, then the shortest.
+    Raises ValueError if shapes do not match, if an example has no window, if two share an id, or for logits that are
+    NaN or +inf."""
     starts, ends = np.asarray(start_logits, dtype=np.float32), np.asarray(end_logits, dtype=np.float32)
     windows_of = defaultdict(list)
     for window, example in enumerate(features["example"]):
         windows_of[example].append(window)
-    names = list(examples["id"])
-    check_logits(starts, ends, sum(map(len, windows_of.values())), names, windows_of)
+    question_ids = list(examples["id"])
+    check_logits(starts, ends, len(features["example"]), question_ids, windows_of)
     if n_best < 1 or max_answer_tokens < 1:
         raise ValueError(f"n_best ({n_best}) and max_answer_tokens ({max_answer_tokens}) must be 1 or more.")
     answers = {}
-    for example, name in enumerate(names):
+    for example, question_id in enumerate(question_ids):
         windows = windows_of[example]
         offsets = pad_offsets([features["offsets"][window] for window in windows], starts.shape[1])
         length = offsets.shape[1]
@@ -174,7 +184,7 @@ def best_answers(
         (begin, end), score = next(iter(spans.items()), ((0, 0), null))
         if allow_null and null - score > null_threshold:
             (begin, end), score = (0, 0), null
-        answers[name] = {
+        answers[question_id] = {
             "text": examples["context"][example][begin:end],
             "score": score,
             "no_answer_probability": first_softmax_probability([null, *spans.values()]),
@@ -183,9 +193,9 @@ def best_answers(
 
 
 def check_logits(
-    starts: np.ndarray, ends: np.ndarray, windows: int, names: list[str], windows_of: dict[int, list[int]]
+    starts: np.ndarray, ends: np.ndarray, windows: int, question_ids: list[str], windows_of: dict[int, list[int]]
 ) -> None:
-    """Raises ValueError for logits and features that do not belong together."""
+    """Raises ValueError for logits and features that do not match."""
     if starts.ndim != 2 or starts.shape != ends.shape or len(starts) != windows:
         raise ValueError(
             f"start_logits {starts.shape} and end_logits {ends.shape} must both be (N, T) with one row for each of "
@@ -193,15 +203,15 @@ def check_logits(
         )
     if not ((starts < np.inf).all() and (ends < np.inf).all()):
         raise ValueError(
-            "Some logits are NaN or +inf: no span is best, the model has diverged; lower its learning rate."
+            "Some logits are NaN or +inf, so that no span is best. The model has diverged; lower its learning rate."
         )
-    if len(set(names)) < len(names):
-        twin = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"Two examples have the id {twin}; answers are found by id, so give each its own.")
-    unseen = [name for example, name in enumerate(names) if example not in windows_of]
-    if unseen or len(windows_of) > len(names):
+    if len(set(question_ids)) < len(question_ids):
+        duplicate = next(name for name in question_ids if question_ids.count(name) > 1)
+        raise ValueError(f"Two examples have the id {duplicate}; give each its own id.")
+    unseen = [name for example, name in enumerate(question_ids) if example not in windows_of]
+    if unseen or len(windows_of) > len(question_ids):
         raise ValueError(
-            f"{len(unseen)} of {len(names)} examples have no window ({', '.join(map(str, unseen[:3]))}), and "
+            f"{len(unseen)} of {len(question_ids)} examples have no window ({', '.join(map(str, unseen[:3]))}), and "
             f"{len(windows_of)} have some; pass the split that the windows were made from, with its own row numbers."
         )
 
@@ -210,7 +220,7 @@ def pad_offsets(offsets: list[Any], longest: int) -> np.ndarray:
     """Offsets of several windows as one array (W, T, 2). Raises ValueError if one is longer than its logits."""
     length = max(map(len, offsets))
     if length > longest:
-        raise ValueError(f"A window has {length} tokens but only {longest} logits; give every token its logits.")
+        raise ValueError(f"A window has {length} tokens but only {longest} logits; every token needs logits.")
     padded = np.full((len(offsets), length, 2), -1)
     for row, pairs in zip(padded, offsets, strict=True):
         row[: len(pairs)] = pairs
@@ -222,27 +232,27 @@ def best_spans(
 ) -> dict[tuple[int, int], float]:
     """The `n_best` best spans of one example, best first: (first character, the one after the last) -> score.
 
-    `starts`, `ends` (W, T); `offsets` (W, T, 2). A span that several windows hold counts once, by its best score."""
+    `starts`, `ends` (W, T); `offsets` (W, T, 2). A span in several windows counts once, with its best score."""
     begins, stops = offsets[..., 0], offsets[..., 1]
-    is_border = begins < stops
+    is_valid = begins < stops
     width = min(max_answer_tokens, starts.shape[1])
-    later_ends = np.pad(np.where(is_border, ends, -np.inf), ((0, 0), (0, width - 1)), constant_values=-np.inf)
+    padded_ends = np.pad(np.where(is_valid, ends, -np.inf), ((0, 0), (0, width - 1)), constant_values=-np.inf)
     # (W, T, D)
-    scores = np.where(is_border, starts, -np.inf)[..., None] + sliding_window_view(later_ends, width, axis=1)
+    scores = np.where(is_valid, starts, -np.inf)[..., None] + sliding_window_view(padded_ends, width, axis=1)
     flat = scores.ravel()
-    # every window may hold the same spans
-    kept = min(n_best * len(starts), flat.size)
-    top = np.flatnonzero((flat >= np.partition(flat, -kept)[-kept]) & (flat > -np.inf))
+    # All windows may contain the same spans.
+    top_k = min(n_best * len(starts), flat.size)
+    top = np.flatnonzero((flat >= np.partition(flat, -top_k)[-top_k]) & (flat > -np.inf))
     spans: dict[tuple[int, int], float] = {}
     for index in top[np.argsort(-flat[top], kind="stable")]:
-        window, token, more = np.unravel_index(index, scores.shape)
-        spans.setdefault((int(begins[window, token]), int(stops[window, token + more])), float(flat[index]))
+        window, token, length = np.unravel_index(index, scores.shape)
+        spans.setdefault((int(begins[window, token]), int(stops[window, token + length])), float(flat[index]))
         if len(spans) == n_best:
             break
     return spans
 
 
 def first_softmax_probability(scores: list[float]) -> float:
-    """The probability of the first score among all."""
+    """The softmax probability of the first score."""
     weights = np.exp(np.asarray(scores) - max(scores))
     return float(weights[0] / weights.sum())

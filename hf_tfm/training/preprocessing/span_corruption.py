@@ -1,6 +1,6 @@
-"""T5's span corruption as a pure function of a row's random numbers.
+"""T5's span corruption.
 
-Legend: L tokens in a row, n of them open to noise (no special tokens); positions: where these are, in order."""
+Legend: L tokens in a row; positions (n,): of the maskable tokens (no special tokens), in order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ __all__ = ["SpanCorruptionCollator", "add_sentinels", "span_counts"]
 
 
 def add_sentinels(tokenizer: Any, count: int) -> list[int]:
-    """The ids of <extra_id_0> .. <extra_id_{count - 1}>, in that order; those that are missing become special tokens.
+    """The ids of <extra_id_0> .. <extra_id_{count - 1}>, in that order; missing ones are added as special tokens.
 
-    Other special tokens stay. The model needs a row of weights for each: build it after, or resize its embeddings."""
+    Other special tokens are kept. The model needs an embedding for each: build it afterwards, or resize it."""
     names = [f"<extra_id_{number}>" for number in range(count)]
     tokenizer.add_special_tokens({"extra_special_tokens": names}, replace_extra_special_tokens=False)
     return tokenizer.convert_tokens_to_ids(names)
 
 
 def span_counts(length: int, rate: float, mean_span: float) -> tuple[int, int]:
-    """Tokens that are dropped from a row of `length` open tokens, and the spans they form, as in T5: both are fixed.
+    """How many of `length` maskable tokens are dropped, and in how many spans. Both numbers are fixed, as in T5.
 
-    A row keeps at least one token and, from two tokens on, loses at least one. The spans are the sentinels that the row
-    needs; a special token within a span splits it and asks for one more."""
+    A row keeps at least one token, and a row of two or more loses at least one. It needs one sentinel per span, and one
+    more for every special token that splits a span."""
     if length < 2:
         return 0, 0
     dropped = min(max(round(length * rate), 1), length - 1)
@@ -34,15 +34,15 @@ def span_counts(length: int, rate: float, mean_span: float) -> tuple[int, int]:
 
 
 def random_segments(total: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` lengths of 1 or more that sum to `total`, every such list with equal chance."""
+    """`count` lengths of 1 or more that sum to `total`, uniform over all such lists."""
     cuts = 1 + np.sort(rng.choice(total - 1, count - 1, replace=False))
     return np.diff(cuts, prepend=0, append=total)
 
 
 def random_spans(length: int, rate: float, mean_span: float, rng: np.random.Generator) -> np.ndarray:
-    """Which of `length` tokens are dropped (length,): kept and dropped spans in turn, the first kept, the last dropped.
+    """Mask (length,) of dropped tokens: kept and dropped spans alternate, the first is kept, the last dropped.
 
-    T5's `random_spans_noise_mask`: all masks with these counts are equally likely."""
+    T5's `random_spans_noise_mask`: uniform over all masks with these counts."""
     dropped, spans = span_counts(length, rate, mean_span)
     if spans == 0:
         return np.zeros(length, dtype=bool)
@@ -51,20 +51,19 @@ def random_spans(length: int, rate: float, mean_span: float, rng: np.random.Gene
 
 
 class SpanCorruptionCollator(NoisingCollator):
-    """Spans give way to sentinels, and the target tells what they were.
+    """Replaces spans by sentinels in the input; the target lists each sentinel with its span.
 
     Raffel et al. 2020, section 3.1.4, arXiv:1910.10683:
 
     input   Thank you <extra_id_0> me to your party <extra_id_1> eos
     target  <extra_id_0> for inviting <extra_id_1> last week eos
 
-    As in T5's code, a row begins with a kept span and ends with a dropped one. So the sentinel that would follow the
-    last span in the target (the paper's figure 2, where "week" is kept) stands for nothing and is left out, and rows so
-    short that they hold one span (less than 30 tokens or so) always lose their end. Rows of fewer than two open tokens
-    stay whole.
+    As in T5's code, a row begins with a kept span and ends with a dropped one. So the target does not need the final
+    sentinel of the paper's figure 2 (where "week" is kept), and rows with a single span (below about 30 tokens) always
+    lose their end. Rows of fewer than two maskable tokens are not changed.
 
-    Special tokens within the row stay in the input, and split a span that they meet. A row that does not end in eos
-    gets one, so that only where every span is one token it may grow, by this token.
+    Special tokens stay in the input and split the spans that contain them. A row that does not end in eos gets one; it
+    can become longer only if every span is one token, and then by this token.
 
     Raises ValueError if the tokenizer has no eos_token, if `rate` or `mean_span` is out of range, or if a row needs
     more sentinels than there are."""
@@ -96,8 +95,8 @@ class SpanCorruptionCollator(NoisingCollator):
         needed = int(first.sum())
         if needed > len(self.sentinels):
             raise ValueError(
-                f"A row of {len(ids)} tokens needs {needed} sentinels, and there are {len(self.sentinels)}; make more, "
-                f"before the model is built, with add_sentinels(tokenizer, {needed}), or rows shorter."
+                f"A row of {len(ids)} tokens needs {needed} sentinels, and there are {len(self.sentinels)}; add more "
+                f"before building the model, with add_sentinels(tokenizer, {needed}), or use shorter rows."
             )
         sentinels = self.sentinels[:needed]
         inputs = ids.copy()

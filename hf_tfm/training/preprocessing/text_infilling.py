@@ -1,6 +1,6 @@
-"""BART's text infilling and sentence permutation as pure functions of a row's random numbers.
+"""BART's text infilling and sentence permutation.
 
-Legend: L tokens in a row, n of them open to noise (no special tokens); positions: where these are, in order."""
+Legend: L tokens in a row; positions (n,): of the maskable tokens (no special tokens), in order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,27 +17,27 @@ CLOSING_MARKS = "\"')]}»”’"  # noqa: RUF001
 
 
 def sentence_end_ids(tokenizer: Any, marks: tuple[str, ...] = SENTENCE_MARKS) -> list[int]:
-    """Ids of the tokens whose text ends with a mark, blanks and closing quotes or brackets aside; no special tokens."""
+    """Ids of tokens whose text ends with a mark, ignoring spaces and closing quotes or brackets; no special tokens."""
     special = set(tokenizer.all_special_ids)
-    ids = [number for number in sorted(tokenizer.get_vocab().values()) if number not in special]
-    texts = tokenizer.batch_decode([[number] for number in ids], clean_up_tokenization_spaces=False)
-    return [
-        number for number, text in zip(ids, texts, strict=True) if text.strip().rstrip(CLOSING_MARKS).endswith(marks)
-    ]
+    ids = [token_id for token_id in sorted(tokenizer.get_vocab().values()) if token_id not in special]
+    texts = tokenizer.batch_decode([[token_id] for token_id in ids], clean_up_tokenization_spaces=False)
+    stripped = [text.strip().rstrip(CLOSING_MARKS) for text in texts]
+    return [token_id for token_id, text in zip(ids, stripped, strict=True) if text.endswith(marks)]
 
 
 def permute_sentences(
-    ids: np.ndarray, positions: np.ndarray, is_start: np.ndarray, share: float, rng: np.random.Generator
+    ids: np.ndarray, positions: np.ndarray, is_start: np.ndarray, fraction: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The row (L,) with a share of its sentences in another order; what is not in `positions` stays where it is.
+    """The row (L,) with a fraction of its sentences in another order; only tokens at `positions` move.
 
-    `is_start` (L,): where a sentence begins. A sentence ends at a gap between positions, and none moves across one."""
+    `is_start` (L,): whether a sentence begins here. A sentence ends at a gap between positions and never crosses one,
+    so that sentences are permuted within each segment between gaps."""
     after_gap = np.diff(positions, prepend=-2) > 1
     begins = after_gap | is_start[positions]
-    stretch = np.cumsum(after_gap)[begins]
-    moved = np.sort(rng.permutation(len(stretch))[: math.ceil(share * len(stretch))])
-    order = np.arange(len(stretch))
-    order[moved] = moved[np.lexsort((rng.random(len(moved)), stretch[moved]))]
+    segment = np.cumsum(after_gap)[begins]
+    moved = np.sort(rng.permutation(len(segment))[: math.ceil(fraction * len(segment))])
+    order = np.arange(len(segment))
+    order[moved] = moved[np.lexsort((rng.random(len(moved)), segment[moved]))]
     rank_of_token = np.argsort(order)[np.cumsum(begins) - 1]
     result = ids.copy()
     result[positions] = ids[positions[np.argsort(rank_of_token, kind="stable")]]
@@ -45,9 +45,9 @@ def permute_sentences(
 
 
 def poisson_spans(total: int, poisson_lambda: float, rng: np.random.Generator) -> np.ndarray:
-    """Lengths of spans that sum to `total`, in random order: Poisson, the last one drawn cut to fit.
+    """Span lengths from a Poisson distribution that sum to `total`, in random order; the last one is cut to fit.
 
-    Of the spans of length 0 so many are left out that there are at most `total` spans: a row must not grow."""
+    Spans of length 0 are removed until there are at most `total` spans, because a row must not grow."""
     lengths = np.zeros(0, dtype=np.int64)
     while lengths.sum() < total:
         lengths = np.append(lengths, rng.poisson(poisson_lambda, total))
@@ -62,14 +62,15 @@ def poisson_spans(total: int, poisson_lambda: float, rng: np.random.Generator) -
 def infill_text(
     ids: np.ndarray, positions: np.ndarray, mask_id: int, rate: float, poisson_lambda: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The row with round(rate * n) of its open tokens in spans, each replaced by one mask; an empty span inserts one.
+    """The row with round(rate * n) of its maskable tokens in spans, each replaced by one mask; an empty span inserts
+    one.
 
-    Spans do not overlap, and lie with equal chance in every order among the tokens that stay. A special token within a
-    span stays, with a mask on either side. The row does not grow."""
+    Spans do not overlap; all orders of spans and kept tokens are equally likely. A special token inside a span is kept,
+    with a mask on each side. The row does not grow."""
     spans = poisson_spans(round(rate * len(positions)), poisson_lambda, rng)
     if len(spans) == 0:
         return ids.copy()
-    # items: tokens that stay, and spans; every one covers so many of the n open tokens
+    # An item is a kept token or a span; `covers` says how many of the n maskable tokens it contains.
     covers = np.ones(len(positions) - spans.sum() + len(spans), dtype=np.int64)
     is_span = np.zeros(len(covers), dtype=bool)
     is_span[rng.choice(len(covers), len(spans), replace=False)] = True
@@ -86,16 +87,16 @@ def infill_text(
 
 
 class BartNoisingCollator(NoisingCollator):
-    """Sentences in another order, spans behind single masks; `labels` are the whole clean row with its bos and eos.
+    """Permutes sentences and replaces spans by single masks; `labels` are the clean row with its bos and eos.
 
     Lewis et al. 2020, sections 2.2 and 5.1, arXiv:1910.13461: text infilling of 30% of the tokens, and all sentences
-    permuted. The paper draws spans with lambda 3; 3.5 is mBART's (Liu et al. 2020, arXiv:2001.08210).
+    permuted. The paper samples spans with lambda 3; 3.5 is mBART's (Liu et al. 2020, arXiv:2001.08210).
 
-    A sentence begins at the positions of a row's `sentence_starts`, if it has this column; else behind a token of
-    `sentence_ends` (ids; None: those of `sentence_end_ids`) that no other such token follows, which cuts at
-    abbreviations and decimal points as well. Special tokens stay where they are, and no sentence or span crosses them.
+    A sentence begins at the positions in a row's `sentence_starts`, if it has this column. Else it begins after the
+    last of consecutive tokens in `sentence_ends` (ids; None: `sentence_end_ids`), which also splits at abbreviations
+    and decimal points. Special tokens keep their position, and no sentence or span crosses them.
 
-    Raises ValueError if the tokenizer has no mask_token, or if a share or `poisson_lambda` is out of range."""
+    Raises ValueError if the tokenizer has no mask_token, or if a fraction or `poisson_lambda` is out of range."""
 
     def __init__(
         self,
@@ -111,8 +112,8 @@ class BartNoisingCollator(NoisingCollator):
         super().__init__(tokenizer, seed=seed, fixed=fixed, pad_to_multiple_of=pad_to_multiple_of)
         self.mask_id = special_token_id(tokenizer, "mask_token")
         self.mask_rate = check_range("mask_rate", mask_rate, 0, 1)
-        self.permuted_share = check_range("permute_sentences", permute_sentences, 0, 1)
-        # shorter spans would be next to nothing but insertions
+        self.permuted_fraction = check_range("permute_sentences", permute_sentences, 0, 1)
+        # With a smaller lambda, almost all spans would be insertions.
         self.poisson_lambda = check_range("poisson_lambda", poisson_lambda, 0.1, math.inf)
         self.is_end = np.zeros_like(self.is_special)
         self.is_end[sentence_end_ids(tokenizer) if sentence_ends is None else list(sentence_ends)] = True
@@ -127,5 +128,5 @@ class BartNoisingCollator(NoisingCollator):
         else:
             ends = self.is_end[ids]
             is_start[1:] = ends[:-1] & ~ends[1:]
-        permuted = permute_sentences(ids, positions, is_start, self.permuted_share, rng)
+        permuted = permute_sentences(ids, positions, is_start, self.permuted_fraction, rng)
         return infill_text(permuted, positions, self.mask_id, self.mask_rate, self.poisson_lambda, rng), ids

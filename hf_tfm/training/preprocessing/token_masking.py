@@ -1,6 +1,6 @@
-"""Masked language modelling: which tokens of a row are masked.
+"""Masking of tokens, whole words or spans for masked language modelling.
 
-Legend: L tokens in a row, n of them open to noise."""
+Legend: L tokens in a row, n of them maskable."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -21,32 +21,31 @@ MAX_SPAN = 10
 def word_ids_of(encoding: Any, row: int = 0) -> list[int]:
     """The column `word_ids` of one row of a fast tokenizer's output: the word of every token, -1 for special tokens.
 
-    A word is what the tokenizer's first splitting leaves whole. In byte-level BPE that is a word with the space before
-    it, so it begins at a piece with the prefix "Ġ", at the first piece of a line ("Ċ" is a line's end, a word by
-    itself), or where letters, digits and punctuation meet. Numbers may start anew within a row (pairs, packed
-    documents)."""
+    Words are the units of the tokenizer's pre-tokenizer. In byte-level BPE that is a word with the space before it. It
+    begins at a token with the prefix "Ġ", at the first token of a line (its end, "Ċ", is a word of its own), or between
+    letters, digits and punctuation. Word ids may restart within a row (pairs, packed documents)."""
     return [-1 if word is None else word for word in encoding.word_ids(row)]
 
 
 class MaskedLMCollator(NoisingCollator):
-    """Hide tokens and ask for them: `labels` are -100 but where a token was chosen.
+    """Selects tokens to predict: `labels` are -100 except at selected tokens.
 
-    Chosen are round(rate * n) tokens of a row, at least one where there is one; of these the share `replace[0]` becomes
-    the mask token, `replace[1]` a random word, never a special token, and the rest stays as it is (Devlin et al. 2019,
-    section 3.1, arXiv:1810.04805). They are chosen as
+    round(rate * n) tokens of a row are selected, at least one if there is any. Of these, the fraction `replace[0]`
+    becomes the mask token, `replace[1]` a random token (never a special one), and the rest does not change (Devlin et
+    al. 2019, section 3.1, arXiv:1810.04805). `unit` says how they are selected:
 
-    - token: every set of that many tokens with equal chance;
-    - whole_word: words in random order, each with all its tokens, which are replaced one by one (BERT's release note of
-      May 2019; Cui et al. 2021, arXiv:1906.08101). Rows need the column `word_ids` (see `word_ids_of`);
-    - span: runs of words (of tokens in rows without `word_ids`) whose number is geometric with the mean `mean_span`, at
-      most 10, all tokens of a run replaced the same way (Joshi et al. 2020, section 3.1, arXiv:1907.10529, where the
+    - token: uniform over all sets of that many tokens;
+    - whole_word: words in random order, each with all its tokens, which are replaced independently (BERT's release note
+      of May 2019; Cui et al. 2021, arXiv:1906.08101). Rows need the column `word_ids` (see `word_ids_of`);
+    - span: runs of words (of tokens in rows without `word_ids`) with a geometric length of mean `mean_span`, at most
+      10. All tokens of a run are replaced the same way (Joshi et al. 2020, section 3.1, arXiv:1907.10529, where the
       mean is 3.8). A run ends at special tokens and at another run.
 
-    No word is split: the one that would exceed the count is taken with the chance that makes the count right on
-    average, and always if it is the first.
+    Words are never split: a word that would exceed the count is selected with the probability that makes the count
+    correct on average, and always if it is the first.
 
-    Raises ValueError if a share or mean is out of range, if the tokenizer has no mask_token, or if words are asked for
-    and a row does not tell them."""
+    Raises ValueError if a fraction or mean is out of range, if the tokenizer has no mask_token, or if `unit` is
+    whole_word and a row has no `word_ids`."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class MaskedLMCollator(NoisingCollator):
         if unit not in get_args(MaskingUnit):
             raise ValueError(f"unit ({unit}) must be one of: {', '.join(get_args(MaskingUnit))}.")
         if min(replace) < 0 or sum(replace) > 1:
-            raise ValueError(f"replace {replace} must be two shares (mask, random word) that sum to at most 1.")
+            raise ValueError(f"replace {replace} must be two fractions (mask, random token) that sum to at most 1.")
         self.mask_id = special_token_id(tokenizer, "mask_token")
         self.rate = check_range("rate", rate, 0, 1)
         self.unit, self.replace = unit, replace
@@ -81,26 +80,26 @@ class MaskedLMCollator(NoisingCollator):
         if self.unit == "span":
             lengths = 1 + np.searchsorted(self.length_edges, rng.random(len(starts)), side="right")
             ends = np.minimum(ends - 1 + lengths, run_limits(positions, starts))
-        run_of_unit = choose_runs(sizes, ends, max(1, round(self.rate * len(positions))), rng)
+        run_of_unit = select_runs(sizes, ends, max(1, round(self.rate * len(positions))), rng)
         run = np.repeat(run_of_unit, sizes)
-        chosen, run = positions[run >= 0], run[run >= 0]
+        selected, run = positions[run >= 0], run[run >= 0]
 
-        draw = rng.random(len(starts))[run] if self.unit == "span" else rng.random(len(chosen))
-        mask_share, random_share = self.replace
-        swapped = chosen[(draw >= mask_share) & (draw < mask_share + random_share)]
-        inputs[chosen[draw < mask_share]] = self.mask_id
-        inputs[swapped] = rng.choice(self.random_token_ids, len(swapped))
-        labels[chosen] = ids[chosen]
+        uniform = rng.random(len(starts))[run] if self.unit == "span" else rng.random(len(selected))
+        mask_fraction, random_fraction = self.replace
+        randomized = selected[(uniform >= mask_fraction) & (uniform < mask_fraction + random_fraction)]
+        inputs[selected[uniform < mask_fraction]] = self.mask_id
+        inputs[randomized] = rng.choice(self.random_token_ids, len(randomized))
+        labels[selected] = ids[selected]
         return inputs, labels
 
     def units(self, positions: np.ndarray, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (n,) that may be chosen, and the index into them at which each unit begins: a word or a token."""
+        """Positions (n,) that may be selected, and the index into them at which each unit (word or token) begins."""
         column = None if self.unit == "token" else row.get("word_ids")
         if column is None:
             if self.unit == "whole_word":
                 raise ValueError(
                     'unit="whole_word" needs the column word_ids in every row; make it with word_ids_of(encoding), and '
-                    "keep Trainer from dropping it: remove_unused_columns=False."
+                    "set remove_unused_columns=False so that Trainer does not drop it."
                 )
             return positions, np.arange(len(positions))
         words = np.asarray(column)
@@ -110,37 +109,37 @@ class MaskedLMCollator(NoisingCollator):
 
 
 def run_limits(positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """For every unit, the number of the first unit behind it that does not follow without a gap between positions."""
+    """For every unit, the index after the last unit that a run can reach from it without a gap between positions."""
     gaps = np.flatnonzero(np.diff(positions)[starts[1:] - 1] > 1) + 1
     return np.append(gaps, len(starts))[np.searchsorted(gaps, np.arange(len(starts)), side="right")]
 
 
-def choose_runs(sizes: np.ndarray, ends: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Runs of units until `count` tokens are taken: for every unit the unit at which its run begins, -1 where free.
+def select_runs(sizes: np.ndarray, ends: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Selects runs of units until they have `count` tokens: per unit the first unit of its run, or -1 if not selected.
 
-    `sizes`: tokens of every unit; `ends`: behind which unit a run that begins at this one ends at the latest. Runs
-    begin at free units, all with equal chance, and do not overlap."""
+    `sizes`: tokens per unit; `ends`: the index after the last unit of a run that begins here. Runs begin at random
+    units that are not selected yet, and do not overlap."""
     run: list[int] = [-1] * len(sizes)
-    tokens, limits, missing = sizes.tolist(), ends.tolist(), count
+    tokens, limits, remaining = sizes.tolist(), ends.tolist(), count
     for start in rng.permutation(len(sizes)).tolist():
-        if missing <= 0:
+        if remaining <= 0:
             break
         for unit in range(start, limits[start]):
-            if missing <= 0 or run[unit] >= 0:
+            if remaining <= 0 or run[unit] >= 0:
                 break
-            excessive = tokens[unit] > missing and missing < count
-            if excessive and rng.random() * tokens[unit] >= missing:
-                missing = 0
+            exceeds = tokens[unit] > remaining and remaining < count
+            if exceeds and rng.random() * tokens[unit] >= remaining:
+                remaining = 0
                 break
             run[unit] = start
-            missing -= tokens[unit]
+            remaining -= tokens[unit]
     return np.array(run)
 
 
 def geometric_edges(mean: float) -> np.ndarray:
-    """Cumulative chances (9,) of the lengths 1 .. 9 out of 1 .. 10, geometric with the given mean after the cut at 10.
+    """Cumulative probabilities (9,) of the lengths 1 .. 9 of a geometric distribution over 1 .. 10 with the given mean.
 
-    Joshi et al. 2020 have p = 0.2 and so the mean 3.8."""
+    Joshi et al. 2020 use p = 0.2, which has the mean 3.8."""
     steps = np.arange(MAX_SPAN)
     low, high = 0.0, 1.0
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""Texts longer than the model reads: refused with their row and length, or cut and counted. Never silently."""
+"""Texts above the maximum length give an error with row and length, or are truncated and counted; never silently."""
 
 from typing import Any
 
@@ -20,24 +20,24 @@ def tokenize_within(
     option: str,
     rows: list[int],
 ) -> dict[str, Any]:
-    """Tokens of texts (or pairs of texts) with special tokens, at most `limit` long, and a column "truncated": whether
-    something was left off. With policy "error" a longer one is a ValueError that names its row and `option`."""
-    whole = tokenizer(texts, pairs, verbose=False)
-    lengths = [len(ids) for ids in whole["input_ids"]]
+    """Tokens of texts (or pairs of texts) with special tokens, at most `limit` long, and the column "truncated". With
+    the policy "error", a longer text raises ValueError with its row and `option`."""
+    encoded = tokenizer(texts, pairs, verbose=False)
+    lengths = [len(ids) for ids in encoded["input_ids"]]
     longest = max(range(len(lengths)), key=lengths.__getitem__, default=None)
     if longest is None or lengths[longest] <= limit:
-        return dict(whole) | {TRUNCATED: [False] * len(lengths)}
+        return dict(encoded) | {TRUNCATED: [False] * len(lengths)}
     if policy == "error":
         raise ValueError(
             f"Row {rows[longest] + 1} has {lengths[longest]} tokens, more than {option} {limit}: "
-            f"{texts[longest][:60]!r}... Raise {option}, or leave the ends off with --long_texts truncate."
+            f"{texts[longest][:60]!r}... Raise {option}, or cut long texts with --long_texts truncate."
         )
-    cut = tokenizer(texts, pairs, truncation=True, max_length=limit, verbose=False)
-    return dict(cut) | {TRUNCATED: [length > limit for length in lengths]}
+    encoded = tokenizer(texts, pairs, truncation=True, max_length=limit, verbose=False)
+    return dict(encoded) | {TRUNCATED: [length > limit for length in lengths]}
 
 
 def report_truncated(table: Any, split: str, option: str) -> Any:
-    """A table without its column "truncated"; says on the screen how many of its rows were cut."""
+    """Print how many rows of a table are truncated, and remove its column "truncated"."""
     if isinstance(table, Dataset):
         count = sum(table[TRUNCATED])
         if count:

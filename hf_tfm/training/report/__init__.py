@@ -1,3 +1,3 @@
-"""What a finished run writes for a reader: the plot of its log, its model card and the summary on the screen.
+"""The report of a finished run: the plot of its log, its model card, and the printed summary.
 
-It measures and trains nothing; every number comes from the run."""
+This package measures and trains nothing; every number comes from the run."""

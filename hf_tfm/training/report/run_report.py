@@ -1,4 +1,4 @@
-"""What a finished run tells: its picture, its model card, and the lines that use its checkpoint."""
+"""The report of a finished run: plot, model card, and a printed summary with a snippet that uses the checkpoint."""
 
 import shlex
 import sys
@@ -23,17 +23,17 @@ __all__ = ["RunReport"]
 
 BUILTIN_DATA_NOTE = (
     "Made from the sources and documentation that come with CPython (copyright Python Software Foundation and "
-    "contributors, PSF licence version 2), read from the interpreter that trained the model. The data change a little "
-    "with every Python release: compare results only where the fingerprints are equal. Rows are assigned to splits by "
-    "a hash of their content."
+    "contributors, PSF licence version 2), read from the interpreter that trained the model. The data change slightly "
+    "with every Python release: compare results only if the fingerprints are equal. Rows are assigned to splits by a "
+    "hash of their content."
 )
 PLOT_FILE, CARD_FILE = "training.png", "README.md"
 
 
 @dataclass
 class RunReport:
-    """Everything that is told about one run, in the output directory and on the screen. `results` holds Trainer's
-    names; `sample_input` is the input of the printed lines that use the checkpoint."""
+    """Reports one run, in the output directory and on the screen. `results`: by Trainer's names. `sample_input`: the
+    input in the usage snippet."""
 
     trainer: TfmTrainer
     run_args: RunArguments
@@ -54,7 +54,7 @@ class RunReport:
     def write(self) -> None:
         """Write training.png and README.md."""
         title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
-        plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_heights())
+        plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_losses())
         card = model_card(
             name=(self.trainer.args.hub_model_id or self.folder.resolve().name).split("/")[-1],
             config=self.model.config,
@@ -70,8 +70,8 @@ class RunReport:
         )
         (self.folder / CARD_FILE).write_text(card, encoding="utf-8")
 
-    def baseline_heights(self) -> dict[str, float]:
-        """Baselines that can stand beside the loss: those in bits per byte, as nats per token."""
+    def baseline_losses(self) -> dict[str, float]:
+        """Baselines in bits per byte, converted to nats per token as the loss; empty if the task has none."""
         if "test_bits_per_byte" not in self.results:
             return {}
         bytes_per_token = self.trainer.data.source_bytes["test"] / self.results["test_scored_tokens"]
@@ -81,38 +81,39 @@ class RunReport:
         }
 
     def summary(self) -> str:
-        """For the screen: samples, a table of results, what was written, and the lines that use it."""
-        shown = "\n\n".join(format_sample(sample) for sample in self.samples)
-        kept = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py")
-        written = ", ".join([*kept, "the model's code (*.py)"])
+        """The printed summary: samples, a table of results, the files, and the usage snippet."""
+        samples = "\n\n".join(format_sample(sample) for sample in self.samples)
+        names = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py")
+        files = ", ".join([*names, "the model's code (*.py)"])
         return (
-            f"\n{shown}\n\n{self.result_table()}\n\nWritten to {self.folder}: {written}\n\n"
+            f"\n{samples}\n\n{self.result_table()}\n\nWritten to {self.folder}: {files}\n\n"
             f"Load it and use it:\n\n{self.usage_snippet}\n"
         )
 
     def result_table(self) -> str:
-        """Measured results, one line per measure, and simple methods beside them."""
-        measures, results = self.objective.metric_labels, self.results
+        """One line per metric, then the baselines in the first of these metrics."""
+        labels, results = self.objective.metric_labels, self.results
         rows = [
-            [words, *(f"{results[key]:.3f}" if key in results else "" for key in (f"test_{name}", f"eval_{name}"))]
-            for name, words in measures.items()
+            [label, *(f"{results[key]:.3f}" if key in results else "" for key in (f"test_{name}", f"eval_{name}"))]
+            for name, label in labels.items()
             if f"test_{name}" in results
         ]
-        rows += [[f"{name}, same measure", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
+        first_label = next(iter(labels.values()))
+        rows += [[f"{name}: {first_label}", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
         width = max(len(row[0]) for row in rows)
         lines = [["", "test", "validation"], *rows]
-        return "\n".join(f"{words:<{width}}  {test:>10}  {validation:>10}" for words, test, validation in lines)
+        return "\n".join(f"{label:<{width}}  {test:>10}  {validation:>10}" for label, test, validation in lines)
 
 
 def format_sample(sample: Sample) -> str:
-    """A sample for the screen."""
-    told = {"Input": sample.prompt, "Before training": sample.before, "After training": sample.after}
-    told |= {"Right": sample.reference} if sample.reference else {}
-    return "\n".join(f"{name + ':':<18}{text}" for name, text in told.items())
+    """A sample as printed text."""
+    texts = {"Input": sample.prompt, "Before training": sample.before, "After training": sample.after}
+    texts |= {"Reference": sample.reference} if sample.reference else {}
+    return "\n".join(f"{name + ':':<18}{text}" for name, text in texts.items())
 
 
 def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFacts:
-    """What the card says of the data."""
+    """The model card's section on the data."""
     sizes = {name: (len(data.splits[name]), data.source_bytes[name]) for name in SPLITS if name in data.source_bytes}
     return DataFacts(
         description=data.description,
@@ -126,38 +127,40 @@ def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFa
 
 
 def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, Any]) -> RunFacts:
-    """What the card says of the training."""
+    """The model card's section on the training."""
     args, state = trainer.args, trainer.state
-    rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    since = f", after going on from {Path(str(trainer.resumed_from)).name}" if trainer.resumed_from else ""
-    averaged = {"averaging": f"running mean of the weights, decay {args.ema_decay:g}"} if args.ema_decay else {}
-    smoothed = {"label smoothing": f"{args.label_smoothing_factor:g}"} if args.label_smoothing_factor else {}
-    facts = {
-        "steps": f"{state.global_step:,} of {rows} rows ({state.epoch or 0:.2f} passes over the training split)",
-        "tokens": f"{state.num_input_tokens_seen:,} read in all",
-        "optimiser": describe_optimizer(args),
+    batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    resumed = f" since {Path(str(trainer.resumed_from)).name}" if trainer.resumed_from else ""
+    settings: dict[str, Any] = {
+        "steps": f"{state.global_step:,} with {batch_size} rows each ({state.epoch or 0:.2f} epochs)",
+        "tokens": f"{state.num_input_tokens_seen:,} in all",
+        "optimizer": describe_optimizer(args),
         "schedule": describe_schedule(args),
         "gradient clipping": f"norm {args.max_grad_norm}",
-        **averaged,
-        **smoothed,
+    }
+    if args.ema_decay:
+        settings["weight averaging"] = f"exponential moving average, decay {args.ema_decay:g}"
+    if args.label_smoothing_factor:
+        settings["label smoothing"] = f"{args.label_smoothing_factor:g}"
+    settings |= {
         "precision": describe_precision(args),
         "seed": args.seed,
         "device": describe_device(args),
-        "training time": f"{results['train_runtime']:.0f} s{since}",
+        "training time": f"{results['train_runtime']:.0f} s{resumed}",
     }
     command = shlex.join(["python", "train.py", *sys.argv[1:]])
     origin = f"trained further from {run_args.model.init_from}" if run_args.model.init_from else "trained from scratch"
-    return RunFacts(command=command, settings=facts, picture=PLOT_FILE, origin=origin)
+    return RunFacts(command=command, settings=settings, picture=PLOT_FILE, origin=origin)
 
 
 def describe_optimizer(args: TfmTrainingArguments) -> str:
+    if args.optimizer == "trainer":
+        return f"{OptimizerNames(args.optim).value} {args.learning_rate:g}, weight decay {args.weight_decay:g}"
     adamw = f"AdamW {args.learning_rate:g}, betas {args.adam_beta1:g} and {args.adam_beta2:g}"
     decay = f"weight decay {args.weight_decay:g} on hidden matrices"
-    return {
-        "muon": f"Muon {args.muon_learning_rate:g} on hidden matrices, {adamw} on the rest, {decay}",
-        "adamw": f"{adamw}, {decay}",
-        "trainer": f"{OptimizerNames(args.optim).value} {args.learning_rate:g}, weight decay {args.weight_decay:g}",
-    }[args.optimizer]
+    if args.optimizer == "muon":
+        return f"Muon {args.muon_learning_rate:g} on hidden matrices, {adamw} on the rest, {decay}"
+    return f"{adamw}, {decay}"
 
 
 def describe_device(args: TfmTrainingArguments) -> str:
@@ -169,12 +172,13 @@ def describe_device(args: TfmTrainingArguments) -> str:
 
 
 def describe_schedule(args: TfmTrainingArguments) -> str:
-    kind = SchedulerType(args.lr_scheduler_type).value
-    shares = f", linear decay over the last {args.decay_fraction:.0%}" if kind == "warmup_stable_decay" else ""
-    return f"{kind}, warm-up {args.warmup_steps:g}{shares}"
+    schedule = SchedulerType(args.lr_scheduler_type).value
+    is_wsd = schedule == "warmup_stable_decay"
+    decay = f", linear decay over the last {args.decay_fraction:.0%}" if is_wsd else ""
+    return f"{schedule}, warmup {args.warmup_steps:g}{decay}"
 
 
 def describe_precision(args: TfmTrainingArguments) -> str:
-    words = "float16 autocast over float32 weights" if args.fp16 else "float32"
-    words = "bfloat16 autocast over float32 weights" if args.bf16 else words
-    return f"{words}, compiled" if args.torch_compile else words
+    precision = "float16 autocast with float32 weights" if args.fp16 else "float32"
+    precision = "bfloat16 autocast with float32 weights" if args.bf16 else precision
+    return f"{precision}, compiled" if args.torch_compile else precision

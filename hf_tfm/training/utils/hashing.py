@@ -1,4 +1,4 @@
-"""Hashes of text that are the same on every platform and in every process."""
+"""Hashes of text that are equal on every platform and in every process."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ __all__ = ["content_digest", "fingerprint"]
 
 
 def content_digest(text: str) -> bytes:
-    """16 bytes that depend on the text alone: the same on every platform, in every process and in any order."""
+    """A 16-byte hash of the text. Unlike `hash`, it is equal on every platform and in every process."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def fingerprint(documents: Iterable[str]) -> str:
-    """16 hexadecimal digits of a set of documents, whatever their order."""
+    """A hash of a set of documents in 16 hexadecimal digits, independent of their order."""
     return hashlib.blake2b(b"".join(sorted(map(content_digest, documents))), digest_size=8).hexdigest()

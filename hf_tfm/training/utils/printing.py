@@ -1,4 +1,4 @@
-"""Printing from one process of several."""
+"""Printing in distributed runs."""
 
 from accelerate import PartialState
 
@@ -6,6 +6,6 @@ __all__ = ["print_on_main_process"]
 
 
 def print_on_main_process(text: str) -> None:
-    """A line on the screen, from the main process alone."""
+    """Print a line in the main process, and nothing in the others."""
     if PartialState().is_main_process:
         print(text)

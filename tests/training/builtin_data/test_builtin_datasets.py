@@ -1,4 +1,4 @@
-"""The data sets that every Python carries: large enough, correct, and the same in every process."""
+"""The built-in datasets are large enough, correct, and equal in every process."""
 
 import ast
 import json
@@ -34,8 +34,8 @@ SIZES = {
     "summary_choices": (3_500, 4_500),
     "conversations": (4_300, 5_500),
 }
-# What no two rows share.
-ASKED = {
+# columns whose values are unique
+UNIQUE_COLUMNS = {
     "documentation": ["text"],
     "labelled_docstrings": ["text"],
     "date_pairs": ["source", "target"],
@@ -49,7 +49,7 @@ ASKED = {
 
 @pytest.fixture(scope="session")
 def rows_of():
-    """The rows of each set, read once."""
+    """The rows of each dataset, read once."""
     return {name: builtin_dataset.read() for name, builtin_dataset in BUILTIN_DATASETS.items()}
 
 
@@ -57,26 +57,26 @@ def as_text(value) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def share(rows, condition) -> float:
+def fraction(rows, condition) -> float:
     return sum(map(condition, rows)) / len(rows)
 
 
-# All sets
+# All datasets
 
 
 @pytest.mark.parametrize("name", BUILTIN_DATASETS)
 def test_sizes_and_columns(name, rows_of):
-    least, most = SIZES[name]
-    assert least <= len(rows_of[name]) <= most
+    low, high = SIZES[name]
+    assert low <= len(rows_of[name]) <= high
     assert len({tuple(row) for row in rows_of[name]}) == 1, "rows with different columns"
     assert BUILTIN_DATASETS[name].split_column in rows_of[name][0]
 
 
 @pytest.mark.parametrize("name", BUILTIN_DATASETS)
-def test_no_row_asks_what_another_asks(name, rows_of):
-    for column in ASKED[name]:
-        seen = Counter(as_text(row[column]) for row in rows_of[name])
-        assert max(seen.values()) == 1, seen.most_common(3)
+def test_rows_are_unique(name, rows_of):
+    for column in UNIQUE_COLUMNS[name]:
+        counts = Counter(as_text(row[column]) for row in rows_of[name])
+        assert max(counts.values()) == 1, counts.most_common(3)
 
 
 @pytest.mark.parametrize("name", BUILTIN_DATASETS)
@@ -85,7 +85,7 @@ def test_rows_can_be_written_and_read_back(name, rows_of):
     assert list(map(json.loads, text.encode().decode().split("\n"))) == rows_of[name]
 
 
-# the other sets are read anew by the other process below
+# The other datasets are read again by the process in the next test.
 @pytest.mark.parametrize("name", ["date_pairs", "code_summaries", "questions", "summary_choices", "conversations"])
 def test_two_calls_are_equal(name, rows_of):
     assert BUILTIN_DATASETS[name].read() == rows_of[name]
@@ -93,16 +93,16 @@ def test_two_calls_are_equal(name, rows_of):
 
 def test_another_process_with_other_hashes_reads_the_same_rows(rows_of):
     code = (
-        "import json, sys, types; package = types.ModuleType('room'); package.__path__ = [sys.argv[1]];"
-        "sys.modules['room'] = package; from room.utils.hashing import fingerprint;"
-        "from room.builtin_data.builtin_datasets import BUILTIN_DATASETS;"
+        "import json, sys, types; package = types.ModuleType('training'); package.__path__ = [sys.argv[1]];"
+        "sys.modules['training'] = package; from training.utils.hashing import fingerprint;"
+        "from training.builtin_data.builtin_datasets import BUILTIN_DATASETS;"
         "text = lambda row: json.dumps(row, sort_keys=True, ensure_ascii=False);"
         "read = {name: [text(row) for row in one.read()] for name, one in BUILTIN_DATASETS.items()};"
         "print({name: (fingerprint(rows), rows[0], rows[-1]) for name, rows in read.items()})"
     )
-    # -OO strips docstrings from what is imported; sources are read, not imported
-    room = str(Path(builtin_datasets.__file__).parents[1])
-    command = [sys.executable, "-OO", "-W", "ignore", "-X", "utf8", "-c", code, room]
+    # -OO strips docstrings from imported modules; the datasets read sources instead.
+    folder = str(Path(builtin_datasets.__file__).parents[1])
+    command = [sys.executable, "-OO", "-W", "ignore", "-X", "utf8", "-c", code, folder]
     environment = {"PYTHONHASHSEED": "12345", "PATH": "", "LC_ALL": "C"}
     printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=True)
     texts = {name: list(map(as_text, rows)) for name, rows in rows_of.items()}
@@ -120,10 +120,10 @@ def test_without_sources_the_error_asks_for_a_file(name, tmp_path):
 def test_descriptions_are_short_phrases():
     descriptions = [builtin_dataset.description for builtin_dataset in BUILTIN_DATASETS.values()]
     assert all(20 < len(text) < 100 and not text.endswith(".") for text in descriptions)
-    assert set(BUILTIN_DATASETS) == set(SIZES) == set(ASKED)
+    assert set(BUILTIN_DATASETS) == set(SIZES) == set(UNIQUE_COLUMNS)
 
 
-# Packages
+# Labelled docstrings
 
 
 def test_every_package_has_a_hundred_docstrings(rows_of):
@@ -144,7 +144,7 @@ def test_a_text_of_two_packages_is_left_out(tmp_path):
 # Code and summaries
 
 
-def test_code_is_whole_and_has_lost_its_docstring(rows_of):
+def test_code_is_complete_and_has_no_docstring(rows_of):
     for row in rows_of["code_summaries"]:
         [function] = ast.parse(row["source"]).body
         assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -175,18 +175,18 @@ def test_choices_are_four_and_labels_are_balanced(rows_of):
     counts = Counter(row["label"] for row in rows)
     assert set(counts) == {0, 1, 2, 3}
     assert max(counts.values()) - min(counts.values()) <= 1
-    own = [row["choices"][row["label"]] for row in rows]
-    assert len(set(own)) == len(own)
+    correct = [row["choices"][row["label"]] for row in rows]
+    assert len(set(correct)) == len(correct)
     assert all(len(set(row["choices"])) == 4 for row in rows)
     assert all(len(row["stem"]) <= 600 for row in rows)
-    right = {row["source"]: row["target"] for row in rows_of["code_summaries"]}
-    assert all(right.get(row["stem"], text) == text for row, text in zip(rows, own, strict=True))
+    summaries = {row["source"]: row["target"] for row in rows_of["code_summaries"]}
+    assert all(summaries.get(row["stem"], text) == text for row, text in zip(rows, correct, strict=True))
 
 
 def test_wrong_choices_are_summaries_of_other_rows(rows_of):
     rows = rows_of["summary_choices"]
-    own = {row["choices"][row["label"]] for row in rows}
-    assert all(own.issuperset(row["choices"]) for row in rows)
+    correct = {row["choices"][row["label"]] for row in rows}
+    assert all(correct.issuperset(row["choices"]) for row in rows)
     assert all(row["stem"].startswith(("def ", "async def ")) for row in rows)
 
 
@@ -202,7 +202,7 @@ def test_tags_are_aligned_and_known(rows_of):
 
 
 def test_tags_need_context(rows_of):
-    """A word's most frequent tag is right for a good part of the words, and far from all."""
+    """The most frequent tag of a word is correct for more than half of the words, but far from all."""
     tags_of = defaultdict(Counter)
     for row in rows_of["token_types"]:
         for token, tag in zip(row["tokens"], row["tags"], strict=True):
@@ -229,7 +229,7 @@ class A(Base, metaclass=M):
 
 
 def test_tags_of_each_kind():
-    tagged = [list(zip(*piece, strict=True)) for piece in tag_code_blocks(parse_source(CODE), CODE.split("\n"))]
+    tagged = [list(zip(*block, strict=True)) for block in tag_code_blocks(parse_source(CODE), CODE.split("\n"))]
     read, a = tagged[:2]
     tags = dict(read)
     assert (tags["wraps"], tags["f"], tags["def"], tags["read"]) == ("decorator", "variable", "keyword", "function")
@@ -255,7 +255,7 @@ def test_statements_between_definitions_are_tagged_too():
 # Questions
 
 
-def test_answers_stand_where_they_are_said_to(rows_of):
+def test_answers_are_at_their_answer_start(rows_of):
     for row in rows_of["questions"]:
         answers = row["answers"]
         assert len(answers["text"]) == len(answers["answer_start"]) <= 1
@@ -265,9 +265,9 @@ def test_answers_stand_where_they_are_said_to(rows_of):
             assert 12 <= len(text) <= 300
 
 
-def test_one_question_in_five_has_no_answer_and_its_name_is_not_described(rows_of):
+def test_one_question_in_five_has_no_answer_and_its_name_is_not_in_the_docstring(rows_of):
     rows = rows_of["questions"]
-    assert 0.17 < share(rows, lambda row: not row["answers"]["text"]) < 0.23
+    assert 0.17 < fraction(rows, lambda row: not row["answers"]["text"]) < 0.23
     assert all(len(row["context"]) <= 1_200 for row in rows)
     templates = [
         re.escape(template).replace(r"\{parameter\}", r"(?P<parameter>\w+)").replace(r"\{function\}", r"[\w.]+")
@@ -276,8 +276,8 @@ def test_one_question_in_five_has_no_answer_and_its_name_is_not_described(rows_o
     for row in rows:
         found = next(filter(None, (re.fullmatch(template, row["question"]) for template in templates)))
         docstring = row["context"].partition("\n\n")[2]
-        is_named = re.search(rf"\b{found['parameter']}\b", docstring, re.IGNORECASE)
-        assert bool(is_named) == bool(row["answers"]["text"]), row
+        occurs = re.search(rf"\b{found['parameter']}\b", docstring, re.IGNORECASE)
+        assert bool(occurs) == bool(row["answers"]["text"]), row
 
 
 @pytest.mark.parametrize(
@@ -304,18 +304,18 @@ def test_a_name_that_is_only_used_is_not_described():
 # Conversations
 
 
-def test_turns_alternate_and_are_one_to_three(rows_of):
+def test_one_to_three_turns_alternate(rows_of):
     rows = rows_of["conversations"]
     lengths = Counter()
     for row in rows:
         roles = [message["role"] for message in row["messages"]]
-        talk = roles[1:] if roles[0] == "system" else roles
-        assert talk == ["user", "assistant"] * (len(talk) // 2)
+        turns = roles[1:] if roles[0] == "system" else roles
+        assert turns == ["user", "assistant"] * (len(turns) // 2)
         assert all(message["content"].strip() for message in row["messages"])
-        lengths[len(talk) // 2] += 1
+        lengths[len(turns) // 2] += 1
     assert set(lengths) == {1, 2, 3}
     assert min(lengths.values()) > len(rows) / 6
-    assert 0.2 < share(rows, lambda row: row["messages"][0]["role"] == "system") < 0.3
+    assert 0.2 < fraction(rows, lambda row: row["messages"][0]["role"] == "system") < 0.3
 
 
 # Functions

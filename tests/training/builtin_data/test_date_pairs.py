@@ -1,4 +1,4 @@
-"""Dates made by rules: each text names one day, and the target is that day."""
+"""Dates made by rules: each text stands for one day, and the target is that day."""
 
 import json
 import re
@@ -15,13 +15,13 @@ def as_text(value) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def test_first_dates_are_the_same_on_every_platform():
-    # written down, so that results stay comparable between releases
+def test_dates_are_the_same_on_every_platform():
+    # Fixed, so that results stay comparable between releases.
     assert fingerprint(map(as_text, ROWS)) == "023bb134ad862bbf"
 
 
-# What the parts of a text are, in the language of strptime.
-PARTS = {
+# part of a text -> format code of strptime
+FORMAT_CODES = {
     r"(\d)(?:st|nd|rd|th)\b": r"\1",
     r"\d+/\d+/\d+ \(mm/dd/yyyy\)": "%m/%d/%Y (mm/dd/yyyy)",
     r"\d+/\d+/\d+ \(dd/mm/yyyy\)": "%d/%m/%Y (dd/mm/yyyy)",
@@ -39,18 +39,18 @@ PARTS = {
 def test_every_date_is_what_its_text_says():
     by_format = defaultdict(list)
     for row in ROWS:
-        form = row["source"]
-        for part, code in PARTS.items():
-            form = re.sub(part, code, form)
-        by_format[form].append(row)
-    # May is its own short form, and single days stand behind a space of their own
-    assert len(by_format) == len(dates.DATE_FORMATS) + 5, sorted(by_format)
-    for form, rows in by_format.items():
+        date_format = row["source"]
+        for part, code in FORMAT_CODES.items():
+            date_format = re.sub(part, code, date_format)
+        by_format[date_format].append(row)
+    # May is its own abbreviation, and days of one digit may follow two spaces: 5 more formats.
+    assert len(by_format) == len(dates.date_formats(dates.FIRST_DAY)) + 5, sorted(by_format)
+    for date_format, rows in by_format.items():
         for row in rows:
-            day = datetime.strptime(re.sub(r"(\d)(?:st|nd|rd|th)\b", r"\1", row["source"]), form)
-            assert day.date().isoformat() == row["target"], (form, row)
+            day = datetime.strptime(re.sub(r"(\d)(?:st|nd|rd|th)\b", r"\1", row["source"]), date_format)
+            assert day.date().isoformat() == row["target"], (date_format, row)
             assert not re.match("[A-Z][a-z]+day", row["source"]) or row["source"].startswith(f"{day:%A}"), row
-            assert "%a" not in form or row["source"].startswith(f"{day:%a}"), row
+            assert "%a" not in date_format or row["source"].startswith(f"{day:%a}"), row
 
 
 def test_dates_span_two_centuries_and_leap_days():

@@ -1,4 +1,4 @@
-"""Every layout of CoNLL columns gives the same sentences, and other lines are refused with their number."""
+"""All variants of CoNLL columns give the same sentences, and invalid lines are refused with their number."""
 
 import pytest
 
@@ -19,9 +19,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_all_layouts_give_the_same_sentences(tmp_path, kind):
-    (tmp_path / "a.conll").write_bytes(FILES[kind].encode())
+@pytest.mark.parametrize("variant", FILES)
+def test_all_variants_give_the_same_sentences(tmp_path, variant):
+    (tmp_path / "a.conll").write_bytes(FILES[variant].encode())
     assert read_conll(tmp_path / "a.conll") == EU
     assert read_conll(str(tmp_path / "a.conll")) == EU
 

@@ -1,4 +1,4 @@
-"""Every source gives the same rows under the task's names; errors name the file, the column and the way out."""
+"""All sources give the same rows with the task's column names; errors name the file, the column and the fix."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ from hf_tfm.training.objectives import OBJECTIVES
 from hf_tfm.training.preprocessing.dataset_utils import map_rows
 
 TEXTS = [f"Document number {i}, with a comma and a “quotation”.\nIt has two lines." for i in range(200)]
-# fields without line breaks, as a .tsv needs them
+# without line breaks, which a .tsv cannot contain
 FLAT = [text.replace("\n", " ") for text in TEXTS]
 
 
@@ -49,11 +49,11 @@ WRITERS = {
     "txt": write_text, "md": write_text, "jsonl": write_jsonl, "json": write_json, "csv": write_csv, "tsv": write_tsv,
     "parquet": write_parquet,
 }  # fmt: skip
-PACKED = [f"{ending}.gz" for ending in WRITERS if ending != "parquet"]
+COMPRESSED = [f"{ending}.gz" for ending in WRITERS if ending != "parquet"]
 
 
 def write(folder, ending, texts=FLAT):
-    """The path of a file of that ending with the texts."""
+    """Write the texts to a file with that extension, and return its path."""
     plain = ending.removesuffix(".gz")
     path = folder / f"texts.{plain}"
     WRITERS[plain](path, texts)
@@ -78,7 +78,7 @@ def error_of(task="causal-lm", **choices):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("ending", [*WRITERS, *PACKED])
+@pytest.mark.parametrize("ending", [*WRITERS, *COMPRESSED])
 def test_all_formats_give_the_same_documents(tmp_path, ending):
     data = load(train_file=[write(tmp_path, ending)])
     expected = complete_splits({"train": Dataset.from_dict({"text": FLAT})}, "text", (0.9, 0.05, 0.05))
@@ -89,7 +89,7 @@ def test_all_formats_give_the_same_documents(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ["txt", "jsonl", "json", "csv", "parquet"])
-def test_line_breaks_survive(tmp_path, ending):
+def test_line_breaks_are_kept(tmp_path, ending):
     data = load(train_file=[write(tmp_path, ending, TEXTS)])
     assert sorted(text for texts in texts_of(data).values() for text in texts) == sorted(TEXTS)
 
@@ -107,13 +107,13 @@ def test_a_stream_gives_the_same_rows(tmp_path, ending):
     assert "streamed" in stream.summary()
 
 
-def test_a_stream_is_drawn_from_a_buffer_and_needs_its_other_splits(tmp_path):
+def test_a_stream_is_shuffled_by_a_buffer_and_needs_the_other_splits(tmp_path):
     path = write(tmp_path, "jsonl")
     choices = {"validation_file": [path], "test_file": [path], "shuffle_buffer": 50}
     data = load(train_file=[path], streaming=True, **choices)
-    drawn = list(data.texts("train"))
-    assert drawn != FLAT
-    assert sorted(drawn) == sorted(FLAT)
+    shuffled = list(data.texts("train"))
+    assert shuffled != FLAT
+    assert sorted(shuffled) == sorted(FLAT)
     assert "--validation_file and --test_file" in error_of(train_file=[path], streaming=True)
     assert "leave out --streaming" in error_of(
         "sequence-classification", train_file=[str(write_labels(tmp_path))], streaming=True
@@ -127,22 +127,22 @@ def write_labels(folder):
 
 
 def test_a_stream_of_questions_can_be_shuffled(tmp_path):
-    asked = {"id": "1", "question": "What?", "answers": [{"text": "sky", "answer_start": 5}]}
+    question = {"id": "1", "question": "What?", "answers": [{"text": "sky", "answer_start": 5}]}
     path = tmp_path / "squad.json"
-    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "Blue sky.", "qas": [asked]}]}]}))
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "Blue sky.", "qas": [question]}]}]}))
     given = {"train_file": [str(path)], "validation_file": [str(path)], "test_file": [str(path)]}
     data = load("question-answering", streaming=True, shuffle_buffer=10, **given)
     assert next(iter(data.splits["train"]))["answers"] == {"text": ["sky"], "answer_start": [5]}
 
 
-def test_given_splits_are_kept_and_only_missing_ones_cut(tmp_path):
+def test_given_splits_are_kept_and_only_missing_ones_are_cut(tmp_path):
     (tmp_path / "test.txt").write_text("My test.", encoding="utf-8")
     data = load(train_file=[write(tmp_path, "txt")], test_file=[str(tmp_path / "test.txt")])
     assert texts_of(data)["test"] == ["My test."]
     assert len(data.splits["train"]) + len(data.splits["validation"]) == len(TEXTS)
 
 
-def test_watched_rows_are_the_first_of_validation(tmp_path):
+def test_validation_subset_is_the_first_rows_of_validation(tmp_path):
     path = write(tmp_path, "txt")
     data = load(max_eval_samples=3, train_file=[path], validation_file=[path])
     assert list(data.splits["validation_subset"]["text"]) == FLAT[:3]
@@ -170,22 +170,22 @@ def test_documents_may_be_lines_or_whole_files(tmp_path):
 # Mixtures
 
 
-def test_a_mixture_draws_in_shares_until_one_entry_is_used_up(tmp_path):
+def test_a_mixture_samples_by_weight_until_one_entry_is_exhausted(tmp_path):
     for name, count in (("few", 300), ("many", 3000)):
         write_text(tmp_path / f"{name}.txt", [f"{name} {i}" for i in range(count)])
     files = [str(tmp_path / "few.txt"), str(tmp_path / "many.txt")]
-    held = {"validation_file": files[:1], "test_file": files[:1]}
-    rows = list(load(train_file=files, mixture=[1, 3], **held).texts("train"))
+    other_splits = {"validation_file": files[:1], "test_file": files[:1]}
+    rows = list(load(train_file=files, mixture=[1, 3], **other_splits).texts("train"))
     counts = Counter(text.split()[0] for text in rows)
     assert counts["few"] == 300
     assert counts["many"] / len(rows) == pytest.approx(0.75, abs=0.05)
     for name in counts:
-        drawn = [text for text in rows if text.startswith(name)]
-        assert drawn == [f"{name} {i}" for i in range(len(drawn))]
-    assert rows == list(load(train_file=files, mixture=[1, 3], **held).texts("train"))
-    stream = list(load(train_file=files, mixture=[1, 3], streaming=True, **held).texts("train"))
+        sampled = [text for text in rows if text.startswith(name)]
+        assert sampled == [f"{name} {i}" for i in range(len(sampled))]
+    assert rows == list(load(train_file=files, mixture=[1, 3], **other_splits).texts("train"))
+    stream = list(load(train_file=files, mixture=[1, 3], streaming=True, **other_splits).texts("train"))
     assert Counter(text.split()[0] for text in stream)["few"] == 300
-    assert len(list(load(train_file=files, **held).texts("train"))) == 3300
+    assert len(list(load(train_file=files, **other_splits).texts("train"))) == 3300
 
 
 # Columns
@@ -198,7 +198,7 @@ def table_of(tmp_path, **columns):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_columns_get_the_names_of_their_parts_even_when_they_swap(tmp_path, streaming):
+def test_columns_are_renamed_even_when_they_swap_names(tmp_path, streaming):
     table = table_of(tmp_path, target=["a", "b"], source=["A", "B"], other=["x", "y"])
     given = {"train_file": table, "validation_file": table, "test_file": table, "streaming": streaming}
     rows = list(load("seq2seq", columns=["source=target", "target=source"], **given).splits["train"])
@@ -209,7 +209,7 @@ def test_columns_get_the_names_of_their_parts_even_when_they_swap(tmp_path, stre
     assert rows == [{"source": "A", "target": "x"}, {"source": "B", "target": "y"}]
 
 
-def test_several_columns_are_the_labels_that_are_there(tmp_path):
+def test_several_columns_give_several_labels(tmp_path):
     table = table_of(tmp_path, body=["a", "b", "c"], rude=[0, 1, 1], long=[False, False, True])
     given = {"train_file": table, "validation_file": table, "test_file": table}
     data = load("sequence-classification", columns=["text=body", "label=rude,long"], **given)
@@ -217,16 +217,16 @@ def test_several_columns_are_the_labels_that_are_there(tmp_path):
     assert data.objective.labels.names == ("rude", "long")
 
 
-def test_a_second_text_is_read_where_it_is_or_where_it_is_said_to_be(tmp_path):
+def test_a_second_text_is_read_from_its_own_or_the_requested_column(tmp_path):
     table = table_of(tmp_path, text=["a", "b"], text_pair=["c", "d"], more=["e", "f"], label=[0, 1])
     given = {"train_file": table, "validation_file": table, "test_file": table}
     assert load("sequence-classification", **given).splits["test"]["text_pair"][:] == ["c", "d"]
-    asked = load("sequence-classification", columns=["text_pair=more"], **given)
-    assert asked.splits["test"]["text_pair"][:] == ["e", "f"]
+    requested = load("sequence-classification", columns=["text_pair=more"], **given)
+    assert requested.splits["test"]["text_pair"][:] == ["e", "f"]
 
 
-def test_splits_with_other_parts_are_refused(tmp_path):
-    """A second text in some rows only would be left out, or be empty, without a word."""
+def test_splits_with_different_columns_are_refused(tmp_path):
+    """A second text that only some rows have would be dropped, or be empty, without a warning."""
     for name, pair in (("with", {"text_pair": ["c", "d"]}), ("without", {})):
         Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]} | pair).to_parquet(tmp_path / f"{name}.parquet")
     paths = [str(tmp_path / "with.parquet"), str(tmp_path / "without.parquet")]
@@ -235,22 +235,22 @@ def test_splits_with_other_parts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "words"),
+    ("columns", "message"),
     [
         (["text"], "not part=column"),
         (["body=text"], "the parts of sequence-classification are: text, label, text_pair"),
         (["text="], "not part=column"),
         (["text=body"], "No column 'body'"),
-        (["label=text"], "asked for twice"),
-        (["text_pair=text"], "asked for twice"),
+        (["label=text"], "named twice"),
+        (["text_pair=text"], "named twice"),
         (["text=text", "text=more"], "names text twice"),
         (["text=text,more"], "not text"),
         (["text=number"], "int64"),
     ],
 )
-def test_columns_that_cannot_be_are_explained(tmp_path, columns, words):
+def test_invalid_columns_are_refused(tmp_path, columns, message):
     table = table_of(tmp_path, text=["a", "b"], more=["c", "d"], label=["x", "y"], number=[1, 2])
-    assert words in error_of("sequence-classification", train_file=table, columns=columns)
+    assert message in error_of("sequence-classification", train_file=table, columns=columns)
 
 
 def test_missing_column_lists_the_columns(tmp_path):
@@ -260,12 +260,12 @@ def test_missing_column_lists_the_columns(tmp_path):
     assert "--columns text=<column>" in message
 
 
-def test_column_of_numbers_is_refused(tmp_path):
+def test_a_text_column_of_numbers_is_refused(tmp_path):
     message = error_of(train_file=[write(tmp_path, "csv")], columns=["text=id"])
     assert "int64, not text" in message
 
 
-# The set that Python carries, the Hub, and what is refused
+# Built-in datasets, the Hub, and errors
 
 
 def test_default_is_the_documentation_of_this_python(documentation, monkeypatch):
@@ -275,12 +275,12 @@ def test_default_is_the_documentation_of_this_python(documentation, monkeypatch)
     data = load()
     assert data.is_default
     assert data.fingerprint in data.summary()
-    shares = {name: data.source_bytes[name] / sum(data.source_bytes.values()) for name in SPLITS}
-    assert shares["train"] > 0.8
-    assert min(shares.values()) > 0.02
+    fractions = {name: data.source_bytes[name] / sum(data.source_bytes.values()) for name in SPLITS}
+    assert fractions["train"] > 0.8
+    assert min(fractions.values()) > 0.02
 
 
-def test_long_texts_are_cut_in_pythons_sets_and_refused_in_own_data(tmp_path, documentation, monkeypatch):
+def test_long_texts_are_truncated_in_builtin_data_and_refused_in_user_data(tmp_path, documentation, monkeypatch):
     monkeypatch.setattr(
         "hf_tfm.training.builtin_data.builtin_datasets.read_stdlib_corpus", lambda library: documentation
     )
@@ -291,12 +291,12 @@ def test_long_texts_are_cut_in_pythons_sets_and_refused_in_own_data(tmp_path, do
     assert load(task_choices={"long_texts": "truncate"}, **own).objective.long_texts == "truncate"
 
 
-def test_sets_of_python_that_are_unknown_or_do_not_fit_are_refused(monkeypatch):
+def test_builtin_datasets_that_are_unknown_or_do_not_fit_are_refused():
     assert "known sets" in error_of(builtin_dataset="nonsense")
     assert "the task reads text" in error_of(builtin_dataset="date_pairs")
 
 
-def test_blank_and_empty_files_are_named(tmp_path):
+def test_blank_and_empty_files_are_refused(tmp_path):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "blank.txt").write_text("\n \n\n")
     assert "empty.txt: the file is empty" in error_of(train_file=[str(tmp_path / "empty.txt")])
@@ -320,7 +320,7 @@ def test_bytes_are_counted_as_utf8():
     assert data.source_bytes == dict.fromkeys(SPLITS, 4)
 
 
-def test_fingerprints_follow_content_and_not_order():
+def test_fingerprints_depend_on_content_and_not_on_order():
     def fingerprint(texts):
         splits = {name: Dataset.from_dict({"text": texts}) for name in SPLITS}
         return TaskData(splits, "", is_default=False, objective=OBJECTIVES["causal-lm"](TaskArguments())).fingerprint
@@ -329,8 +329,8 @@ def test_fingerprints_follow_content_and_not_order():
     assert fingerprint(["a", "b"]) != fingerprint(["a", "c"])
 
 
-def test_rows_kept_from_an_earlier_run_are_not_those_of_other_code(tmp_path, monkeypatch):
-    """The host knows functions by their names alone: rows of before an edit would be taken up again."""
+def test_cached_rows_are_not_reused_after_the_code_has_changed(tmp_path, monkeypatch):
+    """datasets hashes functions by name only, and would reuse the rows of an older version."""
     table = Dataset.from_parquet(write(tmp_path, "parquet"))
     calls = []
     monkeypatch.setattr("hf_tfm.training.preprocessing.dataset_utils.code_digest", lambda: len(calls))

@@ -1,4 +1,4 @@
-"""The trained tokenizer: any text comes back, special tokens stand where they should, and training is repeatable."""
+"""Trained tokenizers decode every text, put special tokens in the right positions, and are reproducible."""
 
 from types import SimpleNamespace
 
@@ -7,17 +7,12 @@ from transformers import AutoTokenizer
 
 from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.training.cli.parser import parse_arguments
-from hf_tfm.training.data.tokenizer import (
-    END_OF_TEXT,
-    TOKENIZER_STYLES,
-    TOKENIZER_TRAINERS,
-    load_tokenizer,
-    train_tokenizer,
-)
+from hf_tfm.training.data.tokenizer import END_OF_TEXT, TOKENIZER_STYLES, load_tokenizer, train_tokenizer
 from hf_tfm.training.loop.model_creation import choose_model_type
 from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
 
+TOKENIZER_TYPES = ["bpe", "characters"]
 TEXTS = ["Return the value of the key, or None.", "This module defines classes.  It has no functions.\n\n    >>> x = 1"]
 AWKWARD = ["  two  spaces ", "tabs\tand\r\nlines\n", "café 😀 ﷽ 日本", "".join(map(chr, range(256))), "a" * 300, ""]
 
@@ -33,7 +28,7 @@ def styled(request):
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_text_survives_the_round_trip(styled, text):
+def test_decoding_gives_the_text_back(styled, text):
     ids = styled[1](text, add_special_tokens=False).input_ids
     assert styled[1].decode(ids) == text
     assert styled[1].decode(styled[1](text).input_ids, skip_special_tokens=True) == text
@@ -52,15 +47,15 @@ def test_saved_tokenizer_is_the_same(styled, tmp_path):
     assert loaded.chat_template == style.chat_template
 
 
-@pytest.mark.parametrize("kind", TOKENIZER_TRAINERS)
+@pytest.mark.parametrize("tokenizer_type", TOKENIZER_TYPES)
 @pytest.mark.parametrize("style", TOKENIZER_STYLES)
-def test_special_tokens_are_there_and_each_is_one_token(style, kind):
-    tokenizer = train_tokenizer(TEXTS, 300, 64, style, kind)
+def test_special_tokens_exist_and_each_is_one_token(style, tokenizer_type):
+    tokenizer = train_tokenizer(TEXTS, 300, 64, style, tokenizer_type)
     for name, token in TOKENIZER_STYLES[style].tokens.items():
         assert getattr(tokenizer, name) == token
-        number = tokenizer.convert_tokens_to_ids(token)
-        assert tokenizer(token, add_special_tokens=False).input_ids == [number]
-        assert number in tokenizer.all_special_ids
+        token_id = tokenizer.convert_tokens_to_ids(token)
+        assert tokenizer(token, add_special_tokens=False).input_ids == [token_id]
+        assert token_id in tokenizer.all_special_ids
     assert tokenizer.pad_token_id not in (tokenizer.eos_token_id, tokenizer.sep_token_id, None)
 
 
@@ -74,9 +69,9 @@ def test_special_tokens_are_there_and_each_is_one_token(style, kind):
         ("chat", "a", "ab"),
     ],
 )
-def test_special_tokens_stand_around_the_texts(style, single, pair):
-    for kind in TOKENIZER_TRAINERS:
-        tokenizer = train_tokenizer(["a b"], 300, 64, style, kind)
+def test_special_tokens_surround_the_texts(style, single, pair):
+    for tokenizer_type in TOKENIZER_TYPES:
+        tokenizer = train_tokenizer(["a b"], 300, 64, style, tokenizer_type)
         assert tokenizer.decode(tokenizer("a").input_ids) == single
         assert tokenizer.decode(tokenizer("a", "b").input_ids) == pair
 
@@ -86,11 +81,11 @@ def test_training_twice_gives_the_same_tokenizer(tokenizer):
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
 
-def test_vocabulary_is_as_large_as_asked(tokenizer):
+def test_vocabulary_has_the_requested_size(tokenizer):
     assert len(tokenizer) == 300
 
 
-def test_too_small_a_vocabulary_is_refused():
+def test_a_vocabulary_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match="258"):
         train_tokenizer(TEXTS, vocab_size=100, model_max_length=64)
 
@@ -99,21 +94,21 @@ def test_too_small_a_vocabulary_is_refused():
 
 
 @pytest.mark.parametrize("text", ["Return the key.", "  the\n\nlines >>> ", ""])
-def test_characters_are_one_token_each_and_come_back(text):
+def test_each_character_is_one_token(text):
     tokenizer = train_tokenizer(TEXTS, 100, 64, "plain", "characters")
     ids = tokenizer(text).input_ids
     assert len(ids) == len(text)
     assert tokenizer.decode(ids) == text
 
 
-def test_a_character_never_seen_is_unknown_and_the_others_stay():
+def test_a_character_not_in_the_training_text_is_unknown():
     tokenizer = train_tokenizer(["abc"], 100, 64, "plain", "characters")
     ids = tokenizer("aéb").input_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["a", "<|unknown|>", "b"]
 
 
 def test_more_characters_than_the_vocabulary_are_refused():
-    # 2 special tokens, the unknown one and 4 characters
+    # 2 special tokens, the unknown token and 4 characters
     assert len(train_tokenizer(["abcd"], 7, 64, "plain", "characters")) == 7
     with pytest.raises(ValueError, match="--vocab_size 6") as caught:
         train_tokenizer(["abcd"], 6, 64, "plain", "characters")
@@ -123,7 +118,7 @@ def test_more_characters_than_the_vocabulary_are_refused():
 # Chat
 
 
-def test_the_mask_covers_exactly_what_the_assistant_says_and_its_end():
+def test_the_assistant_mask_covers_answers_and_their_end_tokens():
     messages = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "What is it?"},
@@ -135,8 +130,8 @@ def test_the_mask_covers_exactly_what_the_assistant_says_and_its_end():
     encoded = tokenizer.apply_chat_template(
         messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
-    marked = [token for token, flag in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if flag]
-    assert tokenizer.decode(marked) == "A key, or None.<|im_end|>Nothing\nmore.<|im_end|>"
+    masked = [token for token, flag in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if flag]
+    assert tokenizer.decode(masked) == "A key, or None.<|im_end|>Nothing\nmore.<|im_end|>"
     assert tokenizer.eos_token == "<|im_end|>"
     prompt = tokenizer.apply_chat_template(messages[:2], tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
@@ -144,7 +139,7 @@ def test_the_mask_covers_exactly_what_the_assistant_says_and_its_end():
     assert whole.removeprefix(prompt).startswith("A key")
 
 
-# Which tokenizer a run has
+# The tokenizer of a run
 
 
 def make(tmp_path, *arguments, texts=TEXTS, resume_from=None):
@@ -155,66 +150,66 @@ def make(tmp_path, *arguments, texts=TEXTS, resume_from=None):
     return make_tokenizer(run_args, objective, data, choose_model_type(run_args.model, objective), folder)
 
 
-def test_a_ready_tokenizer_is_reused_and_saved(tokenizer, tmp_path):
-    tokenizer.save_pretrained(tmp_path / "ready")
-    found = make(tmp_path, "--tokenizer_name", str(tmp_path / "ready"), "--block_size", "8")
-    assert len(found) == 300
-    assert found.model_max_length == 8
+def test_an_existing_tokenizer_is_reused_and_saved(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "existing")
+    reused = make(tmp_path, "--tokenizer_name", str(tmp_path / "existing"), "--block_size", "8")
+    assert len(reused) == 300
+    assert reused.model_max_length == 8
     assert len(load_tokenizer(str(tmp_path))) == 300
 
 
-def test_a_run_that_goes_on_finds_its_tokenizer(tmp_path):
+def test_a_resumed_run_loads_its_tokenizer(tmp_path):
     first = make(tmp_path, "--vocab_size", "270")
     again = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9, resume_from="checkpoint-1")
     assert again.get_vocab() == first.get_vocab()
-    afresh = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9)
-    assert afresh.get_vocab() != first.get_vocab()
+    new = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9)
+    assert new.get_vocab() != first.get_vocab()
 
 
-TWO_TEXTS = ["--task", "sequence-classification", "--vocab_size", "300"]
-TABLE = {
-    "a recipe's": ["--recipe", "bert"],
-    "asked for": ["--config_overrides", '{"type_vocab_size": 2}'],
-    "a configuration's": ["--config_file", "config.json"],
+PAIR_TASK = ["--task", "sequence-classification", "--vocab_size", "300"]
+TOKEN_TYPE_OPTIONS = {
+    "recipe": ["--recipe", "bert"],
+    "override": ["--config_overrides", '{"type_vocab_size": 2}'],
+    "config_file": ["--config_file", "config.json"],
 }
-NO_TABLE = {
-    "none": [],
-    "asked for": ["--recipe", "bert", "--config_overrides", '{"type_vocab_size": 0}'],
-    "another recipe's": ["--recipe", "original", "--architecture", "encoder"],
+NO_TOKEN_TYPE_OPTIONS = {
+    "default": [],
+    "override": ["--recipe", "bert", "--config_overrides", '{"type_vocab_size": 0}'],
+    "recipe": ["--recipe", "original", "--architecture", "encoder"],
 }
 
 
-@pytest.mark.parametrize("kind", TOKENIZER_TRAINERS)
-@pytest.mark.parametrize("words", TABLE.values(), ids=TABLE)
-def test_a_model_with_a_table_of_token_types_is_told_the_second_text(words, kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize("tokenizer_type", TOKENIZER_TYPES)
+@pytest.mark.parametrize("options", TOKEN_TYPE_OPTIONS.values(), ids=TOKEN_TYPE_OPTIONS)
+def test_a_model_with_token_type_embeddings_gets_token_types(options, tokenizer_type, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     TfmEncoderConfig(type_vocab_size=2, vocab_size=300).save_pretrained(tmp_path)
-    made = make(tmp_path, *TWO_TEXTS, *words, "--tokenizer_type", kind)
-    for tokenizer in (made, load_tokenizer(str(tmp_path))):
+    created = make(tmp_path, *PAIR_TASK, *options, "--tokenizer_type", tokenizer_type)
+    for tokenizer in (created, load_tokenizer(str(tmp_path))):
         assert tokenizer("R", "a").token_type_ids == [0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("ready", [False, True])
-@pytest.mark.parametrize("words", NO_TABLE.values(), ids=NO_TABLE)
-def test_a_model_without_such_a_table_is_not(words, ready, tmp_path):
-    train_tokenizer(TEXTS, 300, 64, "pair", with_token_types=True).save_pretrained(tmp_path / "ready")
-    named = ["--tokenizer_name", str(tmp_path / "ready")] if ready else []
-    made = make(tmp_path / "out", *TWO_TEXTS, *words, *named)
-    # where nothing says how many there are, a new model takes up what a ready tokenizer tells
-    told = ready and "--config_overrides" not in words
-    for tokenizer in (made, load_tokenizer(str(tmp_path / "out"))):
-        assert ("token_type_ids" in tokenizer("R", "a")) is told
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("options", NO_TOKEN_TYPE_OPTIONS.values(), ids=NO_TOKEN_TYPE_OPTIONS)
+def test_a_model_without_token_type_embeddings_gets_none(options, existing, tmp_path):
+    train_tokenizer(TEXTS, 300, 64, "pair", with_token_types=True).save_pretrained(tmp_path / "existing")
+    name = ["--tokenizer_name", str(tmp_path / "existing")] if existing else []
+    created = make(tmp_path / "out", *PAIR_TASK, *options, *name)
+    # A new model takes type_vocab_size from an existing tokenizer, unless an option sets it.
+    expected = existing and "--config_overrides" not in options
+    for tokenizer in (created, load_tokenizer(str(tmp_path / "out"))):
+        assert ("token_type_ids" in tokenizer("R", "a")) is expected
 
 
 @pytest.mark.parametrize("task", ["sequence-classification", "seq2seq"])
-def test_architectures_that_know_no_token_types_are_not_told_them(task, tmp_path):
-    train_tokenizer(TEXTS, 300, 64, "bracketed", with_token_types=True).save_pretrained(tmp_path / "ready")
-    kind = {"sequence-classification": ["--architecture", "decoder"]}.get(task, [])
-    made = make(tmp_path / "out", "--task", task, *kind, "--tokenizer_name", str(tmp_path / "ready"))
-    assert "token_type_ids" not in made("R", "a")
+def test_architectures_without_token_types_get_none(task, tmp_path):
+    train_tokenizer(TEXTS, 300, 64, "bracketed", with_token_types=True).save_pretrained(tmp_path / "existing")
+    architecture = ["--architecture", "decoder"] if task == "sequence-classification" else []
+    created = make(tmp_path / "out", "--task", task, *architecture, "--tokenizer_name", str(tmp_path / "existing"))
+    assert "token_type_ids" not in created("R", "a")
 
 
-def test_a_tokenizer_of_characters_can_be_asked_for(tmp_path):
+def test_a_character_tokenizer_can_be_chosen(tmp_path):
     assert len(make(tmp_path, "--tokenizer_type", "characters")) == 3 + len(set("".join(TEXTS)))
 
 
@@ -223,7 +218,7 @@ def test_a_tokenizer_of_characters_can_be_asked_for(tmp_path):
     [("causal-lm", "eos_token"), ("masked-lm", "mask_token"), ("denoising", "pad_token"), ("seq2seq", "eos_token"),
      ("question-answering", "pad_token"), ("multiple-choice", "pad_token")],
 )  # fmt: skip
-def test_a_tokenizer_without_what_the_task_needs_is_refused(task, missing, tmp_path):
+def test_a_tokenizer_without_a_required_special_token_is_refused(task, missing, tmp_path):
     bare = train_tokenizer(TEXTS, 320, 64, OBJECTIVES[task](parse_arguments([]).task).tokenizer_style("tfm_encoder"))
     setattr(bare, missing, None)
     bare.save_pretrained(tmp_path / "bare")

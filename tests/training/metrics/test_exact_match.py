@@ -17,14 +17,14 @@ def test_exact_match_by_hand(tmp_path):
     assert metric.compute(**rows, ignore_case=True) == {"exact_match": 0.5}
     assert metric.compute(**rows, ignore_numbers=True) == {"exact_match": 0.5}
     options = {"regexes_to_ignore": ["the ", "yell"], "ignore_case": True, "ignore_punctuation": True}
-    # patterns see the text as it came: "yell" leaves YELLING alone
+    # patterns are applied to the original text: "yell" does not match YELLING
     assert metric.compute(**rows, **options) == {"exact_match": 0.5}
     options["regexes_to_ignore"].append("YELL")
     assert metric.compute(**rows, **options) == {"exact_match": 0.75}
     assert metric.compute(**rows, **options, ignore_numbers=True) == {"exact_match": 1.0}
 
 
-def test_two_texts_of_which_nothing_is_left_are_not_equal(tmp_path):
+def test_two_texts_that_become_empty_are_not_equal(tmp_path):
     metric = ExactMatch(tmp_path)
     assert metric.compute(predictions=["12", "12"], references=["34", "12"], ignore_numbers=True) == {
         "exact_match": 0.5

@@ -1,4 +1,4 @@
-"""Metrics by name: the package's come first and open no socket; the Hub's only by "hub:"."""
+"""Metrics by name: the package's own open no socket; "hub:NAME" loads one from the Hub."""
 
 import math
 import socket
@@ -15,7 +15,7 @@ QUESTION = {
     "references": [{"id": "1", "answers": {"text": ["x"]}}],
 }
 TEXTS = {"predictions": ["a cat sat on it"], "references": ["a cat sat on it"]}
-# rows that are all right, and the key and value of that
+# name -> rows that are all correct, and the key and value of the result
 PERFECT = {
     "accuracy": ({"predictions": [1, 0], "references": [1, 0]}, "accuracy", 1),
     "chrf": (TEXTS, "score", 100),
@@ -34,7 +34,7 @@ PERFECT = {
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_name_measures_without_a_socket_and_writes_in_its_folder(name, tmp_path, monkeypatch):
+def test_every_metric_works_without_a_socket_and_writes_only_to_its_folder(name, tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("a socket was opened")
 
@@ -51,25 +51,25 @@ def test_every_name_measures_without_a_socket_and_writes_in_its_folder(name, tmp
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_name_refuses_an_empty_split(name, tmp_path):
+def test_every_metric_refuses_an_empty_split(name, tmp_path):
     if name in TRANSLATION:
         pytest.importorskip("sacrebleu")
     with pytest.raises(ValueError, match=f"{name} got no rows"):
         load_metric(name, tmp_path).compute(predictions=[], references=[])
 
 
-def test_an_unknown_name_lists_the_known_ones_and_the_way_to_the_hub(tmp_path):
+def test_an_unknown_name_lists_the_known_ones_and_the_hub_prefix(tmp_path):
     with pytest.raises(ValueError, match=r'Unknown metric "rouge"; the package has accuracy, .*"hub:rouge" would'):
         load_metric("rouge", tmp_path)
 
 
-def test_the_hub_is_asked_only_by_its_prefix(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(evaluate, "load", lambda *args, **options: asked.append((args, options)))
+def test_only_the_hub_prefix_loads_from_the_hub(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(evaluate, "load", lambda *args, **options: calls.append((args, options)))
     load_metric("accuracy", tmp_path)
-    assert not asked
+    assert not calls
     load_metric("hub:accuracy", tmp_path)
-    assert asked == [(("accuracy",), {"keep_in_memory": True, "cache_dir": str(tmp_path)})]
+    assert calls == [(("accuracy",), {"keep_in_memory": True, "cache_dir": str(tmp_path)})]
 
 
 @pytest.mark.parametrize("name", TRANSLATION)
@@ -81,7 +81,7 @@ def test_without_sacrebleu_one_line_says_what_to_install(name, tmp_path, monkeyp
 
 def test_bleu_by_hand(tmp_path):
     pytest.importorskip("sacrebleu")
-    # 5 words of a reference of 6: matched 5 of 5, 3 of 4, 1 of 3 and, smoothed, half of 1 in 2
+    # 5 words, a reference of 6: 5 of 5 words match, 3 of 4 bigrams, 1 of 3 trigrams and, smoothed, half of 1 in 2
     results = load_metric("sacrebleu", tmp_path).compute(
         predictions=["the cat sat on mat"], references=["the cat is sat on mat"]
     )
@@ -97,7 +97,7 @@ def test_bleu_by_hand(tmp_path):
 
 def test_chrf_by_hand(tmp_path):
     pytest.importorskip("sacrebleu")
-    # of "abc" and "abd": 2 of 3 letters, 1 of 2 pairs, 0 of 1 triple, precision as recall
+    # "abc" and "abd" share 2 of 3 letters, 1 of 2 bigrams, 0 of 1 trigram; precision equals recall
     results = load_metric("chrf", tmp_path).compute(predictions=["abc"], references=["abd"])
     assert results["score"] == pytest.approx(100 * (2 / 3 + 1 / 2) / 3)
     assert (results["char_order"], results["word_order"], results["beta"]) == (6, 0, 2)
@@ -106,11 +106,11 @@ def test_chrf_by_hand(tmp_path):
 
 @pytest.mark.parametrize("name", TRANSLATION)
 def test_references_may_be_one_or_several_per_row(name, tmp_path):
-    host = pytest.importorskip("sacrebleu")
+    sacrebleu = pytest.importorskip("sacrebleu")
     metric = load_metric(name, tmp_path)
     predictions = ["a small cat sat there today", "dogs run far away from here"]
     one, two = ["a cat sat there today", "dogs run far away"], ["the small cat sat there", "dogs run from here"]
-    corpus_score = {"chrf": host.corpus_chrf, "sacrebleu": host.corpus_bleu}[name]
+    corpus_score = sacrebleu.corpus_chrf if name == "chrf" else sacrebleu.corpus_bleu
 
     def score(references) -> float:
         return metric.compute(predictions=predictions, references=references)["score"]

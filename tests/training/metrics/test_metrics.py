@@ -1,23 +1,25 @@
-"""Metrics equal computations by hand, and scikit-learn and scipy where these are installed."""
+"""Metrics equal computations by hand, and scikit-learn and scipy on random data."""
 
 import math
 import warnings
 
 import numpy as np
 import pytest
+import scipy.stats
+import sklearn.metrics
 import torch
 
 from hf_tfm.training.metrics.classification import F1, Accuracy, MatthewsCorrelation, Precision, Recall
 from hf_tfm.training.metrics.correlation import Pearsonr, Spearmanr
 from hf_tfm.training.metrics.perplexity import Perplexity, sum_losses, sum_next_token_losses
 
-OF_CLASSES = {"f1": F1, "precision": Precision, "recall": Recall}
+CLASS_METRICS = {"f1": F1, "precision": Precision, "recall": Recall}
 CASES = 40
 
 
-# Random cases go past the store of rows, which takes longer than they do.
+# Tests on random data call _compute directly, because storing rows takes longer than measuring them.
 def random_pairs(seed: int, classes: int = 2, columns: int | None = None):
-    """CASES pairs of predictions and references of 1 to 30 rows, in the first half often of one class only."""
+    """CASES pairs of predictions and references of 1 to 30 rows; the first half often has one class only."""
     rng = np.random.default_rng(seed)
     for case in range(CASES):
         rows = int(rng.integers(1, 31))
@@ -53,7 +55,7 @@ def test_rows_of_unequal_length_are_not_averaged_by_row(tmp_path):
     assert results["nats_per_token"] == pytest.approx(9.1)
 
 
-def test_metric_writes_nowhere_but_in_its_folder(tmp_path, monkeypatch):
+def test_metric_writes_only_to_its_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/nonexistent")
     Perplexity(tmp_path / "scratch").compute(losses=[1.0], tokens=[1], source_bytes=1)
     assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
@@ -64,12 +66,12 @@ def test_bits_per_byte_needs_the_size_of_the_text(tmp_path):
     assert results == {"nats_per_token": 2.0, "perplexity": pytest.approx(math.exp(2)), "scored_tokens": 6}
 
 
-def test_perplexity_of_no_scored_token_is_refused(tmp_path):
+def test_perplexity_without_scored_tokens_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no scored tokens in 2 rows"):
         Perplexity(tmp_path).compute(losses=[0.0, 0.0], tokens=[0, 0])
 
 
-# What all have in common
+# All metrics
 
 
 @pytest.mark.parametrize("rows", [{}, {"predictions": [], "references": []}])
@@ -97,7 +99,7 @@ def test_inputs_that_do_not_fit_are_refused_and_leave_nothing_behind(tmp_path):
     assert metric.compute(predictions=[[1, 0]], references=[[1, 0]]) == {"accuracy": 1.0}
 
 
-def test_rows_add_up_over_batches_and_are_then_forgotten(tmp_path):
+def test_rows_accumulate_over_batches_and_are_then_dropped(tmp_path):
     metric = Accuracy(tmp_path)
     metric.add_batch(predictions=torch.tensor([1, 2]), references=np.array([1, 0]))
     metric.add(prediction=3, reference=3)
@@ -111,18 +113,18 @@ def test_rows_add_up_over_batches_and_are_then_forgotten(tmp_path):
 def test_accuracy_by_hand(tmp_path):
     metric = Accuracy(tmp_path)
     assert metric.compute(predictions=[0, 2, 1, 1], references=[0, 1, 2, 1]) == {"accuracy": 0.5}
-    # of several labels at once, every label of a row must be right; one column is no label set but a class
+    # with several labels per row, all of them must be correct; a single column is read as class ids
     assert metric.compute(predictions=[[1, 0], [1, 1]], references=[[1, 0], [0, 1]]) == {"accuracy": 0.5}
     assert metric.compute(predictions=[[5], [7]], references=[5, 6]) == {"accuracy": 0.5}
     assert metric.compute(predictions=[[1.0, 0.0]], references=[[True, False]]) == {"accuracy": 1.0}
 
 
 def test_f1_by_hand(tmp_path):
-    # class 0: 1 hit, 2 predicted, 1 true; class 1: 1, 1, 2; class 2: 1, 2, 2
+    # class 0: 1 correct, 2 predicted, 1 true; class 1: 1, 1, 2; class 2: 1, 2, 2
     rows = {"predictions": [0, 0, 1, 2, 2], "references": [0, 1, 1, 2, 3]}
-    each = [2 / 3, 2 / 3, 2 / 3, 0.0]
+    per_class = [2 / 3, 2 / 3, 2 / 3, 0.0]
     metric = F1(tmp_path)
-    assert metric.compute(**rows, average=None)["f1"] == pytest.approx(each)
+    assert metric.compute(**rows, average=None)["f1"] == pytest.approx(per_class)
     assert metric.compute(**rows, average="macro")["f1"] == pytest.approx(0.5)
     assert metric.compute(**rows, average="micro")["f1"] == pytest.approx(3 / 5)
     assert metric.compute(**rows, average="weighted")["f1"] == pytest.approx((1 + 2 + 1) / 5 * 2 / 3)
@@ -143,16 +145,16 @@ def test_f1_by_hand(tmp_path):
         (([[0, 1]], [[0, 1]]), {"average": "macro", "labels": [2]}, "labels must be columns, 0 to 1; got"),
     ],
 )
-def test_averages_that_are_not_defined_are_refused(rows, options, message, tmp_path):
+def test_undefined_averages_are_refused(rows, options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         F1(tmp_path).compute(predictions=rows[0], references=rows[1], **options)
 
 
-@pytest.mark.parametrize("key", OF_CLASSES)
+@pytest.mark.parametrize("key", CLASS_METRICS)
 @pytest.mark.parametrize(("classes", "columns"), [(2, None), (5, None), (2, 4)])
 def test_fractions_per_class_equal_scikit_learn(key, classes, columns, tmp_path):
-    host = getattr(pytest.importorskip("sklearn.metrics"), f"{key}_score")
-    metric = OF_CLASSES[key](tmp_path)
+    sklearn_score = getattr(sklearn.metrics, f"{key}_score")
+    metric = CLASS_METRICS[key](tmp_path)
     labels = [3, 1] if columns is None else [2, 0]
     options = [{"average": average} for average in ("macro", "micro", "weighted", None)]
     options += [option | {"labels": labels} for option in options]
@@ -160,17 +162,16 @@ def test_fractions_per_class_equal_scikit_learn(key, classes, columns, tmp_path)
     for predicted, actual in random_pairs(0, classes, columns):
         for option in options:
             ours = metric._compute(predicted.tolist(), actual.tolist(), **option)
-            expected = host(actual, predicted, **option, zero_division=0)
+            expected = sklearn_score(actual, predicted, **option, zero_division=0)
             np.testing.assert_allclose(ours[key], expected, rtol=1e-12, atol=1e-12, err_msg=f"{option}")
 
 
 @pytest.mark.parametrize(("classes", "columns"), [(2, None), (5, None), (2, 4)])
 def test_accuracy_equals_scikit_learn(classes, columns, tmp_path):
-    host = pytest.importorskip("sklearn.metrics").accuracy_score
     metric = Accuracy(tmp_path)
     for predicted, actual in random_pairs(1, classes, columns):
         ours = metric._compute(predicted.tolist(), actual.tolist())
-        assert ours["accuracy"] == pytest.approx(host(actual, predicted))
+        assert ours["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(actual, predicted))
 
 
 def test_matthews_correlation_by_hand(tmp_path):
@@ -187,13 +188,13 @@ def test_matthews_correlation_by_hand(tmp_path):
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_matthews_correlation_equals_scikit_learn(classes, tmp_path):
-    host = pytest.importorskip("sklearn.metrics").matthews_corrcoef
     metric = MatthewsCorrelation(tmp_path)
     for predicted, actual in random_pairs(2, classes):
-        ours = metric._compute(predicted.tolist(), actual.tolist())
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of one class only
-            assert ours["matthews_correlation"] == pytest.approx(host(actual, predicted), abs=1e-12)
+            warnings.simplefilter("ignore")  # scikit-learn warns of a single class
+            ours = metric._compute(predicted.tolist(), actual.tolist())
+            expected = sklearn.metrics.matthews_corrcoef(actual, predicted)
+        assert ours["matthews_correlation"] == pytest.approx(expected, abs=1e-12)
 
 
 # Numbers
@@ -210,12 +211,12 @@ def test_correlations_by_hand(tmp_path):
     assert spearman.compute(**tied)["spearmanr"] == pytest.approx(1.5 / math.sqrt(3))
 
 
-@pytest.mark.parametrize("kind", [Pearsonr, Spearmanr])
+@pytest.mark.parametrize("metric_class", [Pearsonr, Spearmanr])
 @pytest.mark.parametrize("column", [[2.0, 2.0, 2.0], [1.0, math.nan, 2.0], [7.0]])
-def test_correlation_with_a_constant_or_unknown_column_is_nan(kind, column, tmp_path):
+def test_correlation_with_a_constant_or_nan_column_is_nan(metric_class, column, tmp_path):
     others = [1.0, 2.0, 3.0][: len(column)]
     for predicted, actual in ((column, others), (others, column)):
-        (value,) = kind(tmp_path).compute(predictions=predicted, references=actual).values()
+        (value,) = metric_class(tmp_path).compute(predictions=predicted, references=actual).values()
         assert math.isnan(value)
 
 
@@ -224,17 +225,17 @@ def test_correlation_takes_one_number_per_row(tmp_path):
         Pearsonr(tmp_path).compute(predictions=[[1, 2], [3, 4]], references=[1, 2])
 
 
-@pytest.mark.parametrize("kind", [Pearsonr, Spearmanr])
+@pytest.mark.parametrize("metric_class", [Pearsonr, Spearmanr])
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
-def test_correlations_equal_scipy(kind, scale, tmp_path):
-    host = getattr(pytest.importorskip("scipy.stats"), kind.__name__.lower())
-    metric, rng = kind(tmp_path), np.random.default_rng(3)
+def test_correlations_equal_scipy(metric_class, scale, tmp_path):
+    scipy_correlation = getattr(scipy.stats, metric_class.__name__.lower())
+    metric, rng = metric_class(tmp_path), np.random.default_rng(3)
     for case in range(CASES):
         rows = int(rng.integers(2, 20))
-        # every second case is of few distinct numbers: ties, and now and then a constant
+        # every second case has few distinct numbers: ties, and sometimes a constant column
         x, y = rng.integers(0, 3, (2, rows)) if case % 2 else rng.normal(size=(2, rows))
         (ours,) = metric._compute((x * scale).tolist(), (y * scale).tolist()).values()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of constant columns
-            expected = host(x * scale, y * scale).statistic
+            warnings.simplefilter("ignore")  # scipy warns of constant columns
+            expected = scipy_correlation(x * scale, y * scale).statistic
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9, err_msg=f"{x} {y}")

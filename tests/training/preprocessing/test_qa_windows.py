@@ -1,4 +1,4 @@
-"""Windows hold every token, answers come back as the text they are, and the best span is the best of all."""
+"""Windows contain every token, answers are restored as text, and the best span is found."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TEXTS = ["Who sat on the mat?  The cat sat on the mat of 日本.\n\nIn the café
 
 
 def with_template(tokenizer, *before):
-    """Special tokens around question and context, as an encoder's tokenizer puts them."""
+    """Puts special tokens around question and context, as the tokenizer of an encoder does."""
     template = f"{END_OF_TEXT} $A:0 {PAD_TOKEN} $B:1 {PAD_TOKEN}:1"
     specials = [(END_OF_TEXT, 0), (PAD_TOKEN, 1)]
     last = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A {PAD_TOKEN}", pair=template, special_tokens=specials)
@@ -60,30 +60,31 @@ def plain():
 
 
 def rows_of(*cases):
-    """(context, answer, its first character) as rows; no answer where it is None."""
-    found = [[] if text is None else [(text, start)] for _, text, start in cases]
+    """Rows of (context, answer, its first character); None means no answer."""
+    answers = [{"text": [], "answer_start": []} if text is None else {"text": [text], "answer_start": [start]}
+               for _, text, start in cases]  # fmt: skip
     return {
         "id": [f"q{i}" for i in range(len(cases))],
         "context": [context for context, _, _ in cases],
         "question": ["who sat"] * len(cases),
-        "answers": [{"text": [text for text, _ in row], "answer_start": [at for _, at in row]} for row in found],
+        "answers": answers,
     }
 
 
 def random_cases(number, seed=0, spaces=SPACES):
-    """Contexts of words and odd white space; answers are runs of whole words, at times with the white space around."""
-    draw = random.Random(seed)
+    """Contexts of words and unusual white space; answers are runs of whole words, some with white space around them."""
+    rng = random.Random(seed)
     for _ in range(number):
-        words = draw.choices(WORDS, k=draw.randint(1, 30))
-        gaps = [draw.choice(["", *spaces]), *draw.choices(spaces, k=len(words) - 1), draw.choice(["", *spaces])]
-        context, places = gaps[0], []
+        words = rng.choices(WORDS, k=rng.randint(1, 30))
+        gaps = [rng.choice(["", *spaces]), *rng.choices(spaces, k=len(words) - 1), rng.choice(["", *spaces])]
+        context, spans = gaps[0], []
         for word, gap in zip(words, gaps[1:], strict=True):
-            places.append((len(context), len(context) + len(word)))
+            spans.append((len(context), len(context) + len(word)))
             context += word + gap
-        first = draw.choice([0, draw.randrange(len(words))])
-        last = draw.choice([len(words) - 1, min(len(words) - 1, first + draw.randrange(5))])
-        start = draw.choice([places[first][0], places[first - 1][1] if first else 0])
-        stop = draw.choice([places[last][1], places[last + 1][0] if last + 1 < len(words) else len(context)])
+        first = rng.choice([0, rng.randrange(len(words))])
+        last = rng.choice([len(words) - 1, min(len(words) - 1, first + rng.randrange(5))])
+        start = rng.choice([spans[first][0], spans[first - 1][1] if first else 0])
+        stop = rng.choice([spans[last][1], spans[last + 1][0] if last + 1 < len(words) else len(context)])
         yield context, context[start:stop], start
 
 
@@ -92,8 +93,8 @@ def labelled_text(features, window, context):
     return context[features["offsets"][window][start][0] : features["offsets"][window][stop][1]]
 
 
-def gold_logits(features):
-    """Logits that are sure of the labels; surer of none, which must not outvote a window that has the answer."""
+def label_logits(features):
+    """Logits that predict the labels. "No answer" scores higher, but must not win if another window has the answer."""
     starts, ends = np.zeros((2, len(features["example"]), max(map(len, features["input_ids"]))))
     for window, (start, end) in enumerate(zip(features["start_positions"], features["end_positions"], strict=True)):
         starts[window, start] = ends[window, end] = 9.0 if start else 14.0
@@ -102,7 +103,7 @@ def gold_logits(features):
 
 @pytest.mark.parametrize(("max_length", "doc_stride"), [(1000, 0), (40, 12), (24, 8), (24, 0)])
 def test_labelled_text_is_the_answer(tokenizer, max_length, doc_stride):
-    # metaspace tokenizers cut at plain spaces only, so that other white space would glue words into one token
+    # Metaspace tokenizers split at plain spaces only, so other white space would join words into one token.
     is_metaspace = isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.Metaspace)
     cases = list(random_cases(300, spaces=[" ", "  "] if is_metaspace else SPACES))
     rows = rows_of(*cases)
@@ -121,19 +122,19 @@ def test_labelled_text_is_the_answer(tokenizer, max_length, doc_stride):
 
 
 @pytest.mark.parametrize(("max_length", "doc_stride"), [(40, 12), (24, 8), (24, 0), (17, 5)])
-def test_windows_are_those_of_the_host(tokenizer, max_length, doc_stride):
+def test_windows_equal_the_overflowing_tokens_of_transformers(tokenizer, max_length, doc_stride):
     rows = rows_of(*random_cases(100, seed=1))
     features = make_qa_windows(rows, tokenizer, max_length, doc_stride)
     limits = {"max_length": max_length, "stride": doc_stride, "truncation": "only_second"}
-    host = tokenizer(rows["question"], rows["context"], return_overflowing_tokens=True, **limits)
+    expected = tokenizer(rows["question"], rows["context"], return_overflowing_tokens=True, **limits)
     for name in tokenizer.model_input_names:
-        assert features[name] == host[name]
-    assert features["example"] == host["overflow_to_sample_mapping"]
+        assert features[name] == expected[name]
+    assert features["example"] == expected["overflow_to_sample_mapping"]
     assert set(features) == {*tokenizer.model_input_names, "start_positions", "end_positions", "offsets", "example"}
     assert list(map(len, features["offsets"])) == list(map(len, features["input_ids"]))
 
 
-def test_answer_is_labelled_exactly_where_a_window_holds_it(plain):
+def test_answer_is_labelled_exactly_in_windows_that_contain_it(plain):
     cases = list(random_cases(200, seed=2))
     whole = make_qa_windows(rows_of(*cases), plain, 1000, 0)
     windows = make_qa_windows(rows_of(*cases), plain, 20, 6)
@@ -144,12 +145,12 @@ def test_answer_is_labelled_exactly_where_a_window_holds_it(plain):
         before = windows["offsets"][window].count([-1, -1]) - 1
         shift = step * (20 - before - 1 - 6)
         first, last = whole["start_positions"][example] - shift, whole["end_positions"][example] - shift
-        is_here = before <= first and last < len(ids) - 1
-        expected = (first, last) if is_here else (0, 0)
+        contains_answer = before <= first and last < len(ids) - 1
+        expected = (first, last) if contains_answer else (0, 0)
         assert (windows["start_positions"][window], windows["end_positions"][window]) == expected
 
 
-def test_spans_are_the_fewest_tokens_that_hold_the_answer():
+def test_spans_are_the_fewest_tokens_that_contain_the_answer():
     tokenizer = with_template(train_tokenizer(["the category"] * 9, 300, 1000))
     features = make_qa_windows(rows_of(("the category", "cat", 4)), tokenizer, 100, 0)
     assert labelled_text(features, 0, "the category") == "category"
@@ -159,21 +160,20 @@ def test_spans_are_the_fewest_tokens_that_hold_the_answer():
     assert features["offsets"][0][start : end + 1] == [[2, 3]] * 4
 
 
-def test_hand_worked_windows(plain):
-    """[special] w ho Ġsat [special] ... : the question takes what it takes, the context is cut by hand."""
+def test_windows_by_hand(plain):
     row = rows_of(("x x x x x", "x x", 2), ("", None, 0))
     before = len(plain("who sat", add_special_tokens=False).input_ids) + 2
     features = make_qa_windows(row, plain, max_length=before + 1 + 3, doc_stride=1)
     assert features["example"] == [0, 0, 1]
     inside = [[pair for pair in pairs if pair != [-1, -1]] for pairs in features["offsets"]]
-    # tokens: x, Ġx, Ġx, Ġx, Ġx; windows of three that share one
+    # tokens: x, Ġx, Ġx, Ġx, Ġx; windows of three tokens that share one
     assert inside == [[[0, 1], [2, 3], [4, 5]], [[4, 5], [6, 7], [8, 9]], []]
     assert features["start_positions"] == [before + 1, 0, 0]
     assert features["end_positions"] == [before + 2, 0, 0]
     assert list(map(sum, features["attention_mask"])) == [before + 4, before + 4, before + 1]
 
 
-def test_both_layouts_of_answers_and_given_row_numbers_are_read(plain):
+def test_both_formats_of_answers_and_given_row_numbers_are_read(plain):
     rows = rows_of(("the cat", "cat", 4), ("the cat", None, 0)) | {"row": [7, 9]}
     assert make_qa_windows(rows, plain, 100, 10)["example"] == [7, 9]
     listed = rows | {"answers": [[{"text": "cat", "answer_start": 4}], []]}
@@ -207,7 +207,7 @@ def test_every_answer_is_checked_and_must_have_tokens():
         make_qa_windows(rows_of(("the \u200b cat", "\u200b", 4)), TOKENIZERS["bert"](), 100, 10)
 
 
-def test_questions_without_room_for_context_or_no_answer_are_refused(plain):
+def test_questions_without_space_for_context_or_no_answer_are_refused(plain):
     rows = rows_of(("the cat", "cat", 4))
     question = len(plain("who sat", add_special_tokens=False).input_ids)
     make_qa_windows(rows, plain, question + 3 + 6, 5)
@@ -220,21 +220,21 @@ def test_questions_without_room_for_context_or_no_answer_are_refused(plain):
 
 
 @pytest.mark.parametrize(("max_length", "doc_stride"), [(1000, 0), (40, 16)])
-def test_sure_logits_give_the_answers_back(plain, max_length, doc_stride):
+def test_logits_of_the_labels_give_the_answers(plain, max_length, doc_stride):
     cases = [*random_cases(100, seed=3), ("the cat", None, 0), ("", None, 0)]
     rows = rows_of(*cases)
     features = make_qa_windows(rows, plain, max_length, doc_stride)
-    starts, ends = gold_logits(features)
+    starts, ends = label_logits(features)
     found = best_answers(starts, ends, features, rows, max_answer_tokens=1000, allow_null=True)
     assert list(found) == rows["id"]
-    held = {row for row, start in zip(features["example"], features["start_positions"], strict=True) if start}
+    answered = {row for row, start in zip(features["example"], features["start_positions"], strict=True) if start}
     for example, (name, (_, answer, _)) in enumerate(zip(rows["id"], cases, strict=True)):
-        assert found[name]["text"] == (answer.strip() if example in held else "")
-        assert (found[name]["no_answer_probability"] < 0.5) == (example in held)
+        assert found[name]["text"] == (answer.strip() if example in answered else "")
+        assert (found[name]["no_answer_probability"] < 0.5) == (example in answered)
 
 
 def slow_best(starts, ends, offsets, context, max_answer_tokens):
-    """The definition, span by span."""
+    """The definition of the best span, as loops."""
     best, text = -np.inf, ""
     for row, pairs in enumerate(offsets):
         for i, (begin, after) in enumerate(pairs):
@@ -253,30 +253,30 @@ def test_best_span_is_the_best_of_all(plain, max_answer_tokens):
     starts[:, 30:] = ends[:, 30:] = 99.0  # padding
     results = [best_answers(starts, ends, features, rows, 20, max_answer_tokens, allow_null=null) for null in (0, 1)]
     for example, (name, context) in enumerate(zip(rows["id"], rows["context"], strict=True)):
-        own = [window for window in range(windows) if features["example"][window] == example]
-        offsets = [features["offsets"][window] for window in own]
-        score, text = slow_best(starts[own], ends[own], offsets, context, max_answer_tokens)
-        null = (starts[own, 0] + ends[own, 0]).min()
+        indices = [window for window in range(windows) if features["example"][window] == example]
+        offsets = [features["offsets"][window] for window in indices]
+        score, text = slow_best(starts[indices], ends[indices], offsets, context, max_answer_tokens)
+        null = (starts[indices, 0] + ends[indices, 0]).min()
         assert [found[name]["text"] for found in results] == [text, "" if null > score else text]
         assert [found[name]["score"] for found in results] == pytest.approx([score, max(null, score)])
 
 
 def hand_features():
-    """Two windows of "a b c": none a b, none b c."""
+    """Two windows of "a b c": [special] a b, and [special] b c."""
     examples = {"id": ["q"], "context": ["a b c"]}
     return {"offsets": [[[-1, -1], [0, 1], [2, 3]], [[-1, -1], [2, 3], [4, 5]]], "example": [0, 0]}, examples
 
 
-def test_hand_worked_scores():
+def test_scores_by_hand():
     features, examples = hand_features()
     starts, ends = np.array([[1.0, 0, 2], [3, 1, 0]]), np.array([[1.0, 0, 1], [3, 2, 0]])
     found = best_answers(starts, ends, features, examples, allow_null=True)["q"]
-    # spans: a 0, "a b" 1, b max(3, 3), "b c" 1, c 0; none: min(2, 6) = 2
+    # spans: a 0, "a b" 1, b max(3, 3), "b c" 1, c 0; no answer: min(2, 6) = 2
     weights = np.exp([2, 0, 1, 3, 1, 0])
     assert (found["text"], found["score"]) == ("b", 3)
     assert found["no_answer_probability"] == pytest.approx(weights[0] / weights.sum())
-    two = best_answers(starts, ends, features, examples, n_best=1, allow_null=True)["q"]
-    assert two["no_answer_probability"] == pytest.approx(1 / (1 + np.e))
+    single = best_answers(starts, ends, features, examples, n_best=1, allow_null=True)["q"]
+    assert single["no_answer_probability"] == pytest.approx(1 / (1 + np.e))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_no_answer_must_be_better_by_the_threshold(threshold, allow_null, text):
     [(3, 0, 2, "ab", 3), (3, 3.5, 2, "cd", 6.5), (-9, 3.5, 3, "ab  cd", 3.5)],
 )
 def test_invalid_spans_never_win(last_start, last_end, longest, text, score):
-    """High logits before the context, in the padding, on white space, end before start, and too far apart."""
+    """High logits outside the context, in the padding, on white space, for end before start, and for long spans."""
     features = {"offsets": [[[-1, -1], [-1, -1], [0, 2], [3, 3], [4, 6], [-1, -1]]], "example": [0]}
     starts, ends = [[9, 9, 0, 9, last_start, 9, 9]], [[9, 9, 3, 9, last_end, 9, 9]]
     examples = {"id": ["q"], "context": ["ab  cd"]}
@@ -311,7 +311,7 @@ def test_context_without_tokens_has_no_answer(plain):
 
 
 GOOD = np.zeros((2, 3))
-TWINS, MORE = ({"id": ["q", other], "context": ["a b c"] * 2} for other in "qr")
+DUPLICATES, MORE = ({"id": ["q", other], "context": ["a b c"] * 2} for other in "qr")
 
 
 @pytest.mark.parametrize(
@@ -322,28 +322,28 @@ TWINS, MORE = ({"id": ["q", other], "context": ["a b c"] * 2} for other in "qr")
         (GOOD[0], GOOD[0], {}, "one row for each"),
         (GOOD[:, :2], GOOD[:, :2], {}, "3 tokens but only 2 logits"),
         (GOOD, GOOD * np.nan, {}, "NaN"),
-        (GOOD, GOOD, {"examples": TWINS}, "id q;"),
+        (GOOD, GOOD, {"examples": DUPLICATES}, "id q;"),
         (GOOD, GOOD, {"examples": MORE}, r"1 of 2 examples have no window \(r\)"),
         (GOOD, GOOD, {"features": hand_features()[0] | {"example": [0, 1]}}, "have no window"),
         (GOOD, GOOD, {"n_best": 0}, r"n_best \(0\)"),
     ],
 )
-def test_misfits_are_refused(starts, ends, changes, message):
+def test_mismatched_arguments_are_refused(starts, ends, changes, message):
     features, examples = hand_features()
     with pytest.raises(ValueError, match=message):
         best_answers(starts, ends, **{"features": features, "examples": examples, "allow_null": True} | changes)
 
 
 @pytest.mark.skipif("HF_TFM_DATA" not in os.environ, reason="HF_TFM_DATA names no folder of data")
-def test_answers_of_real_questions_come_back():
+def test_answers_of_real_questions_are_restored():
     path = Path(os.environ["HF_TFM_DATA"], "qa_xquad_en", "xquad.en.json")
     paragraphs = [text for article in json.loads(path.read_text())["data"] for text in article["paragraphs"]]
-    asked = [{**question, "context": text["context"]} for text in paragraphs for question in text["qas"]]
-    rows = {name: [question[name] for question in asked] for name in ("id", "context", "question", "answers")}
+    questions = [{**question, "context": text["context"]} for text in paragraphs for question in text["qas"]]
+    rows = {name: [question[name] for question in questions] for name in ("id", "context", "question", "answers")}
     tokenizer = with_template(train_tokenizer(rows["context"], 4096, 1000))
     features = make_qa_windows(rows, tokenizer, 384, 128)
-    found = best_answers(*gold_logits(features), features, rows, max_answer_tokens=100, allow_null=True)
-    pairs = [(found[question["id"]]["text"], question["answers"][0]["text"]) for question in asked]
+    found = best_answers(*label_logits(features), features, rows, max_answer_tokens=100, allow_null=True)
+    pairs = [(found[question["id"]]["text"], question["answers"][0]["text"]) for question in questions]
     assert all(answer in text for text, answer in pairs)
-    # the others end inside a token: "20th" for the answer "20"
+    # The other answers end inside a token: "20" in "20th".
     assert sum(text == answer for text, answer in pairs) > 0.97 * len(pairs)

@@ -1,4 +1,4 @@
-"""Span corruption and denoising: what was taken out can be put back, and everything else stands where it stood."""
+"""Span corruption and text infilling: removed spans can be restored, and all other tokens keep their order."""
 
 import numpy as np
 import pytest
@@ -38,16 +38,12 @@ def sentinels(tokenizer):
     return add_sentinels(tokenizer, 60)
 
 
-def generator(seed=0):
-    return np.random.default_rng(seed)
+def make_ids(length):
+    """Random ids without special tokens."""
+    return np.random.default_rng(0).integers(10, 256, length)
 
 
-def make_ids(length, seed=0):
-    """Ids of words only."""
-    return generator(seed).integers(10, 256, length)
-
-
-def only(batch):
+def single_row(batch):
     """Input ids and labels of the only row."""
     labels = batch["labels"][0]
     return batch["input_ids"][0][batch["attention_mask"][0].bool()].tolist(), labels[labels != IGNORED].tolist()
@@ -72,13 +68,13 @@ def test_sentinels_are_special_in_order_and_leave_others_special(tmp_path):
 
 
 def merge(inputs, targets, sentinels):
-    """The row that a corrupted input and its target come from: every sentinel gives way to what follows it there."""
+    """The original row: every sentinel of the input is replaced by its span in the target."""
     spans, current = {}, None
     for token in targets[:-1]:
         if token in sentinels:
             current = spans.setdefault(token, [])
         else:
-            assert current is not None, "a target begins with a sentinel"
+            assert current is not None, "a target must begin with a sentinel"
             current.append(token)
     merged = []
     for token in inputs:
@@ -96,7 +92,7 @@ def test_input_and_target_merge_to_the_row(tokenizer, rate, mean_span):
     for length in LENGTHS:
         words = make_ids(length).tolist()
         for row in (words, [*words, end], [end, *words, end], [end, *words[:7], end, end, *words[7:], end]):
-            inputs, targets = only(collator([{"input_ids": row}]))
+            inputs, targets = single_row(collator([{"input_ids": row}]))
             clean = row if row and row[-1] == end else [*row, end]
             assert merge(inputs, targets, set(sentinels)) == clean
             assert targets[-1] == inputs[-1] == end
@@ -109,10 +105,10 @@ def test_input_and_target_merge_to_the_row(tokenizer, rate, mean_span):
                 assert len(inputs) <= len(row)
 
 
-def test_target_follows_the_published_convention(tokenizer, sentinels):
-    """<extra_id_0> span <extra_id_1> span .. eos, without a last sentinel, as the row ends in a span."""
+def test_target_has_the_published_format(tokenizer, sentinels):
+    """<extra_id_0> span <extra_id_1> span .. eos, without a final sentinel, because the row ends in a span."""
     words = list(range(100, 140))
-    inputs, targets = only(SpanCorruptionCollator(tokenizer, sentinels)([{"input_ids": words}]))
+    inputs, targets = single_row(SpanCorruptionCollator(tokenizer, sentinels)([{"input_ids": words}]))
     assert span_counts(40, 0.15, 3.0) == (6, 2)
     assert inputs[0] == 100
     assert inputs[-2:] == [sentinels[1], tokenizer.eos_token_id]
@@ -123,8 +119,8 @@ def test_target_follows_the_published_convention(tokenizer, sentinels):
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_spans_have_the_published_counts(length):
-    """T5's own numbers: round(length * rate) tokens, round of a third of them spans, which alternate with kept ones."""
-    mask = random_spans(length, 0.15, 3.0, generator())
+    """As in T5: round(length * rate) tokens in round(tokens / 3) spans, which alternate with kept spans."""
+    mask = random_spans(length, 0.15, 3.0, np.random.default_rng(0))
     if length < 2:
         assert not mask.any()
         return
@@ -137,7 +133,7 @@ def test_spans_have_the_published_counts(length):
 
 def test_all_segmentations_are_equally_likely():
     counts = {}
-    rng = generator()
+    rng = np.random.default_rng(0)
     for _ in range(6000):
         lengths = tuple(random_segments(5, 3, rng).tolist())
         counts[lengths] = counts.get(lengths, 0) + 1
@@ -153,28 +149,28 @@ def test_too_few_sentinels_are_refused_with_both_numbers(tokenizer, sentinels):
         collator([{"input_ids": make_ids(512)}])
 
 
-def test_tokenizer_without_end_is_refused(sentinels):
-    bare = train_tokenizer(TEXTS, vocab_size=300, model_max_length=64)
-    bare.eos_token = None
+def test_a_tokenizer_without_eos_token_is_refused():
+    tokenizer = train_tokenizer(TEXTS, vocab_size=300, model_max_length=64)
+    tokenizer.eos_token = None
     with pytest.raises(ValueError, match="no eos_token"):
-        SpanCorruptionCollator(bare, [])
+        SpanCorruptionCollator(tokenizer, [])
 
 
-def test_sentence_ends_are_told_by_their_text(tokenizer):
+def test_sentence_end_tokens_end_with_a_mark(tokenizer):
     ends = {tokenizer.decode([token]) for token in sentence_end_ids(tokenizer)}
     assert {".", "!", "?"} <= ends
     assert all(any(mark in text for mark in ".!?") for text in ends)
 
 
-def permuted(tokenizer, ids, epoch=0, share=1.0, **columns):
-    collator = BartNoisingCollator(tokenizer, mask_rate=0.0, permute_sentences=share)
+def permuted(tokenizer, ids, epoch=0, **columns):
+    collator = BartNoisingCollator(tokenizer, mask_rate=0.0, permute_sentences=1.0)
     collator.set_epoch(epoch)
-    inputs, labels = only(collator([{"input_ids": ids, **columns}]))
+    inputs, labels = single_row(collator([{"input_ids": ids, **columns}]))
     assert labels == list(ids)
     return inputs
 
 
-def test_sentences_change_places_as_wholes(tokenizer):
+def test_sentences_are_permuted_as_a_whole(tokenizer):
     sentences = [" One of two.", " Is it so?!", " Return the key...", " No end"]
     pieces = [tokenizer(text).input_ids for text in sentences]
     row = [tokenizer.eos_token_id, *(token for piece in pieces for token in piece), tokenizer.eos_token_id]
@@ -187,7 +183,7 @@ def test_sentences_change_places_as_wholes(tokenizer):
     assert len(orders) == 24
 
 
-def test_row_may_tell_its_sentences(tokenizer):
+def test_rows_may_have_a_column_of_sentence_starts(tokenizer):
     row = [tokenizer.eos_token_id, *range(100, 112), tokenizer.eos_token_id]
     seen = set()
     for epoch in range(60):
@@ -216,25 +212,25 @@ def test_no_sentence_crosses_a_special_token(tokenizer):
     assert len(seen) == 12
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_share_of_sentences_that_move(share):
-    ids, rng = np.arange(200), generator()
-    moved = [(permute_sentences(ids, ids, ids >= 0, share, rng) != ids).mean() for _ in range(50)]
-    assert np.mean(moved) == pytest.approx(share, abs=0.02)
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
+def test_fraction_of_permuted_sentences(fraction):
+    ids, rng = np.arange(200), np.random.default_rng(0)
+    moved = [(permute_sentences(ids, ids, ids >= 0, fraction, rng) != ids).mean() for _ in range(50)]
+    assert np.mean(moved) == pytest.approx(fraction, abs=0.02)
 
 
 @pytest.mark.parametrize("poisson_lambda", [0.1, 1.0, 3.5, 20.0])
 @pytest.mark.parametrize("total", [0, 1, 2, 10, 150])
-def test_span_lengths_sum_to_the_count_and_do_not_outnumber_it(total, poisson_lambda):
+def test_span_lengths_sum_to_the_total_and_are_not_more_than_it(total, poisson_lambda):
     for seed in range(30):
-        lengths = poisson_spans(total, poisson_lambda, generator(seed))
+        lengths = poisson_spans(total, poisson_lambda, np.random.default_rng(seed))
         assert lengths.sum() == total
         assert len(lengths) <= total
         assert (lengths >= 0).all()
 
 
 def test_span_lengths_are_poisson():
-    lengths = poisson_spans(200_000, 3.5, generator())
+    lengths = poisson_spans(200_000, 3.5, np.random.default_rng(0))
     assert lengths.mean() == pytest.approx(3.5, rel=0.01)
     assert lengths.var() == pytest.approx(3.5, rel=0.02)
     assert (lengths == 0).mean() == pytest.approx(np.exp(-3.5), rel=0.1)
@@ -244,10 +240,10 @@ def test_span_lengths_are_poisson():
 @pytest.mark.parametrize("poisson_lambda", [0.5, 3.5])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_span_is_one_mask_and_the_rest_stays_in_order(length, rate, poisson_lambda):
-    """Between two kept tokens stands a mask if and only if tokens are missing there, or spans without tokens."""
+    """Where tokens are missing, there is a mask; spans without tokens may add others."""
     clean, mask_id = np.arange(100, 100 + length), 7
     for seed in range(20):
-        noised = infill_text(clean, np.arange(length), mask_id, rate, poisson_lambda, generator(seed))
+        noised = infill_text(clean, np.arange(length), mask_id, rate, poisson_lambda, np.random.default_rng(seed))
         kept = noised[noised != mask_id]
         assert len(kept) == length - round(rate * length)
         assert (np.diff(kept) > 0).all()
@@ -258,31 +254,31 @@ def test_every_span_is_one_mask_and_the_rest_stays_in_order(length, rate, poisso
 
 
 def test_spans_without_tokens_insert_a_mask():
-    """Among many masks, the share between neighbours of the clean row is that of the zeros."""
+    """The fraction of masks without a missing token equals the probability of a span of length 0."""
     clean, mask_id = np.arange(100, 100_100), 7
-    noised = infill_text(clean, np.arange(len(clean)), mask_id, 0.1, 1.0, generator())
-    at = np.flatnonzero(noised == mask_id)
-    lone = at[(noised[at - 1] != mask_id) & (noised[at + 1] != mask_id)]
-    missing = noised[lone + 1] - noised[lone - 1] - 1
+    noised = infill_text(clean, np.arange(len(clean)), mask_id, 0.1, 1.0, np.random.default_rng(0))
+    masks = np.flatnonzero(noised == mask_id)
+    isolated = masks[(noised[masks - 1] != mask_id) & (noised[masks + 1] != mask_id)]
+    missing = noised[isolated + 1] - noised[isolated - 1] - 1
     assert (missing == 0).mean() == pytest.approx(np.exp(-1), abs=0.02)
     assert missing.mean() == pytest.approx(1, abs=0.04)
 
 
-def test_tokens_away_from_the_ends_have_the_same_chance_of_being_masked():
-    """The first and the last few are reached by fewer spans."""
+def test_tokens_away_from_the_ends_have_the_same_probability_of_being_masked():
+    """Fewer spans reach the first and the last few tokens."""
     clean, counts = np.arange(100, 200), np.zeros(100)
     for seed in range(2000):
-        counts += ~np.isin(clean, infill_text(clean, np.arange(100), 7, 0.3, 3.5, generator(seed)))
+        counts += ~np.isin(clean, infill_text(clean, np.arange(100), 7, 0.3, 3.5, np.random.default_rng(seed)))
     assert counts.mean() / 2000 == pytest.approx(0.3)
     assert counts[10:-10] / 2000 == pytest.approx(0.31, abs=0.04)
     assert counts[:10].sum() == pytest.approx(counts[-10:].sum(), rel=0.05)
 
 
-def test_special_tokens_within_a_span_stay_between_two_masks(tokenizer):
-    """All words are masked: what is left are the special tokens, and a mask for every stretch."""
+def test_special_tokens_within_a_span_are_kept_between_two_masks(tokenizer):
+    """All words are masked: the special tokens are left, with one mask for every run of words."""
     end, mask_id = tokenizer.eos_token_id, tokenizer.mask_token_id
     collator = BartNoisingCollator(tokenizer, mask_rate=1.0, poisson_lambda=500.0)
-    inputs, labels = only(collator([{"input_ids": [end, 100, 101, end, end, 102, 103, end]}]))
+    inputs, labels = single_row(collator([{"input_ids": [end, 100, 101, end, end, 102, 103, end]}]))
     assert inputs == [end, mask_id, end, end, mask_id, end]
     assert labels == [end, 100, 101, end, end, 102, 103, end]
 
@@ -291,7 +287,7 @@ def test_denoising_keeps_specials_and_labels(tokenizer):
     end = tokenizer.eos_token_id
     for length in LENGTHS:
         row = [end, *make_ids(length).tolist(), end]
-        inputs, labels = only(BartNoisingCollator(tokenizer)([{"input_ids": row}]))
+        inputs, labels = single_row(BartNoisingCollator(tokenizer)([{"input_ids": row}]))
         assert labels == row
         assert inputs[0] == inputs[-1] == end
         assert len(inputs) <= len(row)

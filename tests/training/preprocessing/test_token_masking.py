@@ -1,4 +1,4 @@
-"""Masks that depend on seed, epoch and content alone, and keep their promises on shares, words, spans and specials."""
+"""Noise depends only on seed, epoch and content; masks have the documented fractions, words, spans and specials."""
 
 import copy
 import pickle
@@ -34,19 +34,18 @@ def tokenizer():
     return tokenizer
 
 
-def make_rows(tokenizer, count=40, closed=True):
-    """Rows of different lengths, between an end of text and another."""
-    end = [tokenizer.eos_token_id] * closed
+def make_rows(tokenizer, count=40):
+    """Rows of different lengths, each between two end-of-text tokens."""
+    end = [tokenizer.eos_token_id]
     rows = []
     for number in range(count):
         encoding = tokenizer(f"{number} " + TEXTS[number % len(TEXTS)] * (1 + number % 4))
-        words = word_ids_of(encoding)
-        rows.append({"input_ids": end + encoding.input_ids + end, "word_ids": [-1] * closed + words + [-1] * closed})
+        rows.append({"input_ids": end + encoding.input_ids + end, "word_ids": [-1, *word_ids_of(encoding), -1]})
     return rows
 
 
 def make_collators(tokenizer, **settings):
-    """One of every kind, by name."""
+    """Every collator, by name."""
     masking = {unit: MaskedLMCollator(tokenizer, unit=unit, **settings) for unit in UNITS}
     return masking | {
         "t5": SpanCorruptionCollator(tokenizer, add_sentinels(tokenizer, 40), **settings),
@@ -54,26 +53,26 @@ def make_collators(tokenizer, **settings):
     }
 
 
-KINDS = [*UNITS, "t5", "bart"]
+COLLATORS = [*UNITS, "t5", "bart"]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=COLLATORS)
 def collator(request, tokenizer):
     return make_collators(tokenizer, seed=3)[request.param]
 
 
 def unpadded(batch):
-    """Input ids and labels of every row, as lists; labels where the row or the target is."""
+    """Input ids and labels of every row without padding, as lists."""
     columns = zip(batch["input_ids"], batch["attention_mask"].bool(), batch["labels"], strict=True)
     return [(ids[mask].tolist(), labels[labels != IGNORED].tolist()) for ids, mask, labels in columns]
 
 
-def equal(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_random_numbers_of_a_row_are_the_same_everywhere():
-    """Written down once: other numbers would give resumed runs and other machines other masks."""
+def test_random_numbers_of_a_row_are_fixed():
+    """Other numbers would change the masks of resumed runs."""
     assert row_generator(1, 2, [3, 4, 5]).bit_generator.random_raw(2).tolist() == [
         14798310089955869857,
         4205545545580656579,
@@ -94,7 +93,7 @@ def test_noise_of_a_row_does_not_depend_on_its_batch(collator, tokenizer):
     assert together == unpadded(collator(rows)), "the second call differs from the first"
 
 
-def test_epochs_and_seeds_differ_and_come_back(collator, tokenizer):
+def test_noise_changes_with_epoch_and_seed_and_is_reproducible(collator, tokenizer):
     rows = make_rows(tokenizer)
     first = collator(rows)
     collator.set_epoch(1)
@@ -106,32 +105,32 @@ def test_epochs_and_seeds_differ_and_come_back(collator, tokenizer):
     assert not equal(first, collator(rows))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_fixed_noise_is_that_of_no_epoch(kind, tokenizer):
+@pytest.mark.parametrize("name", COLLATORS)
+def test_fixed_noise_differs_from_every_epoch(name, tokenizer):
     rows = make_rows(tokenizer)
-    fixed, free = make_collators(tokenizer, fixed=True)[kind], make_collators(tokenizer)[kind]
+    fixed, changing = make_collators(tokenizer, fixed=True)[name], make_collators(tokenizer)[name]
     expected = fixed(rows)
     for epoch in range(3):
         fixed.set_epoch(epoch)
-        free.set_epoch(epoch)
+        changing.set_epoch(epoch)
         assert equal(fixed(rows), expected)
-        assert not equal(free(rows), expected)
+        assert not equal(changing(rows), expected)
 
 
-def test_collator_survives_pickling_and_copying(collator, tokenizer):
+def test_collator_can_be_pickled_and_copied(collator, tokenizer):
     rows = make_rows(tokenizer)
     collator.set_epoch(5)
-    for again in (pickle.loads(pickle.dumps(collator)), copy.deepcopy(collator)):
-        assert equal(again(rows), collator(rows))
-        assert again.epoch.is_shared(), "loader workers of the copy would not see its epochs"
-        again.set_epoch(6)
+    for other in (pickle.loads(pickle.dumps(collator)), copy.deepcopy(collator)):
+        assert equal(other(rows), collator(rows))
+        assert other.epoch.is_shared(), "loader workers of the copy would not see its epochs"
+        other.set_epoch(6)
         assert int(collator.epoch) == 5
 
 
-def batches_of(collator, rows: Any, workers, start):
-    """What a loader with living workers gives in epochs 0, 1 and 4, beside what the collator gives here."""
+def batches_of(collator, rows: Any, workers, context):
+    """Rows of epochs 0, 1 and 4 from a loader with persistent workers, and directly from the collator."""
     loader = DataLoader(
-        rows, 7, collate_fn=collator, num_workers=workers, persistent_workers=True, multiprocessing_context=start
+        rows, 7, collate_fn=collator, num_workers=workers, persistent_workers=True, multiprocessing_context=context
     )
     for epoch in (0, 1, 4):
         collator.set_epoch(epoch)
@@ -139,18 +138,18 @@ def batches_of(collator, rows: Any, workers, start):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_living_loader_workers_follow_the_epoch(collator, tokenizer, workers):
-    for seen, expected in batches_of(collator, make_rows(tokenizer), workers, "fork"):
-        assert seen == expected
+def test_running_loader_workers_see_the_epoch(collator, tokenizer, workers):
+    for loaded, expected in batches_of(collator, make_rows(tokenizer), workers, "fork"):
+        assert loaded == expected
 
 
-def test_fresh_processes_draw_the_same(tokenizer):
-    """Spawned workers import everything anew, with another hash seed."""
-    for seen, expected in batches_of(MaskedLMCollator(tokenizer, unit="span"), make_rows(tokenizer), 1, "spawn"):
-        assert seen == expected
+def test_spawned_workers_give_the_same_noise(tokenizer):
+    """Spawned workers import everything again, with another hash seed."""
+    for loaded, expected in batches_of(MaskedLMCollator(tokenizer, unit="span"), make_rows(tokenizer), 1, "spawn"):
+        assert loaded == expected
 
 
-def test_batch_has_the_promised_shape(tokenizer):
+def test_batch_has_the_documented_shape(tokenizer):
     for collator in make_collators(tokenizer, pad_to_multiple_of=16).values():
         batch = collator(make_rows(tokenizer))
         for column in batch.values():
@@ -159,36 +158,36 @@ def test_batch_has_the_promised_shape(tokenizer):
         padding = batch["attention_mask"] == 0
         assert batch["input_ids"].shape == batch["attention_mask"].shape
         assert (batch["input_ids"][padding] == tokenizer.pad_token_id).all()
-        assert (batch["attention_mask"].diff(dim=1) <= 0).all(), "padding must stand at the right"
+        assert (batch["attention_mask"].diff(dim=1) <= 0).all(), "padding must be on the right"
         assert (batch["labels"][:, -1] == IGNORED).any()
 
 
 @pytest.mark.parametrize("length", range(4))
-def test_short_and_empty_rows_are_no_trouble(collator, tokenizer, length):
+def test_short_and_empty_rows_are_valid(collator, tokenizer, length):
     end, words = tokenizer.eos_token_id, [270, 271, 272][:length]
-    for closed in (True, False):
-        ids = [end, *words, end] if closed else words
-        row = {"input_ids": ids, "word_ids": [-1, *range(length), -1] if closed else list(range(length))}
+    for has_ends in (True, False):
+        ids = [end, *words, end] if has_ends else words
+        row = {"input_ids": ids, "word_ids": [-1, *range(length), -1] if has_ends else list(range(length))}
         for epoch in range(20):
             collator.set_epoch(epoch)
-            [(noised, _), again] = unpadded(collator([row, row]))
-            assert again[0] == noised
-            added = isinstance(collator, SpanCorruptionCollator) and not closed
-            assert noised.count(end) == 2 * closed + added
+            [(noised, _), second] = unpadded(collator([row, row]))
+            assert second[0] == noised
+            added = isinstance(collator, SpanCorruptionCollator) and not has_ends
+            assert noised.count(end) == 2 * has_ends + added
 
 
 def test_special_tokens_never_change(collator, tokenizer):
-    """Specials within the row, of the tokenizer or told by the row, come through in their order."""
-    end, told = tokenizer.eos_token_id, 300
+    """Special tokens within the row, of the tokenizer or of special_tokens_mask, are kept."""
+    end, marked = tokenizer.eos_token_id, 300
     for number in range(100):
         words = [260 + (number + i) % 30 for i in range(30)]
-        ids = [end, *words[:7], end, *words[7:9], told, *words[9:], end]
-        special = [int(i in (end, told)) for i in ids]
+        ids = [end, *words[:7], end, *words[7:9], marked, *words[9:], end]
+        special = [int(i in (end, marked)) for i in ids]
         row = {"input_ids": ids, "special_tokens_mask": special, "word_ids": range(len(ids))}
         [(noised, _)] = unpadded(collator([row]))
-        # random words may be the told one as well, which is no special token of the tokenizer
+        # A random token may equal the marked one, which is not a special token of the tokenizer.
         assert [i for i in noised if i == end] == [end] * 3
-        assert told in noised
+        assert marked in noised
 
 
 def test_rows_are_not_changed_in_place(collator, tokenizer):
@@ -197,8 +196,8 @@ def test_rows_are_not_changed_in_place(collator, tokenizer):
     assert [row["input_ids"].tolist() for row in rows] == [row["input_ids"] for row in make_rows(tokenizer)]
 
 
-def test_noise_is_cheap(collator, tokenizer):
-    """32 rows of 512 tokens; the loader has this long beside a step."""
+def test_noise_is_fast(collator, tokenizer):
+    """32 rows of 512 tokens take less time than a training step."""
     words = np.repeat(np.arange(256), 2)
     rows = [{"input_ids": np.random.default_rng(i).integers(2, 256, 512), "word_ids": words} for i in range(32)]
     times = []
@@ -210,23 +209,23 @@ def test_noise_is_cheap(collator, tokenizer):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_labels_are_the_clean_tokens_at_chosen_places_only(tokenizer, unit):
+def test_labels_are_the_clean_tokens_at_selected_positions_only(tokenizer, unit):
     rows = make_rows(tokenizer)
     batch = MaskedLMCollator(tokenizer, unit=unit)(rows)
     for row, ids, labels in zip(rows, batch["input_ids"], batch["labels"], strict=True):
         clean = torch.tensor(row["input_ids"])
         ids, labels = ids[: len(clean)], labels[: len(clean)]
-        chosen = labels != IGNORED
-        assert chosen.any()
-        assert torch.equal(labels[chosen], clean[chosen])
-        assert torch.equal(ids[~chosen], clean[~chosen])
-        assert not chosen[[0, -1]].any()
+        selected = labels != IGNORED
+        assert selected.any()
+        assert torch.equal(labels[selected], clean[selected])
+        assert torch.equal(ids[~selected], clean[~selected])
+        assert not selected[[0, -1]].any()
     assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.15, 0.4, 1.0])
 @pytest.mark.parametrize("unit", ["token", "span"])
-def test_number_of_chosen_tokens_is_exact(tokenizer, rate, unit):
+def test_number_of_selected_tokens_is_exact(tokenizer, rate, unit):
     for row in make_rows(tokenizer):
         row.pop("word_ids")
         labels = MaskedLMCollator(tokenizer, rate=rate, unit=unit)([row])["labels"]
@@ -235,9 +234,9 @@ def test_number_of_chosen_tokens_is_exact(tokenizer, rate, unit):
 
 @pytest.mark.parametrize("unit", ["whole_word", "span"])
 def test_words_are_never_split_and_the_rate_holds_on_average(tokenizer, unit):
-    """Word ids start anew in the middle of every row, as in pairs."""
+    """Word ids restart in the middle of every row, as in pairs."""
     collator = MaskedLMCollator(tokenizer, unit=unit)
-    kept = wanted = 0
+    num_selected = expected = 0
     rows = make_rows(tokenizer, 60)
     rows = [{name: row[name][:-1] + other[name] for name in row} for row, other in zip(rows, rows[::-1], strict=True)]
     for epoch in range(20):
@@ -245,17 +244,17 @@ def test_words_are_never_split_and_the_rate_holds_on_average(tokenizer, unit):
         batch = collator(rows)
         for row, labels in zip(rows, batch["labels"], strict=True):
             words, ids = np.array(row["word_ids"]), np.array(row["input_ids"])
-            chosen = labels[: len(words)].numpy() != IGNORED
+            selected = labels[: len(words)].numpy() != IGNORED
             same = (words[1:] == words[:-1]) & (words[1:] >= 0)
-            assert (chosen[1:] == chosen[:-1])[same].all()
-            assert not chosen[ids == tokenizer.eos_token_id].any()
-            kept, wanted = kept + chosen.sum(), wanted + round(0.15 * (words >= 0).sum())
-    assert kept / wanted == pytest.approx(1, abs=0.03)
+            assert (selected[1:] == selected[:-1])[same].all()
+            assert not selected[ids == tokenizer.eos_token_id].any()
+            num_selected, expected = num_selected + selected.sum(), expected + round(0.15 * (words >= 0).sum())
+    assert num_selected / expected == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("unit", ["token", "whole_word"])
-def test_every_unit_has_the_same_chance(tokenizer, unit):
-    """Long words are not left out, as they would be if the words that exceed the count were skipped."""
+def test_every_unit_has_the_same_probability(tokenizer, unit):
+    """Long words would be rare if the words that exceed the count were skipped."""
     sizes = [1, 1, 4, 1, 2, 1, 3, 1, 1, 5]
     words = np.repeat(np.arange(len(sizes)), sizes)
     ids = 260 + np.arange(len(words))
@@ -264,68 +263,69 @@ def test_every_unit_has_the_same_chance(tokenizer, unit):
     for seed in range(3000):
         collator.seed = seed
         counts += collator([{"input_ids": ids, "word_ids": words}])["labels"][0].numpy() != IGNORED
-    share = counts / 3000
-    assert share.mean() == pytest.approx(0.4, abs=0.01)
-    assert share.min() > (0.36 if unit == "token" else 0.3)
-    assert share.max() < (0.44 if unit == "token" else 0.5)
+    frequency = counts / 3000
+    assert frequency.mean() == pytest.approx(0.4, abs=0.01)
+    assert frequency.min() > (0.36 if unit == "token" else 0.3)
+    assert frequency.max() < (0.44 if unit == "token" else 0.5)
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_shares_of_mask_random_and_kept(tokenizer, unit):
+def test_fractions_of_masked_random_and_unchanged_tokens(tokenizer, unit):
     collator = MaskedLMCollator(tokenizer, unit=unit, rate=0.3)
-    masked = kept = total = 0
-    others = []
+    masked = unchanged = total = 0
+    randomized = []
     for epoch in range(60):
         collator.set_epoch(epoch)
         batch = collator(make_rows(tokenizer))
-        chosen = batch["labels"] != IGNORED
-        ids, labels = batch["input_ids"][chosen], batch["labels"][chosen]
+        selected = batch["labels"] != IGNORED
+        ids, labels = batch["input_ids"][selected], batch["labels"][selected]
         masked += int((ids == tokenizer.mask_token_id).sum())
-        kept += int((ids == labels).sum())
-        others += ids[(ids != tokenizer.mask_token_id) & (ids != labels)].tolist()
+        unchanged += int((ids == labels).sum())
+        randomized += ids[(ids != tokenizer.mask_token_id) & (ids != labels)].tolist()
         total += len(ids)
     assert masked / total == pytest.approx(0.8, abs=0.012)
-    assert kept / total == pytest.approx(0.1, abs=0.012)
-    assert not set(others) & set(tokenizer.all_special_ids)
-    assert len(set(others)) > 0.9 * (len(tokenizer) - len(tokenizer.all_special_ids)), (
-        "random words come from few words"
-    )
+    assert unchanged / total == pytest.approx(0.1, abs=0.012)
+    assert not set(randomized) & set(tokenizer.all_special_ids)
+    assert len(set(randomized)) > 0.9 * (len(tokenizer) - len(tokenizer.all_special_ids)), "too few different tokens"
 
 
 @pytest.mark.parametrize("mean", [1.0, 3.0, 3.8, 5.5])
-def test_span_lengths_have_the_asked_mean(tokenizer, mean):
-    chances = np.diff(geometric_edges(mean), prepend=0, append=1)
-    assert len(chances) == 10
-    assert chances @ np.arange(1, 11) == pytest.approx(mean)
-    # SpanBERT's geometric distribution has p = 0.2 and, it says, the mean 3.8
-    assert mean != 3.8 or chances[1:] / chances[:-1] == pytest.approx(0.8, abs=0.001)
-    # few and far between, the spans of a long row are seen as they were drawn
+def test_span_lengths_have_the_requested_mean(tokenizer, mean):
+    probabilities = np.diff(geometric_edges(mean), prepend=0, append=1)
+    assert len(probabilities) == 10
+    assert probabilities @ np.arange(1, 11) == pytest.approx(mean)
+    # SpanBERT's geometric distribution has p = 0.2 and, according to the paper, the mean 3.8.
+    assert mean != 3.8 or probabilities[1:] / probabilities[:-1] == pytest.approx(0.8, abs=0.001)
+    # With a low rate, the spans of a long row rarely touch, so that their lengths can be counted.
     collator = MaskedLMCollator(tokenizer, unit="span", mean_span=mean, rate=0.02)
-    chosen = collator([{"input_ids": np.arange(20_000) % 200 + 20}])["labels"][0].numpy() != IGNORED
-    spans = (np.diff(chosen.astype(int), prepend=0) == 1).sum()
-    assert chosen.sum() / spans == pytest.approx(mean, rel=0.2)
+    selected = collator([{"input_ids": np.arange(20_000) % 200 + 20}])["labels"][0].numpy() != IGNORED
+    spans = (np.diff(selected.astype(int), prepend=0) == 1).sum()
+    assert selected.sum() / spans == pytest.approx(mean, rel=0.2)
 
 
 def test_tokens_of_a_span_are_replaced_the_same_way(tokenizer):
-    """With two ways to replace, nearly every run of chosen tokens shows one way only: few spans touch."""
+    """Half of the spans are masked and half unchanged, and few spans touch, so nearly every run is of one type."""
     collator = MaskedLMCollator(tokenizer, unit="span", mean_span=5.5, rate=0.01, replace=(0.5, 0.0))
     ids = np.arange(20_000) % 200 + 20
     batch = collator([{"input_ids": ids}])
-    chosen, masked = (batch["labels"][0] != IGNORED).numpy(), (batch["input_ids"][0] == tokenizer.mask_token_id).numpy()
-    changes = (masked[1:] != masked[:-1])[chosen[1:] & chosen[:-1]].mean()
-    assert 0.3 < masked[chosen].mean() < 0.7
-    assert changes < 0.02, "only neighbouring spans may differ"
+    selected, masked = (
+        (batch["labels"][0] != IGNORED).numpy(),
+        (batch["input_ids"][0] == tokenizer.mask_token_id).numpy(),
+    )
+    changes = (masked[1:] != masked[:-1])[selected[1:] & selected[:-1]].mean()
+    assert 0.3 < masked[selected].mean() < 0.7
+    assert changes < 0.02, "only adjacent spans may differ"
 
 
-def test_span_does_not_run_across_a_special_token(tokenizer):
-    """Every second token is special, so that no span can have two."""
+def test_spans_do_not_cross_special_tokens(tokenizer):
+    """Every second token is special, so that every span has one token."""
     ids = [270, tokenizer.eos_token_id] * 200
     collator = MaskedLMCollator(tokenizer, unit="span", mean_span=5.0, rate=0.3, replace=(0.5, 0.0))
     batch = collator([{"input_ids": ids}])
-    chosen = batch["labels"][0] != IGNORED
-    assert int(chosen.sum()) == 60
-    masked = batch["input_ids"][0][chosen] == tokenizer.mask_token_id
-    assert 12 < int(masked.diff().count_nonzero()) < 48, "neighbours were replaced together"
+    selected = batch["labels"][0] != IGNORED
+    assert int(selected.sum()) == 60
+    masked = batch["input_ids"][0][selected] == tokenizer.mask_token_id
+    assert 12 < int(masked.diff().count_nonzero()) < 48, "neighbours are replaced together"
 
 
 def test_word_ids_mark_special_tokens(tokenizer):
@@ -334,7 +334,6 @@ def test_word_ids_mark_special_tokens(tokenizer):
     words, tokens = word_ids_of(encoding), encoding.tokens(0)
     for before, after, token in zip(words, words[1:], tokens[1:], strict=False):
         assert (after > before) == token.startswith(("Ġ", "!", "Ċ"))
-
     assert word_ids_of(SimpleNamespace(word_ids=lambda row: [None, 0, 0, 1, None])) == [-1, 0, 0, 1, -1]
 
 

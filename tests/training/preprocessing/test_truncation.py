@@ -1,4 +1,4 @@
-"""Texts that are too long are refused with their row, or cut and counted, and keep their last special token."""
+"""Texts that are too long are refused with their row, or truncated and counted; special tokens are kept."""
 
 import pytest
 from datasets import Dataset
@@ -23,19 +23,19 @@ SHORT_ROWS = {
 
 
 @pytest.mark.parametrize("task", LONG_ROWS)
-def test_a_longer_text_is_refused_with_row_and_option(task):
+def test_a_long_text_is_refused_with_row_and_option(task):
     with pytest.raises(ValueError, match=r"(Row|Conversation) 2 has \d+ tokens, more than --max_length 48") as caught:
         make_tiny(task, [SHORT_ROWS[task], LONG_ROWS[task]])
     assert "--long_texts truncate" in str(caught.value)
 
 
-def test_a_longer_target_is_refused_with_its_own_option():
+def test_a_long_target_is_refused_with_its_own_option():
     with pytest.raises(ValueError, match="more than --max_target_length 16"):
         make_tiny("seq2seq", [{"source": "x", "target": LONG}])
 
 
 @pytest.mark.parametrize("task", LONG_ROWS)
-def test_a_longer_text_is_cut_and_counted(task, capsys):
+def test_a_long_text_is_truncated_and_counted(task, capsys):
     tiny = make_tiny(task, [SHORT_ROWS[task], LONG_ROWS[task]], long_texts="truncate")
     assert "1 of 2 train rows are longer than --max_length" in capsys.readouterr().out
     ids = tiny.examples["train"]["input_ids"][1]
@@ -47,11 +47,11 @@ def test_a_longer_text_is_cut_and_counted(task, capsys):
         assert ids[-1] in ends
 
 
-def test_texts_that_fit_are_not_touched_and_nothing_is_said(capsys):
+def test_texts_that_fit_are_not_changed_and_nothing_is_printed(capsys):
     tiny = make_tiny("sequence-classification", long_texts="truncate")
     assert "cut" not in capsys.readouterr().out
-    whole = [tiny.tokenizer(text).input_ids for text in tiny.data.splits["test"]["text"]]
-    assert tiny.examples["test"]["input_ids"][:] == whole
+    expected = [tiny.tokenizer(text).input_ids for text in tiny.data.splits["test"]["text"]]
+    assert tiny.examples["test"]["input_ids"][:] == expected
 
 
 @pytest.mark.parametrize("limit", [5, 6, 30, 100])
@@ -65,7 +65,7 @@ def test_pairs_keep_both_texts_and_all_special_tokens(limit):
     assert encoded["truncated"] == [True, False]
 
 
-def test_the_count_is_told_of_tables_only(capsys):
+def test_truncated_rows_are_counted_for_tables_only(capsys):
     table = Dataset.from_dict({"a": [1, 2, 3], "truncated": [True, False, True]})
     assert report_truncated(table, "test", "--max_length").column_names == ["a"]
     assert capsys.readouterr().out.startswith("2 of 3 test rows")

@@ -1,4 +1,4 @@
-"""Every word keeps its label exactly once, is tokenised as in running text, and comes back from predictions."""
+"""Every word keeps its label exactly once, is tokenized as in running text, and is restored from predictions."""
 
 import os
 import random
@@ -29,14 +29,14 @@ def with_specials(tokenizer):
 
 
 def prefixing():
-    """Sets a space before every split word by itself."""
+    """Adds a space before every split word."""
     tokenizer = plain()
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     return with_specials(tokenizer)
 
 
 def pieces_without_spaces():
-    """BERT's clean-up and letters as pieces, which know no spaces."""
+    """BERT's normalizer with letters as pieces, which ignore spaces."""
     letters = {letter for word in WORDS for letter in word} | set("onetwhr")
     vocabulary = [END_OF_TEXT, PAD_TOKEN, "[UNK]", *sorted(letters), *sorted(f"##{letter}" for letter in letters)]
     model = models.WordPiece({token: index for index, token in enumerate(vocabulary)}, unk_token="[UNK]")
@@ -47,7 +47,7 @@ def pieces_without_spaces():
 
 
 def prepending():
-    """Llama 2's normaliser on single letters: a mark before every text, and one for every space, so two before " x"."""
+    """Llama 2's normalizer on single letters: "▁" before every text and for every space, so two of them before " x"."""
     letters = sorted({letter for word in WORDS for letter in word} | set("onetwhr▁"))
     vocabulary = {token: index for index, token in enumerate([END_OF_TEXT, PAD_TOKEN, "[UNK]", *letters])}
     backend = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
@@ -71,41 +71,38 @@ def tokenizer(request):
 
 
 def random_batch(number, seed=0):
-    draw = random.Random(seed)
-    tokens = [draw.choices(WORDS, k=draw.randint(1, 40)) for _ in range(number)]
-    return {"tokens": tokens, "tags": [[draw.randrange(13) for _ in words] for words in tokens]}
+    rng = random.Random(seed)
+    tokens = [rng.choices(WORDS, k=rng.randint(1, 40)) for _ in range(number)]
+    return {"tokens": tokens, "tags": [[rng.randrange(13) for _ in words] for words in tokens]}
 
 
 def padded(features, side="right"):
-    """Labels as a collator pads them."""
+    """Labels padded as by a collator."""
     longest = max(map(len, features["labels"])) + 2
     pairs = [(labels, [-100] * (longest - len(labels))) for labels in features["labels"]]
     return np.array([labels + padding if side == "right" else padding + labels for labels, padding in pairs])
 
 
-@pytest.mark.parametrize("label_all_pieces", [False, True])
 @pytest.mark.parametrize("max_length", [1000, 40, 25])
-def test_every_word_keeps_its_label_once(tokenizer, max_length, label_all_pieces):
+def test_every_word_keeps_its_label_once(tokenizer, max_length):
     batch = random_batch(100)
-    features = align_word_labels(batch, tokenizer, max_length, label_all_pieces)
+    features = align_word_labels(batch, tokenizer, max_length)
     assert max(map(len, features["input_ids"])) <= max_length
     assert (len(features["row"]) > 100) == (max_length < 1000)
     for name in ("attention_mask", "labels"):
         assert list(map(len, features[name])) == list(map(len, features["input_ids"]))
-    specials = tokenizer.num_special_tokens_to_add()
-    words = np.zeros(100, dtype=int)
-    for at, row in enumerate(features["row"]):
-        assert features["first_word"][at] == words[row]
-        ids, labels = features["input_ids"][at], features["labels"][at]
-        own = batch["tags"][row][words[row] : words[row] + len(features["first_pieces"][at])]
-        assert [labels[place] for place in features["first_pieces"][at]] == own
-        expected = len(ids) - specials if label_all_pieces else len(own)
-        assert sum(label != -100 for label in labels) == expected
-        words[row] += len(own)
-    assert words.tolist() == list(map(len, batch["tokens"]))
+    num_words = np.zeros(100, dtype=int)
+    for i, row in enumerate(features["row"]):
+        assert features["first_word"][i] == num_words[row]
+        labels, first_pieces = features["labels"][i], features["first_pieces"][i]
+        tags = batch["tags"][row][num_words[row] : num_words[row] + len(first_pieces)]
+        assert [labels[position] for position in first_pieces] == tags
+        assert sum(label != -100 for label in labels) == len(tags)
+        num_words[row] += len(tags)
+    assert num_words.tolist() == list(map(len, batch["tokens"]))
 
 
-def test_words_look_as_in_running_text(tokenizer):
+def test_words_are_tokenized_as_in_running_text(tokenizer):
     batch = random_batch(100)
     whole = align_word_labels(batch, tokenizer, 1000)
     assert whole["input_ids"] == [tokenizer(" ".join(words)).input_ids for words in batch["tokens"]]
@@ -116,24 +113,24 @@ def test_words_look_as_in_running_text(tokenizer):
         assert ids[:before] == [0] * before
         assert ids[len(ids) - after :] == [1] * after
         joined[row] += ids[before : len(ids) - after]
-    bare = [tokenizer(" ".join(words), add_special_tokens=False).input_ids for words in batch["tokens"]]
-    assert joined == bare
+    plain_ids = [tokenizer(" ".join(words), add_special_tokens=False).input_ids for words in batch["tokens"]]
+    assert joined == plain_ids
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("label_all_pieces", [False, True])
 @pytest.mark.parametrize("max_length", [1000, 25])
-def test_predictions_come_back_as_words(tokenizer, max_length, label_all_pieces, side):
+def test_predictions_are_restored_per_word(tokenizer, max_length, side):
     batch = random_batch(50)
-    features = align_word_labels(batch, tokenizer, max_length, label_all_pieces)
+    features = align_word_labels(batch, tokenizer, max_length)
     labels = padded(features, side)
     predicted = np.where(labels == -100, 99, labels + 20)
-    for gold, (found, guessed) in zip(batch["tags"], word_predictions(predicted, labels, features), strict=True):
-        assert found == gold
-        assert guessed == [tag + 20 for tag in gold]
+    results = word_predictions(predicted, labels, features)
+    for expected, (tags, predicted_tags) in zip(batch["tags"], results, strict=True):
+        assert tags == expected
+        assert predicted_tags == [tag + 20 for tag in expected]
 
 
-def test_hand_worked_alignment():
+def test_alignment_by_hand():
     """EU | Ġ x | Ġ x x: one word of one piece, two of several."""
     tokenizer = with_specials(train_tokenizer(["EU"] * 9, 259, 100))
     one, x, y = tokenizer.convert_tokens_to_ids(["EU", "Ġ", "x"])
@@ -147,15 +144,13 @@ def test_hand_worked_alignment():
         "first_word": [0],
         "first_pieces": [[1, 2, 4]],
     }
-    everywhere = align_word_labels(batch, tokenizer, 100, label_all_pieces=True)
-    assert everywhere["labels"] == [[-100, 3, 0, 0, 5, 5, 5, -100]]
-    cut = align_word_labels(batch, tokenizer, 5)
-    assert cut["input_ids"] == [[0, one, x, y, 1], [0, x, y, y, 1]]
-    assert cut["labels"] == [[-100, 3, 0, -100, -100], [-100, 5, -100, -100, -100]]
-    assert (cut["row"], cut["first_word"], cut["first_pieces"]) == ([4, 4], [0, 2], [[1, 2], [1]])
-    # the first piece decides, and what later pieces or special tokens say is not read
+    parts = align_word_labels(batch, tokenizer, 5)
+    assert parts["input_ids"] == [[0, one, x, y, 1], [0, x, y, y, 1]]
+    assert parts["labels"] == [[-100, 3, 0, -100, -100], [-100, 5, -100, -100, -100]]
+    assert (parts["row"], parts["first_word"], parts["first_pieces"]) == ([4, 4], [0, 2], [[1, 2], [1]])
+    # Only the prediction of the first piece counts.
     predicted = np.array([[9, 3, 1, 7, 9], [9, 5, 8, 8, 9]])
-    assert word_predictions(predicted, np.array(cut["labels"]), cut) == [([3, 0, 5], [3, 1, 5])]
+    assert word_predictions(predicted, np.array(parts["labels"]), parts) == [([3, 0, 5], [3, 1, 5])]
 
 
 def test_order_of_rows_does_not_matter():
@@ -163,9 +158,9 @@ def test_order_of_rows_does_not_matter():
     batch = random_batch(20)
     features = align_word_labels(batch, tokenizer, 20)
     order = random.Random(1).sample(range(len(features["row"])), len(features["row"]))
-    shuffled = {name: [column[at] for at in order] for name, column in features.items()}
+    shuffled = {name: [column[i] for i in order] for name, column in features.items()}
     labels = padded(shuffled)
-    assert [gold for gold, _ in word_predictions(labels, labels, shuffled)] == batch["tags"]
+    assert [tags for tags, _ in word_predictions(labels, labels, shuffled)] == batch["tags"]
 
 
 def test_words_that_contain_spaces_or_special_tokens_are_one_word(tokenizer):
@@ -174,15 +169,15 @@ def test_words_that_contain_spaces_or_special_tokens_are_one_word(tokenizer):
     assert [label for label in features["labels"][0] if label != -100] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("word", "place"), [("\u200b", 1), ("\u200b", 0), ("", 1), ("", 0), ("\u0007", 1)])
-def test_words_that_leave_nothing_are_refused(word, place):
+@pytest.mark.parametrize(("word", "index"), [("\u200b", 1), ("\u200b", 0), ("", 1), ("", 0), ("\u0007", 1)])
+def test_words_without_pieces_are_refused(word, index):
     words = ["EU", "EU"]
-    words[place] = word
+    words[index] = word
     batch = {"tokens": [["EU"], words], "tags": [[0], [0, 0]]}
     byte_level = plain()
     byte_level.backend_tokenizer.normalizer = normalizers.Replace(word, "") if word else None
     for tokenizer in (pieces_without_spaces(), byte_level):
-        with pytest.raises(ValueError, match=f"Row 1, word {place}: the tokenizer leaves nothing of"):
+        with pytest.raises(ValueError, match=f"Row 1, word {index}: the tokenizer leaves nothing of"):
             align_word_labels(batch, tokenizer, 100)
 
 
@@ -191,7 +186,7 @@ def test_byte_level_tokenizers_keep_every_character():
     assert [label for label in align_word_labels(batch, plain(), 100)["labels"][0] if label >= 0] == [1, 2, 3, 4]
 
 
-def test_misfits_are_refused():
+def test_invalid_rows_are_refused():
     tokenizer = with_specials(plain())
     with pytest.raises(ValueError, match="Row 0 has 2 words but 1 tags"):
         align_word_labels({"tokens": [["EU", "EU"]], "tags": [[1]]}, tokenizer, 100)
@@ -206,8 +201,8 @@ def test_misfits_are_refused():
         align_word_labels({"tokens": [["EU", "x" * 9]], "tags": [[1, 1]]}, tokenizer, 11)
 
 
-def test_tokenizer_that_cannot_be_given_words_is_refused():
-    """It drops spaces around each text, and so glues split words whether they have a space or not."""
+def test_a_tokenizer_that_cannot_read_split_words_is_refused():
+    """It strips spaces around each word, and so joins split words with and without a space before them."""
     tokenizer = plain()
     tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
     with pytest.raises(ValueError, match="otherwise than running text"):
@@ -228,7 +223,7 @@ def test_predictions_of_other_rows_are_refused():
 
 
 @pytest.mark.skipif("HF_TFM_DATA" not in os.environ, reason="HF_TFM_DATA names no folder of data")
-def test_real_files_have_their_known_sentences():
+def test_real_files_have_the_known_number_of_sentences():
     folder = Path(os.environ["HF_TFM_DATA"], "ner_wnut17")
     sizes = {
         "wnut17train.conll": (3394, 62730),
@@ -243,4 +238,4 @@ def test_real_files_have_their_known_sentences():
         batch = {"tokens": table["tokens"], "tags": [[names.index(tag) for tag in tags] for tags in table["tags"]]}
         features = align_word_labels(batch, with_specials(plain()), 256)
         labels = padded(features)
-        assert [gold for gold, _ in word_predictions(labels, labels, features)] == batch["tags"]
+        assert [tags for tags, _ in word_predictions(labels, labels, features)] == batch["tags"]

@@ -1,4 +1,4 @@
-"""The picture of a run: what is drawn comes from the log, and speed leaves evaluations out."""
+"""The plot of a run shows the values of the log, and throughput without evaluations."""
 
 import math
 
@@ -15,21 +15,21 @@ HISTORY = [
 ]
 
 
-def test_series_are_the_entries_that_have_the_key():
+def test_values_come_from_the_entries_that_have_the_key():
     assert values_by_step(HISTORY, "loss") == ([1, 2], [5.0, 4.0])
     assert values_by_step(HISTORY, "eval_loss") == ([2], [4.5])
     assert values_by_step(HISTORY, "nothing") == ([], [])
 
 
-def test_speed_is_the_tokens_between_two_entries_over_their_seconds():
+def test_throughput_is_tokens_per_second_between_two_entries():
     assert values_by_step(add_throughput(HISTORY), "tokens_per_second") == ([2], [200.0])
 
 
-def test_bits_per_byte_stand_as_nats_per_token():
+def test_bits_per_byte_are_converted_to_nats_per_token():
     assert nats_per_token(1.0, 4.0) == pytest.approx(4 * math.log(2))
 
 
 @pytest.mark.parametrize("history", [HISTORY, HISTORY[:1], []])
-def test_a_picture_is_drawn_whatever_was_logged(history, tmp_path):
+def test_every_history_can_be_plotted(history, tmp_path):
     plot_training(history, tmp_path / "training.png", "title", {"xz, 1.70 bits per byte": 4.2})
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
