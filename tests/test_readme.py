@@ -76,7 +76,7 @@ def prose(document: Path) -> str:
 
 
 def code_spans(document: Path) -> list[str]:
-    return re.findall(r"`([^`\n]+)`", prose(document))
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(document))]
 
 
 # Python
