@@ -112,7 +112,7 @@ def load_builtin(objective: Objective, name: str) -> tuple[dict[str, Any], str, 
 
 
 def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
-    """The user's own files, one split each for those that are given."""
+    """The splits of the files that the user gives."""
     given = zip(SPLITS, (args.train_file, args.validation_file, args.test_file), strict=True)
     tables: dict[str, Any] = {}
     for split, patterns in given:

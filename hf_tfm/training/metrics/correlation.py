@@ -26,7 +26,8 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's r; nan for inputs that scipy refuses or warns of: constant (also a single row), nan or infinite."""
     if (x == x[0]).all() or (y == y[0]).all() or not np.isfinite([x, y]).all():
         return float("nan")
-    return float(pearsonr(x, y)[0])
+    result: Any = pearsonr(x, y)
+    return float(result.statistic)
 
 
 class Pearsonr(NumberMetric):

@@ -219,11 +219,13 @@ def test_a_character_tokenizer_can_be_chosen(tmp_path):
      ("question-answering", "pad_token"), ("multiple-choice", "pad_token")],
 )  # fmt: skip
 def test_a_tokenizer_without_a_required_special_token_is_refused(task, missing, tmp_path):
-    bare = train_tokenizer(TEXTS, 320, 64, OBJECTIVES[task](parse_arguments([]).task).tokenizer_style("tfm_encoder"))
-    setattr(bare, missing, None)
-    bare.save_pretrained(tmp_path / "bare")
+    tokenizer = train_tokenizer(
+        TEXTS, 320, 64, OBJECTIVES[task](parse_arguments([]).task).tokenizer_style("tfm_encoder")
+    )
+    setattr(tokenizer, missing, None)
+    tokenizer.save_pretrained(tmp_path / "incomplete")
     with pytest.raises(ValueError, match=f"no {missing}"):
-        make(tmp_path, "--task", task, "--tokenizer_name", str(tmp_path / "bare"))
+        make(tmp_path, "--task", task, "--tokenizer_name", str(tmp_path / "incomplete"))
 
 
 def test_a_chat_template_that_does_not_mark_the_assistant_is_refused(tokenizer, tmp_path):

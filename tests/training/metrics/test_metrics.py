@@ -75,13 +75,13 @@ def test_perplexity_without_scored_tokens_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [{}, {"predictions": [], "references": []}])
-@pytest.mark.parametrize("kind", [Accuracy, F1, MatthewsCorrelation, Pearsonr, Spearmanr])
-def test_nothing_to_measure_is_refused(kind, rows, tmp_path):
+@pytest.mark.parametrize("metric_class", [Accuracy, F1, MatthewsCorrelation, Pearsonr, Spearmanr])
+def test_an_empty_split_is_refused(metric_class, rows, tmp_path):
     with pytest.raises(ValueError, match="got no rows"):
-        kind(tmp_path).compute(**rows)
+        metric_class(tmp_path).compute(**rows)
 
 
-def test_inputs_that_do_not_fit_are_refused_and_leave_nothing_behind(tmp_path):
+def test_invalid_inputs_are_refused_and_not_stored(tmp_path):
     metric = Accuracy(tmp_path)
     for rows, message in (
         ({"predictions": [1]}, "takes predictions and references; got predictions"),

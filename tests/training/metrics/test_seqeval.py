@@ -90,8 +90,8 @@ def random_sequences(rng: np.random.Generator, tags: list[str], lengths: list[in
 ALPHABETS = {
     "iob": "O B-PER I-PER B-LOC I-LOC",
     "bioes": "O B-PER I-PER E-PER S-PER B-LOC I-LOC E-LOC S-LOC",
-    "bare": "O B I E S B-PER I-PER",
-    "strange": "O B-PER I-PER U-PER L-PER . .-PER X PER B- I- -PER B-X-Y I-X-Y B-Y",
+    "no_types": "O B I E S B-PER I-PER",
+    "malformed": "O B-PER I-PER U-PER L-PER . .-PER X PER B- I- -PER B-X-Y I-X-Y B-Y",
 }
 
 
