@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from hf_tfm.training.objectives import OBJECTIVES
 from tests.training.tiny import ROWS
 
 # in one pytest worker, because every worker would train the model of the fixture again
@@ -193,7 +194,7 @@ TASKS = {
     "masked-lm": {}, "denoising": {"predict_with_generate": False}, "seq2seq": {"predict_with_generate": False},
     "sequence-classification": {"max_length": 64},
 }  # fmt: skip
-ON_ROWS = ("token-classification", "question-answering", "multiple-choice", "chat")
+ON_ROWS = [task for task in OBJECTIVES if task not in (*TASKS, "causal-lm")]
 TASK_RUN = OPTIONS | {
     "vocab_size": 512, "block_size": 32, "max_steps": 3, "eval_steps": 2, "max_eval_samples": 8,
     "per_device_train_batch_size": 4,

@@ -21,7 +21,8 @@ class ExponentialMovingAverage(TrainerCallback):
     """average <- decay * average + (1 - decay) * weights, after every step, for trainable weights.
 
     The decay starts lower, at (1 + step) / (10 + step), so that the random initial weights soon have no influence.
-    torch's AveragedModel would copy the whole model, frozen weights included, and could not be swapped in place."""
+    torch's AveragedModel is not used: it copies the whole model, frozen weights included, and its first update replaces
+    the average by the weights."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.is_applied = decay, False

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..arguments.training_arguments import TfmTrainingArguments
 
-__all__ = ["OPTIMIZERS", "MuonAdamW", "hidden_matrices", "orthogonalize"]
+__all__ = ["MuonAdamW", "hidden_matrices", "make_optimizer", "orthogonalize"]
 
 # a x + b x^3 + c x^5 maps singular values in (0, 1] to about [0.7, 1.2] after five steps; the large a makes small
 # values grow fast.
@@ -121,11 +121,14 @@ def parameter_groups(model: nn.Module, args: TfmTrainingArguments) -> list[dict[
     ]
 
 
-def make_adamw(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
+    """The optimizer of --optimizer muon or adamw."""
+    if args.optimizer == "muon":
+        return make_muon(model, args)
     return torch.optim.AdamW(parameter_groups(model, args))
 
 
-def make_muon(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
+def make_muon(model: nn.Module, args: TfmTrainingArguments) -> MuonAdamW:
     """Raises ValueError if parameters are sharded or the model has no trainable hidden matrices."""
     if args.fsdp or args.deepspeed:
         raise ValueError("--optimizer muon needs whole matrices, FSDP and DeepSpeed shard them; use --optimizer adamw.")
@@ -134,10 +137,3 @@ def make_muon(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optim
         raise ValueError("--optimizer muon: the model has no trainable hidden matrices; use --optimizer adamw.")
     muon = {"muon": True, "lr": args.muon_learning_rate, "momentum": args.muon_momentum}
     return MuonAdamW([rest, {"params": hidden["params"], "weight_decay": hidden["weight_decay"], **muon}])
-
-
-# value of --optimizer -> function; "trainer" is not here, because Trainer then makes the optimizer of --optim
-OPTIMIZERS: dict[str, Callable[[nn.Module, TfmTrainingArguments], torch.optim.Optimizer]] = {
-    "adamw": make_adamw,
-    "muon": make_muon,
-}

@@ -18,7 +18,7 @@ from .ema import ExponentialMovingAverage
 from .epoch_counter import EpochCounter
 from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
-from .optimizers import OPTIMIZERS
+from .optimizers import make_optimizer
 from .output_dir import INCOMPLETE_MARKER
 from .progress_bar import ProgressBarCallback
 
@@ -190,11 +190,12 @@ class TfmTrainer(Seq2SeqTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        if self.optimizer is None and self.args.optimizer in OPTIMIZERS:
-            target: Any = self.model if model is None else model
-            self.optimizer = OPTIMIZERS[self.args.optimizer](target, self.args)
-            return self.optimizer
-        return super().create_optimizer(model)
+        """With --optimizer trainer, Trainer makes the optimizer of --optim."""
+        if self.optimizer is not None or self.args.optimizer == "trainer":
+            return super().create_optimizer(model)
+        target: Any = self.model if model is None else model
+        self.optimizer = make_optimizer(target, self.args)
+        return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Computes the decay steps of warmup_stable_decay from --decay_fraction."""

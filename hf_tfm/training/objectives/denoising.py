@@ -22,7 +22,7 @@ __all__ = ["Denoising"]
 
 class Denoising(LanguageModel):
     """Concatenates the documents and cuts them into rows of at most T tokens, the end-of-sequence token included. The
-    corruption is drawn anew in every training epoch and is fixed in evaluation."""
+    corruption changes in every training epoch and is fixed in evaluation."""
 
     task = "denoising"
     pipeline_tag = "text-generation"

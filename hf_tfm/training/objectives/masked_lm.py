@@ -23,7 +23,7 @@ __all__ = ["MaskedLM", "pack_token_rows"]
 
 class MaskedLM(LanguageModel):
     """Concatenates the documents, with the separator token between them, and cuts them into rows of T tokens. The masks
-    are drawn anew in every training epoch and are fixed in evaluation."""
+    change in every training epoch and are fixed in evaluation."""
 
     task = "masked-lm"
     pipeline_tag = "fill-mask"

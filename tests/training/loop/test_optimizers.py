@@ -7,7 +7,7 @@ import torch
 
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
 from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
-from hf_tfm.training.loop.optimizers import OPTIMIZERS, MuonAdamW, hidden_matrices, orthogonalize
+from hf_tfm.training.loop.optimizers import MuonAdamW, hidden_matrices, make_optimizer, orthogonalize
 from hf_tfm.training.loop.trainer import TfmTrainer
 from tests.training.tiny import make_tiny
 
@@ -49,7 +49,7 @@ def test_orthogonalized_matrices_have_singular_values_near_one(shape):
 def test_a_step_follows_the_formula(tmp_path):
     model = small_model()
     args = training_args(tmp_path, weight_decay=0.1, muon_learning_rate=0.02, muon_momentum=0.9)
-    optimizer = OPTIMIZERS["muon"](model, args)
+    optimizer = make_optimizer(model, args)
     name, weight = next(iter(hidden_matrices(model).items()))
     before = weight.detach().clone()
     ids = torch.arange(8)[None]
@@ -81,24 +81,24 @@ def test_muon_trains_experts_and_not_routers():
     assert not any("router" in name for name in names)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_every_parameter_is_in_one_group_and_only_matrices_decay(name, tmp_path):
     model = small_model()
-    optimizer = OPTIMIZERS[name](model, training_args(tmp_path))
+    optimizer = make_optimizer(model, training_args(tmp_path, optimizer=name))
     parameters = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(parameters) == sorted(id(p) for p in model.parameters())
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     assert decayed == {id(p) for p in hidden_matrices(model).values()}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_a_restored_state_continues_with_the_same_steps(name, tmp_path):
     model = small_model()
-    optimizer = OPTIMIZERS[name](model, training_args(tmp_path))
+    optimizer = make_optimizer(model, training_args(tmp_path, optimizer=name))
     take_steps(model, optimizer, 3)
     twin = copy.deepcopy(model)
     torch.save(optimizer.state_dict(), tmp_path / "state.pt")
-    restored = OPTIMIZERS[name](twin, training_args(tmp_path))
+    restored = make_optimizer(twin, training_args(tmp_path, optimizer=name))
     restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     take_steps(model, optimizer, 3, seed=1)
     take_steps(twin, restored, 3, seed=1)
@@ -107,7 +107,7 @@ def test_a_restored_state_continues_with_the_same_steps(name, tmp_path):
 
 
 def test_schedulers_reach_muon_and_adamw_after_loading(tmp_path):
-    optimizer = OPTIMIZERS["muon"](small_model(), training_args(tmp_path))
+    optimizer = make_optimizer(small_model(), training_args(tmp_path))
     optimizer.load_state_dict(optimizer.state_dict())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -119,7 +119,7 @@ def test_sharded_parameters_are_refused(tmp_path):
     args = training_args(tmp_path)
     args.fsdp = True
     with pytest.raises(ValueError, match="--optimizer adamw"):
-        OPTIMIZERS["muon"](small_model(), args)
+        make_optimizer(small_model(), args)
 
 
 def make_trainer(folder, **options):

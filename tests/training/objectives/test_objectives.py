@@ -49,9 +49,13 @@ CASES = {
 }  # fmt: skip
 
 
-def test_tasks_are_registered_under_their_names_and_have_rows_here():
+def test_tasks_are_registered_under_their_names_and_have_rows_and_cases_here():
     assert all(name == objective.task for name, objective in OBJECTIVES.items())
     assert not [f"add rows of {task} to ROWS in tests/training/tiny.py" for task in OBJECTIVES if task not in ROWS]
+    cases = {task for task, *_ in CASES.values()}
+    assert not [
+        f"add a case of {task}, with the names of its results, to CASES" for task in OBJECTIVES if task not in cases
+    ]
 
 
 @pytest.mark.parametrize("task", OBJECTIVES)
