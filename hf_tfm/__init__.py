@@ -1,8 +1,8 @@
 """hf_tfm: one Transformer block, every Transformer, at home in Hugging Face.
 
-Importing the package enters the three architectures into transformers' Auto classes. Public names are the
-configurations, the models, and the two functions of conversion, which are imported when used; so are all other tools,
-from their own modules.
+Importing the package registers the three architectures with transformers' Auto classes. Public names are the
+configurations, the models, and the two conversion functions, which are imported on first use. All other tools are
+imported from their own modules.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from .modeling.modeling_tfm_decoder import (
     TfmDecoderForCausalLM,
     TfmDecoderForQuestionAnswering,
     TfmDecoderForSequenceClassification,
+    TfmDecoderForTextEmbedding,
     TfmDecoderForTokenClassification,
     TfmDecoderModel,
 )
@@ -25,6 +26,7 @@ from .modeling.modeling_tfm_encoder import (
     TfmEncoderForMultipleChoice,
     TfmEncoderForQuestionAnswering,
     TfmEncoderForSequenceClassification,
+    TfmEncoderForTextEmbedding,
     TfmEncoderForTokenClassification,
     TfmEncoderModel,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "TfmDecoderForCausalLM",
     "TfmDecoderForQuestionAnswering",
     "TfmDecoderForSequenceClassification",
+    "TfmDecoderForTextEmbedding",
     "TfmDecoderForTokenClassification",
     "TfmDecoderModel",
     "TfmEncoderConfig",
@@ -48,6 +51,7 @@ __all__ = [
     "TfmEncoderForMultipleChoice",
     "TfmEncoderForQuestionAnswering",
     "TfmEncoderForSequenceClassification",
+    "TfmEncoderForTextEmbedding",
     "TfmEncoderForTokenClassification",
     "TfmEncoderModel",
     "TfmSeq2SeqConfig",
@@ -63,21 +67,21 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of conversion."""
+    """The conversion functions."""
     if name in ("from_native", "to_native"):
         return getattr(importlib.import_module(".conversion", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _register() -> None:
-    """Enter every architecture into the Auto classes, by the same map that its checkpoints carry."""
-    for config_class, trunk in (
+    """Register every architecture with the Auto classes, by the same map that its checkpoints carry."""
+    for config_class, base_model in (
         (TfmEncoderConfig, TfmEncoderModel),
         (TfmDecoderConfig, TfmDecoderModel),
         (TfmSeq2SeqConfig, TfmSeq2SeqModel),
     ):
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-        for auto_class, reference in trunk._auto_map.items():
+        for auto_class, reference in base_model._auto_map.items():
             if auto_class != "AutoConfig":
                 model_class = globals()[reference.split(".")[-1]]
                 getattr(modeling_auto, auto_class).register(config_class, model_class, exist_ok=True)

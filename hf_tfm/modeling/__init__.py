@@ -1,4 +1,4 @@
-"""The floor: exactly what travels with a checkpoint, and nothing else.
+"""The modeling code: exactly what is saved with a checkpoint, and nothing else.
 
-Flat siblings that import each other as `from .name`, torch, transformers and the standard library. It knows no tool
-of the package, and no optional dependency."""
+Flat files that import each other as `from .name`, torch, transformers, huggingface_hub and the standard library. They
+use no tool of the package and no optional dependency."""

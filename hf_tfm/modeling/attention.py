@@ -110,6 +110,13 @@ class Attention(nn.Module):
             plan["sinks"] = "colwise"
         return plan
 
+    def project_heads(self, projection: nn.Module, norm: nn.Module | None, states: torch.Tensor) -> torch.Tensor:
+        """(B, T, C) to (B, H, T, D)."""
+        heads = projection(states).unflatten(-1, (-1, self.head_dim))  # (B, T, H, D)
+        if norm is not None:
+            heads = norm(heads)
+        return heads.transpose(1, 2)
+
     def project_qkv(
         self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -146,10 +153,6 @@ class Attention(nn.Module):
         return self.o_proj(output.flatten(2)), weights
 
 
-def split_heads(projected: torch.Tensor, head_dim: int) -> torch.Tensor:
-    return projected.unflatten(-1, (-1, head_dim))  # (B, T, H, D)
-
-
 class SelfAttention(Attention):
     """Queries, keys and values from the hidden states; keys and values go through the cache where there is one."""
 
@@ -163,12 +166,9 @@ class SelfAttention(Attention):
     def project_qkv(
         self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        query = split_heads(self.q_proj(hidden_states), self.head_dim)
-        key = split_heads(self.k_proj(hidden_states), self.head_dim)
-        value = split_heads(self.v_proj(hidden_states), self.head_dim).transpose(1, 2)
-        if self.q_norm is not None and self.k_norm is not None:
-            query, key = self.q_norm(query), self.k_norm(key)
-        query, key = query.transpose(1, 2), key.transpose(1, 2)
+        query = self.project_heads(self.q_proj, self.q_norm, hidden_states)
+        key = self.project_heads(self.k_proj, self.k_norm, hidden_states)
+        value = self.project_heads(self.v_proj, None, hidden_states)
         if self.rotation is not None:
             query, key = self.rotation(query, key, position_embeddings)
         if past_key_values is not None:
@@ -186,19 +186,12 @@ class CrossAttention(Attention):
     def project_qkv(
         self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        query = split_heads(self.q_proj(hidden_states), self.head_dim)
-        if self.q_norm is not None:
-            query = self.q_norm(query)
-        query = query.transpose(1, 2)
+        query = self.project_heads(self.q_proj, self.q_norm, hidden_states)
         if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx, False):
             cached = past_key_values.cross_attention_cache.layers[self.layer_idx]
             return query, cached.keys, cached.values
-
-        key = split_heads(self.k_proj(memory), self.head_dim)
-        value = split_heads(self.v_proj(memory), self.head_dim).transpose(1, 2)
-        if self.k_norm is not None:
-            key = self.k_norm(key)
-        key = key.transpose(1, 2)
+        key = self.project_heads(self.k_proj, self.k_norm, memory)
+        value = self.project_heads(self.v_proj, None, memory)
         if past_key_values is not None:
             past_key_values.is_updated[self.layer_idx] = True
             key, value = past_key_values.cross_attention_cache.update(key, value, self.layer_idx)

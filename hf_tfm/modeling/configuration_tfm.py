@@ -2,7 +2,7 @@
 
 `TfmConfig` holds what the three architectures share and is registered nowhere; `TfmEncoderConfig`, `TfmDecoderConfig`
 and `TfmSeq2SeqConfig` are what users build. A field enters only if a published family needs it, it cannot be folded
-into the weights, and it is not another word of an existing choice.
+into the weights, and it is not another value of an existing choice.
 """
 
 import transformers

@@ -103,7 +103,7 @@ class TfmEncoderModel(Stack, TfmEncoderPreTrainedModel):
 
 
 class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
-    """Logits (B, T, V) of the word at each place. `labels` (B, T): the true word where masked, -100 elsewhere.
+    """Logits (B, T, V) of the token at each position. `labels` (B, T): the true token where masked, -100 elsewhere.
     `fused_loss`: their loss and no logits, computed at the labelled places only."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}

@@ -3,7 +3,6 @@
 Mixins; the architecture's file adds the model below them. Legend: B batch, T tokens, C hidden size, n labels.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -67,14 +66,11 @@ class SequenceClassification:
         )
 
 
-@dataclass
-class TfmEmbeddingOutput(BaseModelOutputWithPooling):
-    """`pooler_output` (B, C) is the embedding, of unit length; `last_hidden_state` (B, T, C) as without the head."""
-
-
 class TextEmbedding:
     """One vector of unit length per text: pool (`pooling`), a dense layer if there is one (`classifier_dense`), and
-    divide by the norm, so that a dot product is the cosine similarity.   Reimers and Gurevych 2019, arXiv:1908.10084"""
+    divide by the norm, so that a dot product is the cosine similarity.   Reimers and Gurevych 2019, arXiv:1908.10084
+
+    The embedding (B, C) is `pooler_output`; `last_hidden_state` (B, T, C) is that of the model without the head."""
 
     config: Any
     model: Any
@@ -92,7 +88,7 @@ class TextEmbedding:
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> TfmEmbeddingOutput:
+    ) -> BaseModelOutputWithPooling:
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -101,7 +97,7 @@ class TextEmbedding:
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        return TfmEmbeddingOutput(
+        return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=unit_length(self.pool(outputs, input_ids, attention_mask)),
             hidden_states=outputs.hidden_states,

@@ -21,6 +21,7 @@ import hf_tfm
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
 from hf_tfm.conversion import ConversionError, from_native, to_native
 from tests.conversion.tiny import VOCAB_SIZE, randomise
+from tests.grid import assert_same
 
 SIZES = {
     "vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -60,7 +61,8 @@ def test_a_sharded_folder_converts_and_the_result_is_an_ordinary_checkpoint(fold
     model.save_pretrained(folder / "ours")
     again = AutoModelForCausalLM.from_pretrained(folder / "ours")
     native = make_gpt2()
-    assert torch.equal(native(INPUT_IDS).logits, again(INPUT_IDS).logits)
+    # not bitwise: GPT-2 stores its matrices transposed, and on some processors their products round differently
+    assert_same(again(INPUT_IDS).logits, native(INPUT_IDS).logits, 1e-6, "logits")
     assert native.generate(INPUT_IDS, max_new_tokens=8).tolist() == again.generate(INPUT_IDS, max_new_tokens=8).tolist()
 
 
