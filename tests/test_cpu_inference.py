@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from hf_tfm.cpu_inference import OneDnn, use_onednn
+from hf_tfm.cpu_inference import OneDnnLinear, use_onednn
 from tests.grid import assert_same, ids, logits_of, make, needs_compiler
 
 GREEDY = {"max_new_tokens": 5, "do_sample": False}
@@ -31,14 +31,14 @@ def test_logits_parameters_and_saved_files_are_unchanged(architecture, fields, t
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == (not fields), "ties hold"
     model.save_pretrained(tmp_path)
     again = type(model).from_pretrained(tmp_path)
-    assert not any(isinstance(part, OneDnn) for part in again.modules())
+    assert not any(isinstance(part, OneDnnLinear) for part in again.modules())
     for name, parameter in before.named_parameters():
         assert torch.equal(again.get_parameter(name), parameter), name
 
 
 def test_every_linear_map_runs_in_onednn():
     before, model = plain_and_onednn()
-    assert isinstance(model.lm_head, OneDnn)
+    assert isinstance(model.lm_head, OneDnnLinear)
     with torch.profiler.profile() as profile, torch.inference_mode():
         model(ids(2, 7))
     calls = {event.key: event.count for event in profile.key_averages()}
@@ -92,7 +92,7 @@ def test_models_loaded_with_remote_code_are_supported(tmp_path):
     model.save_pretrained(tmp_path)
     remote_class = get_class_from_dynamic_module("modeling_tfm_decoder.TfmDecoderForCausalLM", tmp_path)
     remote = use_onednn(remote_class.from_pretrained(tmp_path))
-    assert isinstance(remote.lm_head, OneDnn)
+    assert isinstance(remote.lm_head, OneDnnLinear)
     assert_same(logits_of(remote, ids(2, 7)), logits_of(model, ids(2, 7)), 1e-5, "logits")
     losses = [one(ids(2, 7), labels=ids(2, 7), fused_loss=True).loss for one in (remote, model)]
     assert torch.equal(*losses)
@@ -103,7 +103,7 @@ def test_copied_and_pickled_models_keep_onednn():
     with torch.no_grad():
         wanted = model(ids(2, 7)).logits
         for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            assert isinstance(other.lm_head, OneDnn)
+            assert isinstance(other.lm_head, OneDnnLinear)
             assert torch.equal(other(ids(2, 7)).logits, wanted)
 
 
@@ -112,7 +112,7 @@ def test_other_dtypes_are_refused_and_nothing_is_changed():
     model.lm_head.to(torch.bfloat16)
     with pytest.raises(ValueError, match=r"float32 weights on a CPU, not torch\.bfloat16 on cpu"):
         use_onednn(model)
-    assert not any(isinstance(part, OneDnn) for part in model.modules())
+    assert not any(isinstance(part, OneDnnLinear) for part in model.modules())
 
 
 def test_a_torch_without_onednn_is_refused(monkeypatch):

@@ -30,8 +30,14 @@ REMOTE_PACKAGE = "transformers_modules."  # where transformers imports the code 
 RECIPE = {"encoder": "bert", "decoder": "llama", "seq2seq": "t5"}
 LENGTH = 7  # tokens in a row
 
-# class name -> (architecture, class) of every model that an Auto class can load
-HEADS = {
+# class name -> (architecture, class) of the heads that AutoModel loads, in place of the base model, only from their own
+# checkpoints
+EMBEDDING_HEADS = {
+    "TfmEncoderForTextEmbedding": ("encoder", hf_tfm.TfmEncoderForTextEmbedding),
+    "TfmDecoderForTextEmbedding": ("decoder", hf_tfm.TfmDecoderForTextEmbedding),
+}
+# the same of every model that an Auto class can load
+HEADS = EMBEDDING_HEADS | {
     reference.split(".")[1]: (architecture, getattr(hf_tfm, reference.split(".")[1]))
     for architecture, (_, some_head) in LANGUAGE_MODELS.items()
     for auto_class, reference in some_head._auto_map.items()
