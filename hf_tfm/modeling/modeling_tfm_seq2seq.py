@@ -205,9 +205,10 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
         logits, loss = self.logits_and_loss(kept, labels, fused_loss, **kwargs)
         items = kwargs.get("num_items_in_batch")
-        routers = outputs.encoder_router_logits, outputs.decoder_router_logits
-        loss, source_aux = self.add_load_balancing(loss, routers[0], attention_mask, labels, items)
-        loss, target_aux = self.add_load_balancing(loss, routers[1], decoder_attention_mask, labels, items)
+        loss, source_aux = self.add_load_balancing(loss, outputs.encoder_router_logits, attention_mask, labels, items)
+        loss, target_aux = self.add_load_balancing(
+            loss, outputs.decoder_router_logits, decoder_attention_mask, labels, items
+        )
         return Seq2SeqMoEOutput(
             loss=loss,
             logits=logits,

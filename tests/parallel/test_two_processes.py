@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from hf_tfm.modeling.position import POSITIONS
 from tests.grid import ids
+from tests.modeling.test_extension_recipes import Kerple
 
 from .process_group import LENGTH, MODELS, load, run_in_two_processes, save
-from .two_process_checks import check_fsdp_training, check_pipeline, check_tensor_parallel, check_unsupported_models
+from .two_process_checks import (
+    check_fsdp_training,
+    check_new_score_bias,
+    check_pipeline,
+    check_tensor_parallel,
+    check_unsupported_models,
+)
 
 pytestmark = pytest.mark.xdist_group("two_processes")
 
@@ -26,6 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tensor_parallel_equals_one_process(folder):
     run_in_two_processes(check_tensor_parallel, folder, [name for name in MODELS if name != "one_key_value_head"])
+
+
+def test_tensor_parallel_with_a_new_score_bias_equals_one_process(tmp_path, monkeypatch):
+    monkeypatch.setitem(POSITIONS, "new", Kerple)
+    monkeypatch.setitem(MODELS, "plain", ("decoder", {"position_type": "new"}))
+    save("plain", tmp_path)
+    run_in_two_processes(check_new_score_bias, tmp_path, "plain")
 
 
 def test_fsdp_trains_as_one_process_and_saves_code_and_weights(folder):

@@ -11,6 +11,9 @@ from torch.distributed.tensor import DTensor
 from transformers import set_seed
 from transformers.distributed.utils import gather_full_state_dict
 
+from hf_tfm.modeling.position import POSITIONS
+from tests.modeling.test_extension_recipes import Kerple
+
 from .process_group import WORLD_SIZE, batch, load
 
 TOLERANCE = 1e-5
@@ -49,6 +52,12 @@ def check_tensor_parallel(folder: Path, names: list[str]) -> None:
             settings = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
             texts = [model.eval().generate(**prompt, **settings) for model in (distributed, single)]
             assert torch.equal(*texts), f"{name}: greedy text differs"
+
+
+def check_new_score_bias(folder: Path, name: str) -> None:
+    """Tensor parallel with a position that is in no plan of the package: its parameters are its own."""
+    POSITIONS["new"] = Kerple
+    check_tensor_parallel(folder, [name])
 
 
 def train_steps(model: Any, inputs: dict[str, torch.Tensor]) -> list[float]:
