@@ -28,7 +28,7 @@ from hf_tfm.modeling import configuration_tfm
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.cli.parser import parse_arguments
 from hf_tfm.training.objectives import OBJECTIVES
-from tests.parallel.world import run_in_two
+from tests.parallel.process_group import run_in_two_processes
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -111,7 +111,7 @@ def test_distributed_blocks_run_in_two_processes(tmp_path, monkeypatch):
     found = [block.text for path in PAGES for block in blocks(path) if is_distributed(block)]
     assert found
     for text in found:
-        run_in_two(exec, text)
+        run_in_two_processes(exec, text)
 
 
 # Commands

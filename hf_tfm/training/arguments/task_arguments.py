@@ -24,7 +24,7 @@ class TaskArguments:
     )
     vocab_size: int = field(default=4096, metadata={"help": "Vocabulary size of a new tokenizer."})
     block_size: int = field(
-        default=128, metadata={"help": "causal-lm, masked-lm, denoising: tokens in one row of packed text."}
+        default=128, metadata={"help": "Tasks that pack text into rows, such as causal-lm: tokens in one row."}
     )
     packing: Literal["connected", "separate"] = field(
         default="connected",
@@ -32,7 +32,7 @@ class TaskArguments:
                   "restart at each document, and attention stays within it."},
     )  # fmt: skip
     max_length: int = field(
-        default=512, metadata={"help": "Tasks without --block_size: longest input, special tokens included."}
+        default=512, metadata={"help": "All other tasks: longest input in tokens, special tokens included."}
     )
     max_target_length: int = field(default=128, metadata={"help": "seq2seq: longest target, special tokens included."})
     long_texts: Literal["error", "truncate"] | None = field(

@@ -53,9 +53,9 @@ def test_tasks_are_registered_under_their_names_and_have_rows_and_cases_here():
     assert all(name == objective.task for name, objective in OBJECTIVES.items())
     assert not [f"add rows of {task} to ROWS in tests/training/tiny.py" for task in OBJECTIVES if task not in ROWS]
     cases = {task for task, *_ in CASES.values()}
-    assert not [
-        f"add a case of {task}, with the names of its results, to CASES" for task in OBJECTIVES if task not in cases
-    ]
+    # generated text is measured in a test of its own
+    missing = [name for name, task in OBJECTIVES.items() if name not in cases and not task.generates_text]
+    assert not missing, f"add cases of {missing}, with the names of their results, to CASES"
 
 
 @pytest.mark.parametrize("task", OBJECTIVES)
