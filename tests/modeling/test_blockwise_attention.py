@@ -19,7 +19,7 @@ VARIANTS = {
 
 
 def eager_and_blockwise(architecture="decoder", **fields):
-    """The same model with eager_and_blockwise attention implementations."""
+    """The same model with both attention implementations."""
     return make_with_attentions(architecture, "eager", "eager_blockwise", num_hidden_layers=2, **fields)
 
 

@@ -34,7 +34,7 @@ def make_two_blocks(architecture, **fields):
 
 
 def compile_and_count(model, backend, dynamic=False):
-    """The compile_and_count model, and the counter of its graphs."""
+    """The compiled model, and the counter of its graphs."""
     counter = CompileCounterWithBackend(backend)
     return torch.compile(model, backend=counter, fullgraph=True, dynamic=dynamic), counter
 

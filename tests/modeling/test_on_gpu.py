@@ -1,5 +1,5 @@
 """On a GPU: unpadding with torch's variable-length attention, the fused loss, compiled models and generation. In half
-precision the relative_error against single precision may be about that of the padded batch."""
+precision the error against single precision may be about that of the padded batch."""
 
 import copy
 

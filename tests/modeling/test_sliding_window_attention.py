@@ -19,7 +19,7 @@ VARIANTS = {
 
 
 def sdpa_and_sliding_window(**fields):
-    """The same decoder with sdpa_and_sliding_window attention implementations."""
+    """The same decoder with both attention implementations."""
     return make_with_attentions("decoder", "sdpa", "sdpa_sliding_window", **{"sliding_window": WINDOW, **fields})
 
 
