@@ -1,4 +1,4 @@
-"""Attention masks: which function of transformers makes them, and how padding and packed rows are told apart.
+"""Attention masks: which function of transformers makes them, and how padding and packed rows are recognised.
 
 A packed row holds several documents; their position ids start again at each document."""
 
@@ -50,7 +50,7 @@ def check_packed_rows(position_ids: torch.Tensor | None, attention_mask: Any) ->
     if restarts.any():
         raise ValueError(
             "position_ids start again inside a row although an attention_mask (batch, tokens) is given. For packed "
-            "rows leave attention_mask out: documents are told apart by their position_ids."
+            "rows leave attention_mask out: documents are separated by their position_ids."
         )
 
 

@@ -90,15 +90,17 @@ class TfmPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Linear) and hasattr(module, "init_std"):
             std: Any = module.init_std
             init.normal_(module.weight, mean=0.0, std=std)
-        elif reset is not None and not reset.__module__.startswith("torch."):
+        if is_initialised_by_transformers(module):
+            return
+        parameters = module.named_parameters(recurse=False)
+        missing = [name for name, parameter in parameters if not hasattr(parameter, "_is_hf_initialized")]
+        if missing and reset is None:
+            raise TypeError(
+                f"{type(module).__name__} has parameters that nothing initialises ({', '.join(missing)}); define "
+                "reset_parameters(self) with the functions of transformers.initialization."
+            )
+        if missing:
             module.reset_parameters()  # pyright: ignore[reportCallIssue]
-        elif not is_initialised_by_transformers(module):
-            missing = [n for n, p in module.named_parameters(recurse=False) if not hasattr(p, "_is_hf_initialized")]
-            if missing:
-                raise TypeError(
-                    f"{type(module).__name__} has parameters that nothing initialises ({', '.join(missing)}); define "
-                    "reset_parameters(self) with the functions of transformers.initialization."
-                )
 
     def _check_and_adjust_attn_implementation(
         self, attn_implementation: str | None, is_init_check: bool = False, allow_all_kernels: bool = False
@@ -202,7 +204,15 @@ def subclasses(kind: Any) -> Iterator[Any]:
 
 def is_initialised_by_transformers(module: nn.Module) -> bool:
     """Whether `PreTrainedModel._init_weights` knows the module, by its class or by its name."""
-    known = (nn.Linear, nn.Embedding, nn.MultiheadAttention, nn.LSTM, nn.GroupNorm, nn.modules.conv._ConvNd)
+    known = (
+        nn.Linear,
+        nn.Embedding,
+        nn.MultiheadAttention,
+        nn.LSTM,
+        nn.GroupNorm,
+        nn.modules.batchnorm._BatchNorm,
+        nn.modules.conv._ConvNd,
+    )
     return isinstance(module, known) or any(norm in type(module).__name__ for norm in ("LayerNorm", "RMSNorm"))
 
 

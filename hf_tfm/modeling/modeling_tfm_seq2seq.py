@@ -161,6 +161,14 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         """Decoder inputs (B, T) for labels (B, T), for collators."""
         return self.decoder_inputs.from_labels(labels)
 
+    def target_mask(self, mask: Any, position_ids: Any, labels: torch.Tensor | None, fused_loss: bool | None) -> Any:
+        """The given mask of target tokens (B, T). Where there is none, one that hides what comes after the last label,
+        which the fused loss does not read. The load-balancing loss does, and given positions may separate documents,
+        which a mask would join."""
+        if mask is not None or position_ids is not None or labels is None or self.load_balancing is not None:
+            return mask
+        return mask_after_last_label(labels) if self.uses_fused_loss(fused_loss) else None
+
     @can_return_tuple
     def forward(
         self,
@@ -182,12 +190,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
     ) -> Seq2SeqMoEOutput:
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.decoder_inputs.from_labels(labels)
-        target_mask = decoder_attention_mask
-        # the fused loss reads nothing after the last label; the load-balancing loss does, and given positions may
-        # separate documents, which a mask would join
-        no_mask = decoder_attention_mask is None and decoder_position_ids is None and self.load_balancing is None
-        if labels is not None and no_mask and self.uses_fused_loss(fused_loss):
-            target_mask = mask_after_last_label(labels)
+        target_mask = self.target_mask(decoder_attention_mask, decoder_position_ids, labels, fused_loss)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -39,8 +39,8 @@ class TfmSeq2SeqPreTrainedModel(TfmPreTrainedModel):
     }
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers, for both tables. Raises ValueError where source and target vocabularies differ: which of
-        the two is meant cannot be told."""
+        """As in transformers, for both tables. Raises ValueError where source and target vocabularies differ: it is
+        not clear which of the two is meant."""
         config = self.config
         if config.decoder_vocab_size != config.vocab_size:
             raise ValueError(

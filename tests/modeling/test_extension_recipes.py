@@ -190,7 +190,7 @@ def assert_initialised_from_garbage(model_class: Any, fields: dict[str, Any]) ->
     model.to_empty(device="cpu")
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
-            tensor.fill_(torch.nan)
+            tensor.fill_(torch.nan if tensor.is_floating_point() else 99)
     model.initialize_weights()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         assert tensor.isfinite().all(), f"{name} is not initialised"
@@ -287,6 +287,25 @@ def test_a_users_head_without_an_auto_class_travels_with_its_file(tmp_path, monk
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.stdout.split() == ["TokenImportance"], found.stderr
     assert torch.equal(torch.load(tmp_path / "logits"), model(tokens).logits)
+
+
+def test_a_head_may_hold_torchs_own_modules(tmp_path):
+    class Mixed(TfmEncoderPreTrainedModel):
+        def __init__(self, config):
+            super().__init__(config)
+            self.model = TfmEncoderModel(config)
+            self.parts = nn.ModuleList(
+                [nn.PReLU(), nn.GRU(config.hidden_size, 8), nn.BatchNorm1d(8), nn.Bilinear(8, 8, 2), nn.RMSNorm(8)]
+            )
+            self.post_init()
+
+    assert_initialised_from_garbage(Mixed, {})
+    model = make("encoder", Mixed)
+    model.parts[2].running_mean.fill_(3.0)
+    model.save_pretrained(tmp_path)
+    loaded = Mixed.from_pretrained(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), f"{name} is not the saved one"
 
 
 def test_a_head_built_on_the_fly_keeps_the_models_promises():
