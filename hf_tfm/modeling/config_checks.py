@@ -1,28 +1,19 @@
-"""Checks of a configuration: legal values of a field, and relations between fields."""
+"""Checks of a configuration: relations between its fields."""
 
-from collections.abc import Collection
+import math
 from typing import Any
 
-from huggingface_hub.dataclasses import as_validated_field
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+from transformers.modeling_rope_utils import RopeParameters
 
-LAYER_TYPES = ("full_attention", "sliding_attention")
-
-
-def one_of(registry: Collection[str], default: str) -> Any:
-    """A field of a configuration whose values are the keys of a registry, entries added later included."""
-
-    @as_validated_field
-    def check(value: str) -> None:
-        if value not in registry:
-            raise ValueError(f"{value!r} is not one of {list(registry)}")
-
-    return check(default=default)
+from .field_values import LAYER_TYPES
+from .position import POSITIONS, RopeConfigView, TfmRotaryEmbedding, rotated_size
 
 
 def head_size(hidden_size: int, num_heads: int, prefix: str = "") -> int:
     """Size of one head; `prefix` is that of the fields. Raises ValueError if the heads do not divide the width."""
-    if num_heads < 1 or hidden_size % num_heads:
+    if hidden_size % num_heads:
         raise ValueError(
             f"{prefix}hidden_size ({hidden_size}) must be a multiple of the number of attention heads ({num_heads}), "
             f"or {prefix}head_dim must be given."
@@ -30,21 +21,26 @@ def head_size(hidden_size: int, num_heads: int, prefix: str = "") -> int:
     return hidden_size // num_heads
 
 
-def check_stack(stack: Any, prefix: str) -> None:
-    """Raises ValueError for impossible relations between the sizes of one stack; `prefix` is that of its fields."""
+def check_stack(stack: Any, prefix: str, is_causal: bool) -> None:
+    """Raises ValueError for impossible relations between the fields of one stack; `prefix` is that of its fields."""
     heads, groups = stack.num_attention_heads, stack.num_key_value_heads
-    if groups < 1 or heads % groups:
+    if heads % groups:
         near = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
         raise ValueError(f"{prefix}num_key_value_heads ({groups}) must divide num_attention_heads ({heads}): {near}.")
     for name in ("layer_types", "rope_layers", "moe_layers"):
         entries = getattr(stack, name)
         if entries is not None and len(entries) != stack.num_hidden_layers:
-            raise ValueError(f"{prefix}{name} has {len(entries)} entries for {stack.num_hidden_layers} layers.")
+            raise ValueError(
+                f"{prefix}{name} has {len(entries)} entries for {stack.num_hidden_layers} layers; give both together."
+            )
     odd = sorted(set(stack.layer_types) - set(LAYER_TYPES))
     if odd:
         raise ValueError(f"{prefix}layer_types has {odd}; allowed are {list(LAYER_TYPES)}.")
-    if "sliding_attention" in stack.layer_types and (stack.sliding_window is None or stack.sliding_window < 1):
-        raise ValueError(f"Sliding layers need sliding_window of at least 1 token, got {stack.sliding_window}.")
+    if "sliding_attention" in stack.layer_types and stack.sliding_window is None:
+        raise ValueError(f"Sliding layers need sliding_window, a number of tokens, got {stack.sliding_window}.")
+    POSITIONS[stack.position_type].check(stack, prefix, is_causal)
+    if stack.position_type == "rotary":
+        check_rotary(stack, prefix)
 
 
 def repeat_layer_types(layer_types: list[str], num_layers: int) -> list[str]:
@@ -60,6 +56,24 @@ def repeat_layer_types(layer_types: list[str], num_layers: int) -> list[str]:
     return layer_types[:1] * num_layers
 
 
+def check_entries(config: Any) -> None:
+    """Raises ValueError for a field that must not be empty."""
+    for name in ("id2label", "eos_token_id"):
+        if getattr(config, name) in ({}, []):
+            raise ValueError(f"{name} is empty; give at least one entry, or None.")
+
+
+def check_decoder_ids(config: Any) -> None:
+    """Raises ValueError unless the ids that shifted labels hold are rows of the decoder's table."""
+    for name in ("pad_token_id", "decoder_start_token_id"):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < config.decoder_vocab_size:
+            raise ValueError(
+                f"{name} ({value}) must be an id of the decoder's vocabulary, 0 to {config.decoder_vocab_size - 1}: "
+                "it stands in decoder inputs made from labels."
+            )
+
+
 def check_positions(config: Any) -> None:
     """Raises ValueError for fields that do not belong to the chosen positional encoding."""
     for name in ("rope_parameters", "rope_layers"):
@@ -68,35 +82,85 @@ def check_positions(config: Any) -> None:
                 f'{name} is set but position_type is "{config.position_type}"; drop one of them, or set '
                 'position_type="rotary".'
             )
-    if config.position_type == "sinusoidal" and (config.embedding_size or config.hidden_size) % 2:
-        raise ValueError(f"Sinusoidal positions need an even embedding_size, got {config.embedding_size}.")
     has_offset = config.position_type in ("learned", "sinusoidal")
-    if config.position_offset < 0 or (config.position_offset and not has_offset):
+    if config.position_offset and not has_offset:
         raise ValueError(
-            f"position_offset must be 0 or more, and 0 unless positions are learned or sinusoidal; got "
-            f'{config.position_offset} with position_type="{config.position_type}".'
+            f"position_offset must be 0 unless positions are learned or sinusoidal; got {config.position_offset} with "
+            f'position_type="{config.position_type}".'
         )
-    if config.position_type == "rotary":
-        check_rotary(config)
 
 
-def check_rotary(config: Any) -> None:
-    """Raises ValueError unless there is one dictionary of rotary parameters, or one for each layer type in use."""
-    given = config.rope_parameters
-    nested = [kind for kind in LAYER_TYPES if kind in given]
-    missing = sorted(set(config.layer_types) - set(nested))
-    if nested and missing:
-        raise ValueError(f"rope_parameters are given for {nested} but not for {missing}, which the layers have.")
-    known = ["default", *ROPE_INIT_FUNCTIONS]
-    for parameters in [given[kind] for kind in nested] or [given]:
-        if parameters["rope_type"] not in known:
-            raise ValueError(f"rope_type is {parameters['rope_type']!r}; allowed are {known}.")
-        rotated = int(config.head_dim * parameters.get("partial_rotary_factor", 1.0))
-        if parameters["rope_type"] != "proportional" and (rotated < 2 or rotated % 2):
+def check_rotary(stack: Any, prefix: str) -> None:
+    """Raises ValueError unless there is one dictionary of rotary parameters, or one for each layer type of the stack,
+    and each gives frequencies for its heads."""
+    given = stack.rope_parameters or {}
+    by_type = [key for key, value in given.items() if isinstance(value, dict)]
+    missing = sorted(set(stack.layer_types) - set(by_type))
+    if by_type and missing:
+        raise ValueError(
+            f"rope_parameters are given for {by_type} but not for {missing}, which {prefix}layer_types has."
+        )
+    if by_type and len(by_type) < len(given):
+        raise ValueError(f"rope_parameters hold dictionaries for {by_type} and single values; drop one: {given}.")
+    for parameters in [given[kind] for kind in by_type] or [given]:
+        check_frequencies(RopeConfigView(stack, parameters), prefix)
+
+
+def check_frequencies(view: RopeConfigView, prefix: str) -> None:
+    """Raises ValueError unless `rope_parameters` hold numbers and give frequencies for `head_dim`."""
+    given, formulas = view.rope_parameters, TfmRotaryEmbedding.formulas()
+    if given.get("rope_type") not in formulas:
+        raise ValueError(f"rope_type is {given.get('rope_type')!r}; allowed are {list(formulas)}.")
+    for name in sorted(RopeParameters.__annotations__.keys() - {"rope_type", "truncate"}):
+        entries = given[name] if isinstance(given.get(name), list) else [given.get(name)]
+        if not all(entry is None or is_number(entry) for entry in entries):
+            raise ValueError(f"{name} of rope_parameters is {given[name]!r}; it must be a finite number, at least 0.")
+    share = given.get("partial_rotary_factor", 1.0)
+    rotated = rotated_size(view.head_dim, given) if share is not None else 0
+    if rotated < 2 or rotated % 2 or rotated > view.head_dim:
+        raise ValueError(
+            f"Rotary positions rotate pairs, but {prefix}head_dim ({view.head_dim}) times partial_rotary_factor "
+            f"({share}) gives {rotated} elements."
+        )
+    for name in ("short_factor", "long_factor"):
+        if isinstance(given.get(name), list) and len(given[name]) != rotated // 2:
             raise ValueError(
-                f"Rotary positions rotate pairs, but head_dim ({config.head_dim}) times partial_rotary_factor "
-                f"({parameters.get('partial_rotary_factor', 1.0)}) gives {rotated} elements."
+                f"{name} of rope_parameters has {len(given[name])} entries; {prefix}head_dim ({view.head_dim}) needs "
+                f"one per rotated pair, {rotated // 2}."
             )
+    low, high = given.get("low_freq_factor"), given.get("high_freq_factor")
+    if low is not None and high is not None and low >= high:
+        raise ValueError(f"rope_parameters need a high_freq_factor ({high}) above their low_freq_factor ({low}).")
+    reason = frequency_error(view)
+    if reason:
+        raise ValueError(
+            f"rope_parameters {given} give no finite, positive frequencies for {prefix}head_dim ({view.head_dim}) and "
+            f"max_position_embeddings ({view.max_position_embeddings}): {reason}."
+        )
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def frequency_error(view: RopeConfigView) -> str | None:
+    """What is wrong with the frequencies of `rope_parameters`, by their own formula, computed for the trained length
+    and for a longer one; None if nothing is."""
+    formula = TfmRotaryEmbedding.formulas()[view.rope_parameters["rope_type"]]
+    # on the CPU with values, also where a model is made on the meta device or of fake tensors
+    with torch.device("cpu"), _disable_current_modes():
+        for length in (None, 2 * view.max_position_embeddings):
+            try:
+                frequencies, factor = formula(view, seq_len=length)
+            except KeyError as error:
+                return f"{error} is missing"
+            except (ArithmeticError, TypeError, ValueError, RuntimeError) as error:
+                return str(error)
+            if not frequencies.isfinite().all() or frequencies.min() < 0 or frequencies.max() == 0:
+                return f"they are {frequencies.tolist()[:8]} for {length or 'its'} tokens"
+            if not 0 < factor < math.inf:
+                return f"attention_factor is {factor}"
+    return None
 
 
 def check_experts(config: Any) -> None:
@@ -110,10 +174,9 @@ def check_experts(config: Any) -> None:
         raise ValueError(f'{name} needs mlp_type="moe", got "{config.mlp_type}".')
     if config.mlp_type != "moe":
         return
-    if not 1 <= config.num_experts_per_tok <= config.num_experts:
+    if config.num_experts_per_tok > config.num_experts:
         raise ValueError(
-            f"num_experts_per_tok ({config.num_experts_per_tok}) must lie between 1 and num_experts "
-            f"({config.num_experts})."
+            f"num_experts_per_tok ({config.num_experts_per_tok}) must not exceed num_experts ({config.num_experts})."
         )
     if config.mlp_bias or config.activation_dropout:
         raise ValueError(

@@ -23,29 +23,45 @@ def check_version(found: str) -> None:
 # before any other import: an older version would fail on a name that tells the reader nothing
 check_version(transformers.__version__)
 
-from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import RopeParameters
-from transformers.utils.type_validators import activation_fn_key, interval, probability
+from transformers.utils.type_validators import activation_fn_key
 
 from .block import WIRINGS
 from .config_checks import (
     LAYER_TYPES,
+    check_decoder_ids,
+    check_entries,
     check_experts,
     check_positions,
     check_stack,
     check_wiring,
     head_size,
-    one_of,
     repeat_layer_types,
 )
 from .decoder_inputs import DECODER_SHIFTS
 from .decoder_view import DecoderView
 from .depth_scaling import DEPTH_SCALINGS
 from .feed_forward import FEED_FORWARDS
+from .field_names import FieldNames
+from .field_values import (
+    MAX_FACTOR,
+    MAX_LAYERS,
+    MAX_ROWS,
+    between,
+    check_num_labels,
+    dropout,
+    floating_dtype,
+    one_of,
+    rope_dictionary,
+    scale,
+    size,
+    token_id,
+)
 from .head_parts import POOLINGS
 from .normalization import NORMS, QK_NORMS
 from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
@@ -54,18 +70,8 @@ from .recipes import recipe_fields
 
 VERSION = "0.1.0"
 
-# Keys that transformers itself writes into config.json or passes to the constructor beside the declared fields.
-TRANSFORMERS_KEYS = frozenset(
-    {
-        "model_type", "auto_map", "name_or_path", "_name_or_path", "_commit_hash", "torch_dtype", "num_labels",
-        "attn_implementation", "experts_implementation", "output_attentions", "quantization_config",
-        "rope_theta", "rope_scaling", "partial_rotary_factor", "tie_last_hidden_states", "use_cache",
-        "custom_pipelines", "fusion_config", "configuration_files", "tokenizer_class",
-    }
-)  # fmt: skip
 
-
-class TfmConfig(PreTrainedConfig):
+class TfmConfig(FieldNames, PreTrainedConfig):
     """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
 
     On construction an unknown field is a ValueError; a wrong type or value, or an impossible relation between fields,
@@ -80,78 +86,83 @@ class TfmConfig(PreTrainedConfig):
     )
 
     # Sizes
-    vocab_size: int = 32000
-    hidden_size: int = 512
-    num_hidden_layers: int = 6
-    num_attention_heads: int = 8
+    vocab_size: int = size(32000, MAX_ROWS)
+    hidden_size: int = size(512)
+    num_hidden_layers: int = size(6, MAX_LAYERS)
+    num_attention_heads: int = size(8)
     # None: as many as num_attention_heads (multi-head); fewer is grouped-query, 1 multi-query attention
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None  # None: hidden_size / num_attention_heads
+    num_key_value_heads: int | None = size(None)
+    head_dim: int | None = size(None)  # None: hidden_size / num_attention_heads
     # None: 4 x hidden_size (plain), 8/3 x hidden_size rounded up to a multiple of 64 (gated and experts)
-    intermediate_size: int | None = None
-    max_position_embeddings: int = 2048  # longest sequence; rows of a learned table, reference length of scaled rotary
+    intermediate_size: int | None = size(None)
+    # longest sequence; rows of a learned table, reference length of scaled rotary
+    max_position_embeddings: int = size(2048, MAX_ROWS)
 
     # Word embeddings
-    embedding_size: int | None = None  # None: hidden_size; otherwise tables of this width and a projection (ELECTRA)
-    embedding_scale: float | int = 1.0  # multiplies word vectors; given `inputs_embeds` count as scaled
+    # None: hidden_size; otherwise tables of this width and a projection (ELECTRA)
+    embedding_size: int | None = size(None)
+    embedding_scale: float | int = scale(1.0)  # multiplies word vectors; given `inputs_embeds` count as scaled
     embedding_norm: Literal["none", "before_positions", "after_positions"] = "none"
-    embedding_dropout: float | int = probability(default=0.0)
+    embedding_dropout: float | int = dropout(default=0.0)
 
     # Positions
     position_type: str = one_of(POSITIONS, default="rotary")
-    position_offset: int = 0  # added to every position before the table or formula (OPT and BART 2, RoBERTa pad + 1)
+    # added to every position before the table or formula (OPT and BART 2, RoBERTa pad + 1)
+    position_offset: int = between(0, MAX_ROWS, default=0)
     sinusoid_type: Literal["half", "half_minus_one"] = "half"  # exponent k / (d/2) (Marian) or k / (d/2 - 1) (M2M-100)
-    rope_parameters: RopeParameters | dict | None = None  # as in transformers, or one such dict per layer type
+    # as in transformers, or one such dictionary per layer type
+    rope_parameters: RopeParameters | dict | None = rope_dictionary(default=None)
     rope_layers: list[bool] | None = None  # which layers rotate; None: all (SmolLM3, EXAONE-4)
-    relative_attention_num_buckets: int = 32  # T5 relative bias
-    relative_attention_max_distance: int = 128  # tokens; farther ones share the last bucket
+    relative_attention_num_buckets: int = size(32)  # T5 relative bias
+    relative_attention_max_distance: int = size(128, MAX_ROWS)  # tokens; farther ones share the last bucket
 
     # Attention
     qkv_bias: bool = False
     out_bias: bool = False
     # norm of queries and keys: per head with one weight, with a weight per head, or over the whole projected width
     qk_norm: str = one_of(QK_NORMS, default="none")
-    attention_scale: float | int | None = None  # multiplies q.k; None: head_dim ** -0.5
-    attn_logit_softcapping: float | int | None = None  # c: scores become c tanh(score / c) (Gemma-2)
+    attention_scale: float | int | None = scale(None)  # multiplies q.k; None: head_dim ** -0.5
+    attn_logit_softcapping: float | int | None = scale(None)  # c: scores become c tanh(score / c) (Gemma-2)
     attention_sinks: bool = False  # one learned extra logit per head in the softmax (gpt-oss)
     # tokens; causal: W keys, the query included; bidirectional: |i - j| <= W
-    sliding_window: int | None = None
+    sliding_window: int | None = size(None, MAX_ROWS)
     # "full_attention" or "sliding_attention" for each layer; None: all sliding if sliding_window is set, else all full
     layer_types: list[str] | None = None
-    attention_dropout: float | int = probability(default=0.0)
+    attention_dropout: float | int = dropout(default=0.0)
 
     # Position-wise feed-forward
     mlp_type: str = one_of(FEED_FORWARDS, default="gated")
     hidden_act: str = activation_fn_key(default="silu")
     mlp_bias: bool = False
-    activation_dropout: float | int = probability(default=0.0)  # after the activation, inside the feed-forward
-    num_experts: int = 8
-    num_experts_per_tok: int = 2
+    activation_dropout: float | int = dropout(default=0.0)  # after the activation, inside the feed-forward
+    num_experts: int = size(8)
+    num_experts_per_tok: int = size(2)
     norm_topk_prob: bool = True  # the chosen experts' probabilities are divided by their sum
-    moe_intermediate_size: int | None = None  # None: intermediate_size
+    moe_intermediate_size: int | None = size(None)  # None: intermediate_size
     moe_layers: list[bool] | None = None  # which layers hold experts, the others are gated; None: all
-    shared_expert_intermediate_size: int | None = None  # None: no shared expert (Qwen2-MoE has one)
-    router_aux_loss_coef: float | int = 0.01  # weight of the load-balancing loss beside the language-model loss
+    shared_expert_intermediate_size: int | None = size(None)  # None: no shared expert (Qwen2-MoE has one)
+    # weight of the load-balancing loss beside the language-model loss
+    router_aux_loss_coef: float | int = between(0, MAX_FACTOR, default=0.01)
     output_router_logits: bool = False  # record router logits without labels too (with labels they always are)
 
     # Residual wiring and norms
     residual_type: str = one_of(WIRINGS, default="pre")
-    residual_scale: float | int = 1.0  # multiplies every branch before it is added (Granite)
+    residual_scale: float | int = scale(1.0)  # multiplies every branch before it is added (Granite)
     norm_type: str = one_of(NORMS, default="rms_norm")
-    norm_eps: float = 1e-6
+    norm_eps: float | int = between(0, 1, default=1e-6, above=True)
     norm_bias: bool = True  # layer norms only; RMS norms have none
     first_layer_norm: bool = True  # False: the first block's attention reads its input as it is (ModernBERT)
-    hidden_dropout: float | int = probability(default=0.0)  # on every branch, before it is added
+    hidden_dropout: float | int = dropout(default=0.0)  # on every branch, before it is added
     # none; scaled: output projections start 1/sqrt(2 L) smaller (GPT-2); deepnorm: alpha and beta of Wang et al. 2022
     depth_scaling: str = one_of(DEPTH_SCALINGS, default="none")
-    initializer_range: float | int = interval(min=0.0, max=1.0)(default=0.02)  # standard deviation
+    initializer_range: float | int = between(0, 1, default=0.02, above=True)  # standard deviation
 
     # Heads
     lm_head_type: Literal["linear", "transform"] = "linear"  # transform: dense, activation, norm before the vocabulary
     lm_head_act: str = activation_fn_key(default="gelu")
     lm_head_bias: bool = False
-    logit_scale: float | int = 1.0  # multiplies the logits
-    final_logit_softcapping: float | int | None = None
+    logit_scale: float | int = scale(1.0)  # multiplies the logits
+    final_logit_softcapping: float | int | None = scale(None)
     pooling: str = one_of(POOLINGS, default="first")  # which token(s) a sequence's vector comes from
     # dense layer + activation before the classifier: nowhere, on the pooled vector, or on every token too (ModernBERT)
     classifier_dense: Literal["none", "pooled", "all"] = "none"
@@ -159,7 +170,7 @@ class TfmConfig(PreTrainedConfig):
     classifier_norm: bool = False  # a norm after that activation
     head_dense_bias: bool = True  # bias of the dense layers of both heads
     classifier_bias: bool = True
-    classifier_dropout: float | int | None = None  # None: hidden_dropout
+    classifier_dropout: float | int | None = dropout(default=None)  # None: hidden_dropout
 
     # Speed, at equal numbers
     padding_free: bool = True  # where a mask or packed position ids allow it, blocks compute on real tokens only
@@ -168,14 +179,19 @@ class TfmConfig(PreTrainedConfig):
 
     # Identities
     tie_word_embeddings: bool = True
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = token_id()
+    bos_token_id: int | None = token_id()
+    eos_token_id: int | list[int] | None = token_id()
     origin: str | None = None  # the native family a checkpoint came from; free text
     hf_tfm_version: str = VERSION  # of the code that wrote the file
+    dtype: str | torch.dtype | None = floating_dtype(default=None)
+
+    # whether the stack with plain names is causal
+    causal: ClassVar[bool] = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.check_field_names(kwargs, "")
+        # only what was saved or copied holds a version of transformers
+        self.check_keywords(kwargs, is_written=self.transformers_version is not None)
         self.hf_tfm_version = VERSION
         self.resolve_defaults()
         given_rope = self.rope_parameters or kwargs.get("rope_scaling") or kwargs.get("rope_theta")
@@ -185,31 +201,13 @@ class TfmConfig(PreTrainedConfig):
             self.rope_parameters = None
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As in transformers, but a declared field given as keyword is part of the construction (so that fields derived
-        from it follow), and unknown keys are refused with the version that wrote the file."""
-        written_by = config_dict.get("hf_tfm_version", "an unknown version")
-        cls.check_field_names(config_dict, f" (file written by hf_tfm {written_by}, read by {VERSION})")
-        ours = {field.name for field in fields(cls)} - {"dtype"}
-        overrides = {key: kwargs.pop(key) for key in list(kwargs) if key in ours}
-        return super().from_dict({**config_dict, **overrides}, **kwargs)
-
-    @classmethod
-    def check_field_names(cls, given: Any, where: str) -> None:
-        """Raises ValueError if `given` has a key that is neither a field nor one of transformers' own."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(given) - known - TRANSFORMERS_KEYS)
-        if unknown:
-            raise ValueError(
-                f"{cls.__name__} has no field {', '.join(map(repr, unknown))}{where}. Its fields are: "
-                f"{', '.join(sorted(known))}. Generation settings belong in model.generation_config; fields that "
-                "differ between layers are layer_types, rope_layers and moe_layers."
-            )
-
-    @classmethod
     def recipe(cls, name: str, **overrides: Any) -> Any:
         """The configuration of a published family, with `overrides` (any field) on top; see `recipes.py`.
         Raises ValueError if there is no such recipe for this architecture."""
+        # the fields of a recipe are computed from the sizes, so those are checked before
+        checked = object.__new__(cls)
+        for field, value in overrides.items():
+            setattr(checked, field, value)
         return cls(**recipe_fields(name, cls.model_type, overrides))
 
     def resolve_defaults(self) -> None:
@@ -227,10 +225,19 @@ class TfmConfig(PreTrainedConfig):
             self.embedding_size = self.hidden_size
         if self.classifier_dropout is None:
             self.classifier_dropout = self.hidden_dropout
-        self.layer_types = self.layer_types or [LAYER_TYPES[self.sliding_window is not None]] * self.num_hidden_layers
+        if self.layer_types is None:
+            self.layer_types = [LAYER_TYPES[self.sliding_window is not None]] * self.num_hidden_layers
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "num_labels":
+            check_num_labels(value)
+        super().__setattr__(name, value)
+
+    def validate_entries(self) -> None:
+        check_entries(self)
 
     def validate_layer_type(self) -> None:
-        check_stack(self, "")
+        check_stack(self, "", self.causal)
 
     def validate_positions(self) -> None:
         check_positions(self)
@@ -248,7 +255,7 @@ class TfmEncoderConfig(StackPlans, TfmConfig):
 
     model_type = "tfm_encoder"
 
-    type_vocab_size: int = 0  # rows of the token-type table; 0: none
+    type_vocab_size: int = between(0, MAX_ROWS, default=0)  # rows of the token-type table; 0: none
     add_pooling_layer: bool = False
 
 
@@ -257,6 +264,7 @@ class TfmDecoderConfig(PipelinePlans, TfmConfig):
     """A causal decoder (GPT's and Llama's architecture)."""
 
     model_type = "tfm_decoder"
+    causal: ClassVar[bool] = True
 
     use_cache: bool = True
     pooling: str = one_of(POOLINGS, default="last_token")
@@ -272,16 +280,16 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
     is_encoder_decoder: bool = True
     use_cache: bool = True
     pooling: str = one_of(POOLINGS, default="last_token")  # of the decoder's states, by input ids
-    decoder_vocab_size: int | None = None
-    decoder_hidden_size: int | None = None
-    decoder_layers: int | None = None
-    decoder_attention_heads: int | None = None
-    decoder_num_key_value_heads: int | None = None
-    decoder_head_dim: int | None = None
-    decoder_intermediate_size: int | None = None
+    decoder_vocab_size: int | None = size(None, MAX_ROWS)
+    decoder_hidden_size: int | None = size(None)
+    decoder_layers: int | None = size(None, MAX_LAYERS)
+    decoder_attention_heads: int | None = size(None)
+    decoder_num_key_value_heads: int | None = size(None)
+    decoder_head_dim: int | None = size(None)
+    decoder_intermediate_size: int | None = size(None)
     decoder_layer_types: list[str] | None = None
-    decoder_embedding_scale: float | int | None = None
-    decoder_start_token_id: int | None = None  # None: bos_token_id, else pad_token_id
+    decoder_embedding_scale: float | int | None = scale(None)
+    decoder_start_token_id: int | None = token_id()  # None: bos_token_id, else pad_token_id
     # how labels become decoder inputs: the start token in front, or the last real token moved to the front (mBART)
     decoder_shift: str = one_of(DECODER_SHIFTS, default="start_token")
     tie_encoder_decoder_embeddings: bool = True
@@ -303,7 +311,9 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
             "decoder_head_dim": head_dim,
             "decoder_intermediate_size": self.intermediate_size,
             "decoder_embedding_scale": self.embedding_scale,
-            "decoder_layer_types": self.decoder_layer_types or repeat_layer_types(self.layer_types or [], layers),
+            "decoder_layer_types": (
+                repeat_layer_types(self.layer_types or [], layers) if self.decoder_layer_types is None else None
+            ),
             "decoder_start_token_id": self.pad_token_id if self.bos_token_id is None else self.bos_token_id,
         }
         for name, value in derived.items():
@@ -326,7 +336,8 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
         return self.decoder_hidden_size if self.embedding_size == self.hidden_size else self.embedding_size
 
     def validate_seq2seq(self) -> None:
-        check_stack(self.decoder_view, "decoder_")
+        check_stack(self.decoder_view, "decoder_", is_causal=True)
+        check_decoder_ids(self)
         for name in ("rope_layers", "moe_layers"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} is not available for the encoder-decoder architecture; leave it None.")

@@ -96,6 +96,17 @@ class TfmNormalizedRouter(TfmRouter):
         return logits, weights / weights.sum(dim=-1, keepdim=True), index
 
 
+# elements of 16 bytes in the narrowest dtype of weights, 16 bits
+EXPERT_ALIGNMENT = 8
+
+
+def misaligned_expert_widths(config: Any) -> dict[str, int]:
+    """The widths of experts, by field, that torch's grouped product refuses: rows must begin at multiples of 16
+    bytes."""
+    names = ("hidden_size", "decoder_hidden_size", "moe_intermediate_size")
+    return {name: getattr(config, name) for name in names if getattr(config, name, 0) % EXPERT_ALIGNMENT}
+
+
 @use_experts_implementation
 class TfmExperts(nn.Module):
     """E gated feed-forwards as packed tensors. `forward` is the reference; transformers may run a grouped kernel

@@ -19,7 +19,7 @@ from .block import TfmBlock
 from .blockwise_attention import EAGER_BLOCKWISE, register_blockwise_attention
 from .configuration_tfm import TfmConfig
 from .distributed_checks import check_splits
-from .feed_forward import TfmRouter
+from .feed_forward import EXPERT_ALIGNMENT, TfmRouter, misaligned_expert_widths
 from .position import POSITIONS, BiasPosition
 from .sliding_window_attention import register_sliding_window_attention
 
@@ -73,6 +73,11 @@ class TfmPreTrainedModel(PreTrainedModel):
     _can_record_outputs = RECORDED
     # every Auto class of the architecture, written into each checkpoint whatever head was saved
     _auto_map: dict[str, str] = {}
+
+    def __init__(self, config: TfmConfig, *args: Any, **kwargs: Any) -> None:
+        # fields may have changed since they were checked
+        config.validate()  # pyright: ignore[reportAttributeAccessIssue]
+        super().__init__(config, *args, **kwargs)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -152,6 +157,16 @@ class TfmPreTrainedModel(PreTrainedModel):
     def _can_set_experts_implementation(cls) -> bool:
         # transformers looks for the decorator in the model's own file; ours is in feed_forward.py
         return True
+
+    def _grouped_mm_can_dispatch(self) -> bool:
+        # asked by transformers, which takes "eager" by default where this raises
+        misaligned = misaligned_expert_widths(self.config) if self.config.mlp_type == "moe" else {}
+        if misaligned:
+            raise ValueError(
+                f'experts_implementation="grouped_mm" reads rows of 16 bytes or multiples of it, so widths of experts '
+                f'must be multiples of {EXPERT_ALIGNMENT}; got {misaligned}. Use "eager" or "batched_mm".'
+            )
+        return super()._grouped_mm_can_dispatch()
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As in transformers, with the code of the architecture and all its Auto classes, whatever head is saved. A

@@ -30,6 +30,10 @@ class Position(nn.Module):
         self.sample_layer = {kind: config.layer_types.index(kind) for kind in self.nothing}
 
     @classmethod
+    def check(cls, config: Any, prefix: str, is_causal: bool) -> None:
+        """Raises ValueError for fields of a stack that the scheme cannot take; `prefix` is that of its fields."""
+
+    @classmethod
     def tp_plan(cls, config: Any) -> dict[str, str]:
         """Tensor-parallel style of modules of a stack, by their name below it. What is left out is computed whole by
         every process."""
@@ -78,6 +82,11 @@ class SinusoidalPosition(Position):
         steps = self.pairs if config.sinusoid_type == "half" else max(self.pairs - 1, 1)
         self.log_step = -math.log(10000.0) / steps
 
+    @classmethod
+    def check(cls, config: Any, prefix: str, is_causal: bool) -> None:
+        if config.embedding_size % 2:
+            raise ValueError(f"Sinusoidal positions need an even {prefix}embedding_size, got {config.embedding_size}.")
+
     def embed(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         # float64: at position 10,000 a float32 phase is already off by 5e-4
         k = torch.arange(self.pairs, device=embeds.device, dtype=torch.float64)
@@ -106,10 +115,15 @@ class TfmRotaryEmbedding(nn.Module):
         self.config = config
         self.rope_type = config.rope_parameters["rope_type"]
         self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
-        make = {"default": self.compute_default_rope_parameters, **ROPE_INIT_FUNCTIONS}[self.rope_type]
-        inv_freq, self.attention_scaling = make(config)
+        inv_freq, self.attention_scaling = self.formulas()[self.rope_type](config)
         self.inv_freq = nn.Buffer(inv_freq, persistent=False)
         self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
+
+    @classmethod
+    def formulas(cls) -> dict[str, Any]:
+        """`rope_type` -> function of (config, device, length) that returns frequencies (D/2,) and the factor of cosines
+        and sines."""
+        return {"default": cls.compute_default_rope_parameters, **ROPE_INIT_FUNCTIONS}
 
     @staticmethod
     def compute_default_rope_parameters(config: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, float]:
@@ -270,6 +284,18 @@ class RelativeBiasPosition(BiasPosition):
         self.buckets_per_side = num_buckets if is_causal else num_buckets // 2
         self.max_distance = config.relative_attention_max_distance
         self.relative_attention_bias = nn.Embedding(num_buckets, config.num_attention_heads)
+
+    @classmethod
+    def check(cls, config: Any, prefix: str, is_causal: bool) -> None:
+        num_buckets, max_distance = config.relative_attention_num_buckets, config.relative_attention_max_distance
+        exact = num_buckets // (2 if is_causal else 4)
+        if exact < 1 or max_distance <= exact:
+            stack, least = ("A decoder", 2) if is_causal else ("An encoder", 4)
+            raise ValueError(
+                f"{stack} needs relative_attention_num_buckets of at least {least}, got {num_buckets}, and "
+                f"relative_attention_max_distance greater than {max(exact, 1)}, where exact buckets end, got "
+                f"{max_distance}."
+            )
 
     def distance_bias(self, distance: torch.Tensor) -> torch.Tensor:
         return self.relative_attention_bias(self.buckets(distance)).permute(2, 0, 1)
