@@ -69,9 +69,30 @@ def check_decoder_ids(config: Any) -> None:
         value = getattr(config, name)
         if value is not None and not 0 <= value < config.decoder_vocab_size:
             raise ValueError(
-                f"{name} ({value}) must be an id of the decoder's vocabulary, 0 to {config.decoder_vocab_size - 1}: "
-                "it stands in decoder inputs made from labels."
+                f"{name} ({value}) must be an id of the decoder's vocabulary, 0 to {config.decoder_vocab_size - 1}: it "
+                "stands in decoder inputs made from labels. decoder_start_token_id is by default bos_token_id, else "
+                "pad_token_id."
             )
+
+
+def check_seq2seq(config: Any) -> None:
+    """Raises ValueError for what an encoder-decoder does not have, and for stacks that do not fit together."""
+    for name in ("rope_layers", "moe_layers"):
+        if getattr(config, name) is not None:
+            raise ValueError(f"{name} is not available for the encoder-decoder architecture; leave it None.")
+    if config.tie_encoder_decoder_embeddings and config.decoder_vocab_size != config.vocab_size:
+        raise ValueError(
+            f"Tied tables need one vocabulary, got vocab_size {config.vocab_size} and decoder_vocab_size "
+            f"{config.decoder_vocab_size}; set tie_encoder_decoder_embeddings=False."
+        )
+    if config.decoder_hidden_size != config.hidden_size and (
+        config.tie_encoder_decoder_embeddings or config.embedding_size != config.hidden_size
+    ):
+        raise ValueError(
+            f"decoder_hidden_size ({config.decoder_hidden_size}) differs from hidden_size ({config.hidden_size}): "
+            "set tie_encoder_decoder_embeddings=False and leave embedding_size None."
+        )
+    check_decoder_ids(config)
 
 
 def check_positions(config: Any) -> None:

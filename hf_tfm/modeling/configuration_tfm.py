@@ -34,10 +34,10 @@ from transformers.utils.type_validators import activation_fn_key
 from .block import WIRINGS
 from .config_checks import (
     LAYER_TYPES,
-    check_decoder_ids,
     check_entries,
     check_experts,
     check_positions,
+    check_seq2seq,
     check_stack,
     check_wiring,
     head_size,
@@ -184,7 +184,18 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     eos_token_id: int | list[int] | None = token_id()
     origin: str | None = None  # the native family a checkpoint came from; free text
     hf_tfm_version: str = VERSION  # of the code that wrote the file
+
+    # Fields of every model of transformers, whose own types are text and not checked
+    architectures: list[str] | None = None
+    transformers_version: str | None = None
     dtype: str | torch.dtype | None = floating_dtype(default=None)
+    return_dict: bool | None = True
+    output_hidden_states: bool | None = False
+    id2label: dict | None = None
+    label2id: dict | None = None
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+    chunk_size_feed_forward: int = one_of((0,), default=0)  # not available
+    is_encoder_decoder: bool = one_of((False,), default=False)
 
     # whether the stack with plain names is causal
     causal: ClassVar[bool] = False
@@ -277,7 +288,7 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
 
     model_type = "tfm_seq2seq"
 
-    is_encoder_decoder: bool = True
+    is_encoder_decoder: bool = one_of((True,), default=True)
     use_cache: bool = True
     pooling: str = one_of(POOLINGS, default="last_token")  # of the decoder's states, by input ids
     decoder_vocab_size: int | None = size(None, MAX_ROWS)
@@ -337,19 +348,4 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
 
     def validate_seq2seq(self) -> None:
         check_stack(self.decoder_view, "decoder_", is_causal=True)
-        check_decoder_ids(self)
-        for name in ("rope_layers", "moe_layers"):
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name} is not available for the encoder-decoder architecture; leave it None.")
-        if self.tie_encoder_decoder_embeddings and self.decoder_vocab_size != self.vocab_size:
-            raise ValueError(
-                f"Tied tables need one vocabulary, got vocab_size {self.vocab_size} and decoder_vocab_size "
-                f"{self.decoder_vocab_size}; set tie_encoder_decoder_embeddings=False."
-            )
-        if self.decoder_hidden_size != self.hidden_size and (
-            self.tie_encoder_decoder_embeddings or self.embedding_size != self.hidden_size
-        ):
-            raise ValueError(
-                f"decoder_hidden_size ({self.decoder_hidden_size}) differs from hidden_size ({self.hidden_size}): "
-                "set tie_encoder_decoder_embeddings=False and leave embedding_size None."
-            )
+        check_seq2seq(self)

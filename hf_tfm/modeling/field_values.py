@@ -15,11 +15,11 @@ MAX_ROWS = 2**27  # rows of a table, tokens
 MAX_FACTOR = 1e6
 
 
-def one_of(registry: Collection[str], default: str) -> Any:
-    """A field of a configuration whose values are the keys of a registry, entries added later included."""
+def one_of(registry: Collection[Any], default: Any) -> Any:
+    """A field of a configuration with these values: the keys of a registry, say, entries added later included."""
 
     @as_validated_field
-    def check(value: str) -> None:
+    def check(value: Any) -> None:
         if value not in registry:
             raise ValueError(f"{value!r} is not one of {list(registry)}")
 

@@ -74,7 +74,7 @@ def test_generation_settings_are_refused_and_error_names_generation_config(confi
         ({"layer_types": ["full_attention"]}, "layer_types has 1 entries for 6 layers"),
         ({"layer_types": ["chunked_attention"] * 6}, "chunked_attention"),
         ({"layer_types": ["sliding_attention"] * 6}, "sliding_window"),
-        ({"sliding_window": 0}, "sliding_window of at least 1"),
+        ({"sliding_window": 0}, "sliding_window.*at least 1"),
         ({"position_type": "alibi", "rope_parameters": {"rope_theta": 1e4}}, "rope_parameters is set"),
         ({"position_type": "alibi", "rope_theta": 5e5}, "rope_parameters is set"),
         ({"rope_parameters": {"sliding_attention": {"rope_theta": 1e4}}}, "not for \\['full_attention'\\]"),
