@@ -194,11 +194,10 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     id2label: dict | None = None
     label2id: dict | None = None
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
-    chunk_size_feed_forward: int = one_of((0,), default=0)  # not available
+    chunk_size_feed_forward: int = one_of((0,), default=0)
     is_encoder_decoder: bool = one_of((False,), default=False)
 
-    # whether the stack with plain names is causal
-    causal: ClassVar[bool] = False
+    causal: ClassVar[bool] = False  # whether the stack with plain names is
 
     def __post_init__(self, **kwargs: Any) -> None:
         # only what was saved or copied holds a version of transformers

@@ -232,3 +232,29 @@ def test_one_token_gives_the_logits_of_the_first_of_many(implementation):
     model.set_experts_implementation(implementation)
     with torch.no_grad():
         assert_same(model(tokens[:, :1]).logits, model(tokens).logits[:, :1], what="logits of the first token")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "named"),
+    [
+        ("decoder", {"intermediate_size": 18}, "'moe_intermediate_size': 18"),
+        ("encoder", {"moe_intermediate_size": 17}, "'moe_intermediate_size': 17"),
+        ("decoder", {"hidden_size": 36, "head_dim": 8}, "'hidden_size': 36"),
+        (
+            "seq2seq",
+            {"decoder_hidden_size": 20, "tie_encoder_decoder_embeddings": False, "decoder_head_dim": 8},
+            "'decoder_h",
+        ),
+    ],
+)
+def test_widths_that_grouped_products_refuse_are_computed_one_expert_at_a_time(architecture, fields, named):
+    model, batch = make(architecture, **MOE, **fields), make_batch(architecture)
+    assert model.config._experts_implementation == "eager"
+    wanted, _ = forward_backward(model, batch)
+    with pytest.raises(ValueError, match=rf'"grouped_mm".*multiples of 8; got .*{named}.*"batched_mm"'):
+        model.set_experts_implementation("grouped_mm")
+    model.set_experts_implementation("batched_mm")
+    found, _ = forward_backward(model, batch)
+    assert_same(found.loss, wanted.loss, what="loss of batched_mm")
+    half = model.bfloat16()
+    assert half(**batch).loss.isfinite()

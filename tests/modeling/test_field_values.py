@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import fields
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from hf_tfm.modeling.position import RelativeBiasPosition
 from tests.grid import LANGUAGE_MODELS, ids
 
 REFUSALS = (ValueError, StrictDataclassError)
-TINY = {
+TINY: dict[str, Any] = {
     "vocab_size": 13,
     "hidden_size": 8,
     "num_hidden_layers": 2,
@@ -165,8 +166,18 @@ def test_buckets_are_refused_exactly_where_their_formula_leaves_the_table(is_cau
             assert accepted == legal, (num_buckets, max_distance)
 
 
-LONG = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 8, "factor": 2.0}
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 8}
+LONG: dict[str, Any] = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "original_max_position_embeddings": 8,
+    "factor": 2.0,
+}
+LLAMA3: dict[str, Any] = {
+    "rope_type": "llama3",
+    "rope_theta": 1e4,
+    "factor": 2.0,
+    "original_max_position_embeddings": 8,
+}
 # rotary parameters, and the size of a head, that give no frequencies
 NO_FREQUENCIES = [
     (None, 5),
