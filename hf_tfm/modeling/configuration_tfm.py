@@ -194,7 +194,7 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     id2label: dict | None = None
     label2id: dict | None = None
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
-    chunk_size_feed_forward: int = one_of((0,), default=0)
+    chunk_size_feed_forward: int = between(0, MAX_ROWS, default=0)  # changes nothing: blocks are not chunked
     is_encoder_decoder: bool = one_of((False,), default=False)
 
     causal: ClassVar[bool] = False  # whether the stack with plain names is

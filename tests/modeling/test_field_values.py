@@ -7,6 +7,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -43,7 +44,7 @@ READ_WITH = {
     "activation_dropout": {"mlp_type": "plain"},
     "decoder": {"tie_encoder_decoder_embeddings": False},
 }
-VALUES = [0, -1, math.nan, math.inf, -math.inf, 10**12, 10**400, True, 2.5, "0.1", {1}, []]
+VALUES = [0, -1, math.nan, math.inf, -math.inf, 10**12, 10**400, True, 2.5, "0.1", {1}, [], np.int64(3)]
 ARCHITECTURES = list(LANGUAGE_MODELS)
 
 
@@ -62,13 +63,13 @@ def model_class(architecture, name):
 
 def make_or_refuse(config_class, context, name, value):
     """The configuration, or None where it is refused by the name of the field; either within a second."""
-    start, config, refusal = time.perf_counter(), None, name
+    start, config, refusal = time.process_time(), None, name
     try:
         config = config_class(**{**context, name: value})
     except REFUSALS as error:
         refusal = str(error)
     assert name in refusal, f"{name}={value!r} is refused without its name"
-    assert time.perf_counter() - start < 1, f"{name}={value!r} took too long"
+    assert time.process_time() - start < 1, f"{name}={value!r} took too long"
     return config
 
 
@@ -121,7 +122,7 @@ def test_field_changed_later_is_refused_before_it_is_written_or_is_read_alike(ar
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("depth", [MAX_LAYERS + 1, 10**9])
 def test_enormous_configuration_ends_at_once_with_the_limit(architecture, depth):
-    config_class, start = LANGUAGE_MODELS[architecture][0], time.perf_counter()
+    config_class, start = LANGUAGE_MODELS[architecture][0], time.process_time()
     with pytest.raises(REFUSALS, match=rf"num_hidden_layers(?s:.)*at most {MAX_LAYERS}, got {depth}"):
         config_class(**TINY | {"num_hidden_layers": depth})
     with pytest.raises(REFUSALS, match=f"num_labels must be an integer from 1 to {MAX_WIDTH}"):
@@ -130,7 +131,7 @@ def test_enormous_configuration_ends_at_once_with_the_limit(architecture, depth)
         # its layer types are computed from the depth
         with pytest.raises(REFUSALS, match="num_hidden_layers"):
             config_class.recipe("gemma2", num_hidden_layers=depth)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def bucket_rows(num_buckets, max_distance, is_causal):
