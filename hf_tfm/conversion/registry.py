@@ -2,6 +2,9 @@
 
 To add a family, add its module here, in the position where `hf-tfm families` should list it."""
 
+from typing import Any
+
+from .bidirectional import as_encoder, is_bidirectional
 from .errors import ConversionError
 from .families import (
     bart,
@@ -36,7 +39,7 @@ from .families import (
 )
 from .family import Family
 
-__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "get_family"]
+__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "family_of", "get_family"]
 
 MODULES = (
     bert, roberta, distilbert, modernbert, nomic_bert, eurobert,
@@ -88,3 +91,10 @@ def get_family(model_type: str) -> Family:
     if model_type in UNSUPPORTED:
         raise ConversionError(f"{model_type} cannot be converted: hf_tfm does not have {UNSUPPORTED[model_type]}.")
     raise ConversionError(f"{model_type} is not a supported family; supported: {', '.join(sorted(FAMILIES))}.")
+
+
+def family_of(native: Any) -> Family:
+    """The family of a native configuration. A decoder whose attention has no direction is an encoder of ours. Raises
+    ConversionError as `get_family` does."""
+    family = get_family(native.model_type)
+    return as_encoder(family) if is_bidirectional(native, family) else family
