@@ -47,9 +47,13 @@ def load_native(
 def native_config(source: str, **options: Any) -> PreTrainedConfig:
     """The configuration of a native checkpoint. Raises ConversionError if its model type cannot be converted, without
     looking for the code of one that transformers does not know."""
-    model_type = PreTrainedConfig.get_config_dict(source, **options)[0].get("model_type")
+    fields = PreTrainedConfig.get_config_dict(source, **options)[0]
+    model_type = fields.get("model_type")
     if model_type in TFM_CONFIGS:
         raise ConversionError(f"{source} is already a {model_type}; load it with from_pretrained.")
+    other_encoders = sorted({"vision_config", "audio_config"} & fields.keys())
+    if model_type is not None and other_encoders:
+        raise ConversionError(f"{source} is a {model_type} with {other_encoders[0]}: only text models can be converted.")
     if model_type is not None:
         get_family(model_type)
     return AutoConfig.from_pretrained(source, **options)

@@ -37,7 +37,7 @@ HARMLESS_VALUES: dict[str, Callable[[Any, Any], bool]] = {
     "head_dim": is_default_head_dim,  # rotary positions
     "token_classification_bias": lambda value, native: bool(value),  # generic heads
     "num_mtp_layers": lambda value, native: not value,  # speculative generation
-    "summary_proj_to_labels": lambda value, native: not value,  # multiple choice of ELECTRA
+    "summary_proj_to_labels": lambda value, native: not value or native.model_type != "electra",  # multiple choice
 }
 # Undeclared field that code of transformers reads -> the reason why it changes no output.
 WITHOUT_EFFECT: dict[str, str] = {
