@@ -18,7 +18,7 @@ from .config_diff import output_differences, training_differences
 from .errors import ConversionError
 from .family import Family
 from .native_checkpoints import load_native
-from .parity_check import ParityCheck, has_meta_tensors, stored_dtype
+from .parity_check import ParityCheck, stored_dtype
 from .registry import FAMILIES, family_of, get_family
 from .weight_map import resolve
 from .weight_transfer import StateDict, take_state_dict, transfer_weights
@@ -215,10 +215,14 @@ def constructor_arguments(native_class: Any, model: Any) -> dict[str, Any]:
 
 
 def parity_check(model: PreTrainedModel, head: str, verify: bool) -> ParityCheck | None:
-    """The outputs of a model before its conversion, or None if they are not to be compared, or cannot be."""
-    if verify and has_meta_tensors(model):
-        logger.warning("The outputs before and after conversion are not compared: weights are offloaded or on meta.")
-        return None
+    """The outputs of a model before its conversion, or None if they are not to be compared. Raises ConversionError if
+    the weights are not in memory."""
+    on_meta = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
+    if on_meta:
+        raise ConversionError(
+            f"{len(on_meta)} weights are offloaded or on the meta device, such as {on_meta[0]}; load the model into "
+            "memory (without device_map) to convert it."
+        )
     return ParityCheck(model, head) if verify else None
 
 

@@ -53,7 +53,9 @@ def native_config(source: str, **options: Any) -> PreTrainedConfig:
         raise ConversionError(f"{source} is already a {model_type}; load it with from_pretrained.")
     other_encoders = sorted({"vision_config", "audio_config"} & fields.keys())
     if model_type is not None and other_encoders:
-        raise ConversionError(f"{source} is a {model_type} with {other_encoders[0]}: only text models can be converted.")
+        raise ConversionError(
+            f"{source} is a {model_type} with {other_encoders[0]}: only text models can be converted."
+        )
     if model_type is not None:
         get_family(model_type)
     return AutoConfig.from_pretrained(source, **options)

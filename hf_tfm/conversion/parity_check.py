@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from .errors import ConversionError
 
-__all__ = ["Float32Mode", "ParityCheck", "has_meta_tensors", "make_test_batch", "stored_dtype"]
+__all__ = ["Float32Mode", "ParityCheck", "make_test_batch", "stored_dtype"]
 
 LENGTH = 24
 OUTPUTS = (
@@ -70,11 +70,6 @@ def in_float32(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(in_float32(item) for item in value)
     return {name: in_float32(item) for name, item in value.items()} if type(value) is dict else value
-
-
-def has_meta_tensors(model: Any) -> bool:
-    """Whether weights are not in memory: offloaded, or never made."""
-    return any(tensor.is_meta for tensor in model.state_dict().values())
 
 
 def stored_dtype(tensor: Tensor) -> torch.dtype:

@@ -47,15 +47,24 @@ WITHOUT_EFFECT: dict[str, str] = {
     ),
     **dict.fromkeys(("initializer_range", "init_std", "initializer_factor"), "only for new weights"),
     **dict.fromkeys(
-        ("chain_hidden_post_norm", "logits_mup_width_multiplier", "mtp_hidden_states_first", "unpadded_vocab_size"),
-        "only with num_mtp_layers",
+        (
+            "chain_hidden_post_norm", "logits_mup_width_multiplier", "mtp_hidden_states_first", "rms_norm_eps",
+            "unpadded_vocab_size",
+        ),
+        "only with num_mtp_layers, or in classes that declare it",
     ),
+    "rope_parameters": "only in classes that declare it",
+    "max_position_embeddings": "only in classes that declare it, and for a warning",
+    "cross_attention_hidden_size": "overwritten with the size of the encoder",
     "number_of_conv_states": "only with layer_types of convolutions",
     "gradient_checkpointing": "only in training",
     "embedding_size": "only allows a hidden_size that is no multiple of num_attention_heads",
     "sep_token_id": "only for a warning",
     "quantization_config": "read when the weights are loaded",
-}
+    "model_type": "the name of the family",
+    "auto_map": "names code, which is not run",
+    "tokenizer_class": "read by the tokenizer",
+}  # fmt: skip
 
 
 def undeclared_fields(native: PreTrainedConfig, known: Collection[str]) -> dict[str, Any]:
