@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from .errors import ConversionError
 from .family import Family, without
 
 __all__ = ["as_encoder", "is_bidirectional"]
@@ -21,7 +22,9 @@ def is_bidirectional(native: Any, family: Family) -> bool:
 
 
 def as_encoder(family: Family) -> Family:
-    """The family of native models of `family` with `is_causal=False`."""
+    """The family of native models of `family` with `is_causal=False`. Raises ConversionError if its code ignores it."""
+    if family.name in ALWAYS_CAUSAL:
+        raise ConversionError(f"{family.name} is always causal; this model is an encoder.")
     return dataclasses.replace(
         family,
         our_model_type="tfm_encoder",

@@ -21,7 +21,7 @@ class NativeCheckpoint(NamedTuple):
     """A native model, and one line for each thing that its reader should know: why it has this head, which weights are
     new, and which of the checkpoint have no place."""
 
-    model: PreTrainedModel
+    model: Any
     notes: list[str]
 
 

@@ -23,22 +23,24 @@ HALF_DTYPES = (torch.float16, torch.bfloat16)
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
-def make_test_batch(config: Any, head: str) -> dict[str, Tensor]:
+def make_test_batch(model: Any, head: str) -> dict[str, Tensor]:
     """One row of random tokens without special ones, and the end-of-sequence token. No second row and no padding:
     native classifiers need a padding id for the one, and some native models ignore the other."""
-    generator = torch.Generator().manual_seed(0)
+    config, generator = model.config, torch.Generator().manual_seed(0)
     # half: some native tables have rows before the first position
     max_length = (getattr(config, "max_position_embeddings", None) or 2 * LENGTH) // 2
     shape = (1, max(1, min(LENGTH, max_length)))
     eos = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
-    ids = random_ids(config.vocab_size, {eos, config.pad_token_id}, shape, generator)
-    if eos is not None and 0 <= eos < config.vocab_size:
+    # the configuration of T5Gemma has a vocabulary of its own, which nothing reads
+    vocab_size = min(config.vocab_size, len(model.get_input_embeddings().weight))
+    ids = random_ids(vocab_size, {eos, config.pad_token_id}, shape, generator)
+    if eos is not None and 0 <= eos < vocab_size:
         ids[:, -1] = eos
     if head == "multiple-choice":
         ids = ids[None]
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if config.is_encoder_decoder and head in ("base", "seq2seq-lm"):
-        decoder_vocab_size = getattr(config, "decoder_vocab_size", None) or config.vocab_size
+        decoder_vocab_size = getattr(config, "decoder_vocab_size", None) or vocab_size
         batch["decoder_input_ids"] = random_ids(decoder_vocab_size, {eos, config.pad_token_id}, shape, generator)
     return batch
 
@@ -125,7 +127,7 @@ class ParityCheck:
 
     def __init__(self, model: Any, head: str) -> None:
         self.in_float32 = model.dtype in HALF_DTYPES and "flash" not in (model.config._attn_implementation or "")
-        self.batch = make_test_batch(model.config, head)
+        self.batch = make_test_batch(model, head)
         self.dtype = torch.float32 if self.in_float32 else model.dtype
         self.outputs = self.outputs_of(model)
 

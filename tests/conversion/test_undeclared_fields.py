@@ -116,7 +116,7 @@ def test_an_undeclared_head_size_is_refused_where_only_the_rotation_reads_it() -
 
 
 def test_fields_that_nothing_reads_are_listed() -> None:
-    config = LlamaConfig(**SIZES, output_past=True, is_causal=True, hidden_dropout=0.1, task="chat")
+    config = CONFIG_MAPPING["llama"](**SIZES, output_past=True, is_causal=True, hidden_dropout=0.1, task="chat")
     assert unread_fields(config, ()) == ["output_past", "task"]
 
 
@@ -140,6 +140,11 @@ def test_a_decoder_whose_attention_has_no_direction_is_an_encoder_or_refused(nam
     with torch.no_grad():
         expected, found = (model(**batch).last_hidden_state[batch["attention_mask"] > 0] for model in (native, ours))
     assert ((expected - found).abs().max() / expected.abs().max()).item() <= 1e-5
+
+
+def test_an_encoder_is_no_family_that_is_always_causal() -> None:
+    with pytest.raises(ConversionError, match="bloom is always causal"):
+        to_native(from_native(without_direction("llama", "base")), "bloom")
 
 
 @pytest.mark.parametrize("head", ["causal-lm", "sequence-classification", "token-classification", "question-answering"])
