@@ -3,8 +3,8 @@
 "Native" is a model class of transformers, "ours" one of hf_tfm. A family is one weight map and one mapping of
 configuration fields, each read in both directions. Modules may import only modules further up in this list:
 
-1. the core: `errors`, `weight_transforms`, `weight_map`, `weight_transfer`, `auto_classes`, `family`,
-   `rope_and_window_mappings`, `config_diff`, `parity_check`
+1. the core: `errors`, `weight_transforms`, `weight_map`, `weight_transfer`, `auto_classes`,
+   `undeclared_fields`, `family`, `bidirectional`, `rope_and_window_mappings`, `config_diff`, `parity_check`
 2. `families/`: one module per group of families
 3. `registry`: the only module that knows all families
 4. `parity_results`, `native_checkpoints`, `convert`

@@ -18,7 +18,15 @@ from transformers import (
 from ..modeling.configuration_tfm import TfmConfig, TfmDecoderConfig, TfmEncoderConfig, TfmSeq2SeqConfig
 from .errors import ConversionError
 
-__all__ = ["AUTO_CLASSES", "TFM_CONFIGS", "head_of_config", "head_of_model", "model_class"]
+__all__ = [
+    "AUTO_CLASSES",
+    "TFM_CONFIGS",
+    "head_and_reason",
+    "head_of_config",
+    "head_of_model",
+    "model_class",
+    "saved_class",
+]
 
 # Head name -> Auto class. "base": no head. "encoder": only the encoder of an encoder-decoder.
 AUTO_CLASSES: dict[str, Any] = {
@@ -31,6 +39,17 @@ AUTO_CLASSES: dict[str, Any] = {
     "question-answering": AutoModelForQuestionAnswering,
     "multiple-choice": AutoModelForMultipleChoice,
     "encoder": AutoModelForTextEncoding,
+}
+
+# How the names of model classes end that belong to no Auto class, such as LLaMAForCausalLM -> head name. The first that
+# fits counts. Other names (BertForPreTraining, T5WithLMHeadModel) mean the usual head.
+HEADS_BY_ENDING: dict[str, str] = {
+    **dict.fromkeys(("ForSequenceClassification", "ForRewardModel", "RewardModel"), "sequence-classification"),
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForMultipleChoice": "multiple-choice",
+    "ForMaskedLM": "masked-lm",
+    "ForCausalLM": "causal-lm",
 }
 
 # Our model type -> configuration class.
@@ -56,16 +75,38 @@ def head_of_model(model: Any) -> str:
 
 
 def head_of_config(config: PreTrainedConfig) -> str:
-    """The head that a checkpoint was saved with, by `architectures` of its configuration. Raises ConversionError if it
-    belongs to no Auto class."""
-    saved_class = (config.architectures or [None])[0]
+    """The head that a checkpoint was saved with, by `architectures` of its configuration, or the usual head of its
+    architecture if that names none."""
+    return head_and_reason(config)[0]
+
+
+def head_and_reason(config: PreTrainedConfig) -> tuple[str, str | None]:
+    """The head that a checkpoint was saved with, and, unless its class belongs to an Auto class, one line that says why
+    it is this head. Raises ConversionError for one of our checkpoints with a head of the user's own."""
+    name = saved_class(config)
     for head, auto_class in AUTO_CLASSES.items():
-        if saved_class in [cls.__name__ for cls in registered_classes(auto_class, type(config))]:
-            return head
-    raise ConversionError(
-        f"The checkpoint holds a {saved_class}, whose head cannot be converted; choose a head: "
-        f"{', '.join(AUTO_CLASSES)}."
-    )
+        if name in [cls.__name__ for cls in registered_classes(auto_class, type(config))]:
+            return head, None
+    if config.model_type in TFM_CONFIGS:
+        raise ConversionError(
+            f"The checkpoint holds a {name}, whose head cannot be converted; choose a head: {', '.join(AUTO_CLASSES)}."
+        )
+    for ending, head in HEADS_BY_ENDING.items():
+        if name.endswith(ending):
+            return head, f'Opened with the head "{head}", by the name of its class: {name}.'
+    head = usual_head(config)
+    return head, f'Opened with the head "{head}", which {config.model_type} usually has: the checkpoint names {name}.'
+
+
+def saved_class(config: PreTrainedConfig) -> str:
+    """The name of the class that a checkpoint was saved with."""
+    return (config.architectures or ["no class"])[0]
+
+
+def usual_head(config: PreTrainedConfig) -> str:
+    """The head with which models of this architecture are trained first."""
+    heads = ("seq2seq-lm",) if config.is_encoder_decoder else ("masked-lm", "causal-lm")
+    return next((head for head in heads if registered_classes(AUTO_CLASSES[head], type(config))), "base")
 
 
 def registered_classes(auto_class: Any, config_class: type[PreTrainedConfig]) -> tuple[type, ...]:

@@ -3,20 +3,23 @@
 import copy
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from ..modeling.modeling_tfm import TfmPreTrainedModel
 from .auto_classes import head_of_model, model_class
+from .bidirectional import as_encoder
 from .config_diff import output_differences, training_differences
 from .errors import ConversionError
 from .family import Family
 from .native_checkpoints import load_native
-from .registry import FAMILIES, get_family
+from .parity_check import ParityCheck, stored_dtype
+from .registry import FAMILIES, family_of, get_family
 from .weight_map import resolve
 from .weight_transfer import StateDict, take_state_dict, transfer_weights
 
@@ -26,18 +29,27 @@ logger = logging.get_logger(__name__)
 
 
 def from_native(
-    source: Any, head: str | None = None, *, dtype: Any = None, allow_pickle: bool = False, **kwargs: Any
+    source: Any,
+    head: str | None = None,
+    *,
+    dtype: Any = None,
+    allow_pickle: bool = False,
+    verify: bool = True,
+    **kwargs: Any,
 ) -> TfmPreTrainedModel:
     """Converts a native Hugging Face model to one of ours, with equal outputs.
 
     `source`: a folder, a Hub name, or a native model (which stays unchanged). `head`: one of `AUTO_CLASSES`; None means
-    the head of the checkpoint. A head that the checkpoint lacks gets random weights, with the warning of transformers.
+    the head of the checkpoint. A head that the checkpoint lacks gets random weights, with a warning that names them.
     `dtype`: None keeps the dtype of the checkpoint, or takes float32 where a lower precision cannot hold the converted
     weights (norms of Gemma). `allow_pickle`: also read weights that are not in safetensors; pickled files can run code.
-    `kwargs`: further arguments of the native `from_pretrained` (revision, token, num_labels, ...).
+    `verify`: give both models 24 tokens and compare their outputs. `kwargs`: further arguments of the native
+    `from_pretrained` (revision, token, num_labels, ...).
 
-    Raises ConversionError with the name of the family, head or configuration field that has no equivalent."""
-    if isinstance(source, PreTrainedModel):
+    Raises ConversionError with the name of the family, head or configuration field that has no equivalent, or with the
+    difference of the outputs if that is more than rounding."""
+    is_model = isinstance(source, PreTrainedModel)
+    if is_model:
         if head not in (None, head_of_model(source)):
             raise ConversionError(
                 f'The model has the head "{head_of_model(source)}", not "{head}"; give its folder or Hub name instead.'
@@ -46,27 +58,40 @@ def from_native(
             raise ConversionError(
                 f"The model is already loaded; give {', '.join(kwargs)} to its from_pretrained instead."
             )
-        return convert_to_ours(source, copy_weights=True)
-    return convert_to_ours(load_native(source, head, dtype, allow_pickle, **kwargs))
+        native = source
+    else:
+        native, notes = load_native(source, head, dtype, allow_pickle, **kwargs)
+        for note in notes:
+            logger.warning(note)
+    return convert_to_ours(native, copy_weights=is_model, verify=verify).model
 
 
-def to_native(model: TfmPreTrainedModel, family: str | None = None) -> PreTrainedModel:
+def to_native(model: TfmPreTrainedModel, family: str | None = None, *, verify: bool = True) -> PreTrainedModel:
     """Converts one of our models to a native Hugging Face model of `family` (a model type such as "llama"), with equal
     outputs. Our model stays unchanged.
 
-    None means the family that the model came from, or else the only one that can represent it. Warns about settings for
-    training that the family does not have (kinds of dropout). Raises ConversionError with the configuration fields that
-    have no equivalent."""
-    return convert_to_native(model, family, copy_weights=True)
+    None means the family that the model came from, or else the only one that can represent it. `verify`: as in
+    `from_native`. Warns about settings for training that the family does not have (kinds of dropout). Raises
+    ConversionError with the configuration fields that have no equivalent, or with the difference of the outputs if that
+    is more than rounding."""
+    return convert_to_native(model, family, copy_weights=True, verify=verify).model
+
+
+class Conversion(NamedTuple):
+    """A converted model, and the largest difference of its outputs, relative to the largest one; None if they were not
+    compared."""
+
+    model: Any
+    difference: float | None
 
 
 # To ours
 
 
-def convert_to_ours(native: PreTrainedModel, copy_weights: bool = False) -> TfmPreTrainedModel:
+def convert_to_ours(native: PreTrainedModel, copy_weights: bool = False, verify: bool = True) -> Conversion:
     """Our model from a native one. Unless `copy_weights`, the native model loses its tensors and cannot be used
     again."""
-    family = get_family(native.config.model_type)
+    family = family_of(native.config)
     head = head_of_model(native)
     family.check_head(head)
     if family.needs_float32 and native.dtype not in (torch.float32, torch.float64):
@@ -75,15 +100,17 @@ def convert_to_ours(native: PreTrainedModel, copy_weights: bool = False) -> TfmP
             "(dtype=torch.float32) and cast the result."
         )
     config = family.config_to_ours(native.config, head, fields_from_tensors(native, head))
-    our_class = model_class(config, head)
+    our_class = model_class(config, family.our_head(head))
     with torch.device("meta"):
         empty = our_class(config)
+    check = parity_check(native, head, verify)
+    tables = stored_tables(native, head, family)
     dtype = native.dtype
     state = take_state_dict(native, copy_weights)
     weight_map = family.weight_map(head, native_prefix(state, native), our_prefix(head))
     rules = resolve(weight_map, set(state), set(empty.state_dict()), config)
     model = load_converted(our_class, config, transfer_weights(rules, state, config), dtype)
-    return with_generation_config(model, native)
+    return Conversion(with_generation_config(model, native), compare(check, model, tables))
 
 
 def fields_from_tensors(native: PreTrainedModel, head: str) -> dict[str, Any]:
@@ -107,30 +134,37 @@ def fields_from_tensors(native: PreTrainedModel, head: str) -> dict[str, Any]:
 
 
 def convert_to_native(
-    model: TfmPreTrainedModel, family_name: str | None, copy_weights: bool = False
-) -> PreTrainedModel:
+    model: TfmPreTrainedModel, family_name: str | None, copy_weights: bool = False, verify: bool = True
+) -> Conversion:
     """The native model from ours. Unless `copy_weights`, our model loses its tensors and cannot be used again."""
-    head = head_of_model(model)
-    family = get_family(family_name or model.config.origin or only_possible_family(model.config, head))
-    config, training_losses = equivalent_native_config(family, model.config, head)
+    our_head = head_of_model(model)
+    family = get_family(family_name or model.config.origin or only_possible_family(model.config, our_head))
+    if (family.our_model_type, model.config.model_type) == ("tfm_decoder", "tfm_encoder"):
+        family = as_encoder(family)
+    head = family.native_head(our_head)
+    config, training_losses = equivalent_native_config(family, model.config, our_head)
     for loss in training_losses:
         logger.warning(f"{family.name} has no equivalent of {loss}; this affects only training.")
     native_class = model_class(config, head)
     arguments = constructor_arguments(native_class, model)
     with torch.device("meta"):
         empty = native_class(copy.deepcopy(config), **arguments)
+    check = parity_check(model, our_head, verify)
     names, dtype = set(empty.state_dict()), model.dtype
     state = take_state_dict(model, copy_weights)
     weight_map = family.weight_map(head, native_prefix(names, empty), our_prefix(head))
     rules = resolve(weight_map, names, set(state), model.config)
     state = transfer_weights(rules, state, model.config, to_native=True)
     native = load_converted(native_class, config, state, dtype, **arguments)
-    return with_generation_config(native, model)
+    return Conversion(
+        with_generation_config(native, model), compare(check, native, stored_tables(native, head, family))
+    )
 
 
-def equivalent_native_config(family: Family, ours: Any, head: str) -> tuple[PreTrainedConfig, list[str]]:
+def equivalent_native_config(family: Family, ours: Any, our_head: str) -> tuple[PreTrainedConfig, list[str]]:
     """The native configuration that is equivalent to ours, and the settings for training that it does not have. Raises
     ConversionError with the fields that have no equivalent."""
+    head = family.native_head(our_head)
     family.check_head(head)
     if family.our_model_type != ours.model_type:
         raise ConversionError(
@@ -146,7 +180,7 @@ def equivalent_native_config(family: Family, ours: Any, head: str) -> tuple[PreT
         converted = family.config_to_ours(native, head, tensor_fields)
     except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
         raise ConversionError(f"{family.name} cannot represent this model: {error}") from error
-    differences = output_differences(ours, converted, head)
+    differences = output_differences(ours, converted, our_head)
     if differences:
         raise ConversionError(f"{family.name} cannot represent this model: {'; '.join(differences)}.")
     return native, training_differences(ours, converted)
@@ -178,6 +212,32 @@ def constructor_arguments(native_class: Any, model: Any) -> dict[str, Any]:
 
 
 # Both directions
+
+
+def parity_check(model: PreTrainedModel, head: str, verify: bool) -> ParityCheck | None:
+    """The outputs of a model before its conversion, or None if they are not to be compared. Raises ConversionError if
+    the weights are not in memory."""
+    on_meta = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
+    if on_meta:
+        raise ConversionError(
+            f"{len(on_meta)} weights are offloaded or on the meta device, such as {on_meta[0]}; load the model into "
+            "memory (without device_map) to convert it."
+        )
+    return ParityCheck(model, head) if verify else None
+
+
+def compare(check: ParityCheck | None, converted: PreTrainedModel, tables: list[Tensor]) -> float | None:
+    """The largest difference of the outputs. `tables`: native ones that our model computes; if they were rounded, the
+    outputs may differ as much as others of their precision."""
+    return None if check is None else check.compare(converted, {stored_dtype(table) for table in tables})
+
+
+def stored_tables(native: PreTrainedModel, head: str, family: Family) -> list[Tensor]:
+    """Tables of a native model that ours computes."""
+    state = native.state_dict()
+    weight_map = family.weight_map(head, native_prefix(state, native), our_prefix(head))
+    names = [name for rule in weight_map if not rule.ours for name in rule.native]
+    return [state[name] for name in names if name in state]
 
 
 def native_prefix(names: Iterable[str], native: Any) -> str:

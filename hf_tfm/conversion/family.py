@@ -9,8 +9,10 @@ from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from ..modeling.configuration_tfm import TfmConfig
+from ..modeling.recipes import recipe_fields
 from .auto_classes import TFM_CONFIGS
 from .errors import ConversionError
+from .undeclared_fields import check_undeclared_fields, unread_fields
 from .weight_map import WeightMap, WeightRule
 
 __all__ = ["SHARED_FIELDS", "ConfigMapping", "Family", "same_names", "without"]
@@ -39,17 +41,19 @@ class Family:
     """One native model type. Add it to `registry.py`.
 
     Identity:
-    `name`: the native model type. `our_model_type`: ours. `recipe`: the row of `recipes.py` with its defaults, if any.
+    `name`: the native model type. `our_model_type`: ours. `recipe`: the row of `recipes.py` with its defaults, if any,
+    as one for `recipe_model_type` (None: ours).
 
     Weights:
-    `base_weights`: weight map of the base model. `head_weights`: head name -> weight map of the head.
+    `base_weights`: weight map of the base model. `head_weights`: head name -> weight map of the head. `our_heads`:
+    native head name -> ours, where they differ.
 
     Configuration:
     `field_map`: native field -> our field with the same value. `config_mappings`: fields that need more than a change
     of name, applied in order. `fixed_fields`: our fields that are the same for every checkpoint. `head_fields`: head
     name -> our fields that differ for this head. `native_head_fields`: head name -> native fields that differ for it.
     `required_values`: native field -> the only value that we support. `ignored_fields`: native field -> the reason why
-    it changes no number."""
+    it changes no number. Fields that no family declares, but that transformers reads, are in `undeclared_fields.py`."""
 
     name: str
     our_model_type: str
@@ -57,6 +61,8 @@ class Family:
     head_weights: Mapping[str, WeightMap]
     field_map: Mapping[str, str]
     recipe: str | None = None
+    recipe_model_type: str | None = None
+    our_heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
     config_mappings: tuple[ConfigMapping, ...] = ()
     fixed_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     head_fields: Mapping[str, Fields] = dataclasses.field(default_factory=dict)
@@ -85,6 +91,14 @@ class Family:
         if head not in self.head_weights:
             raise ConversionError(f'{self.name} has no head "{head}" that can be converted: {", ".join(self.heads)}.')
 
+    def our_head(self, native_head: str) -> str:
+        """Our name of a native head."""
+        return self.our_heads.get(native_head, native_head)
+
+    def native_head(self, our_head: str) -> str:
+        """The native name of a head of ours."""
+        return next((native for native, ours in self.our_heads.items() if ours == our_head), our_head)
+
     def weight_map(self, head: str, native_prefix: str, our_prefix: str) -> list[WeightRule]:
         """Every rule of a model with this head. The prefixes stand before the names of the base model."""
         base = [rule.with_prefixes(native_prefix, our_prefix) for rule in self.base_weights]
@@ -104,8 +118,9 @@ class Family:
         fields |= self.head_fields.get(head, {}) | tensor_fields | {"origin": self.name}
         fields |= {name: getattr(native, name) for name in SHARED_FIELDS if getattr(native, name, None) is not None}
         fields = copy.deepcopy(fields)  # configurations write into the dictionaries they are given
-        config_class = TFM_CONFIGS[self.our_model_type]
-        return config_class.recipe(self.recipe, **fields) if self.recipe else config_class(**fields)
+        if self.recipe:
+            fields = recipe_fields(self.recipe, self.recipe_model_type or self.our_model_type, fields)
+        return TFM_CONFIGS[self.our_model_type](**fields)
 
     def check_values(self, native: PreTrainedConfig) -> None:
         """Raises ConversionError if a native field has a value that we do not support."""
@@ -113,11 +128,16 @@ class Family:
             raise ConversionError(
                 f"{self.name} with per_layer_config is not supported: layers may differ only in their layer type."
             )
+        check_undeclared_fields(native, self.known_fields, is_encoder=self.our_model_type == "tfm_encoder")
         for name, value in self.required_values.items():
             if getattr(native, name, value) != value:
                 raise ConversionError(
                     f"{self.name} with {name}={getattr(native, name)!r} is not supported; {name}={value!r} is."
                 )
+
+    def unread_fields(self, native: PreTrainedConfig) -> list[str]:
+        """Fields of a native configuration that no code reads: neither the family nor transformers."""
+        return unread_fields(native, {*self.known_fields, *SHARED_FIELDS})
 
     def config_to_native(self, ours: TfmConfig, head: str) -> PreTrainedConfig:
         """The native configuration closest to ours. Convert it back to see whether it is equivalent."""

@@ -2,6 +2,9 @@
 
 To add a family, add its module here, in the position where `hf-tfm families` should list it."""
 
+from typing import Any
+
+from .bidirectional import as_encoder, is_bidirectional
 from .errors import ConversionError
 from .families import (
     bart,
@@ -36,7 +39,7 @@ from .families import (
 )
 from .family import Family
 
-__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "get_family"]
+__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "family_of", "get_family"]
 
 MODULES = (
     bert, roberta, distilbert, modernbert, nomic_bert, eurobert,
@@ -63,8 +66,10 @@ UNSUPPORTED: dict[str, str] = {
     "fsmt": "a decoder without a causal mask, as the native one is by default",
     "glm4_moe": "sigmoid routing of experts with a correction bias",
     "gpt_oss": "experts with biases and a clamped activation",
+    "gemma3": "an encoder of images",
     "hunyuan_v1_dense": "norms of queries and keys after the rotation",
     "hunyuan_v1_moe": "norms of queries and keys after the rotation",
+    "internlm2": "the layout of its own code, which transformers does not have",
     "led": "global attention with its own projections",
     "minimax_m2": "sigmoid routing of experts with a correction bias",
     "ministral3": "queries scaled by their position",
@@ -72,6 +77,8 @@ UNSUPPORTED: dict[str, str] = {
     "mpnet": "learned positions together with a relative bias",
     "nllb-moe": "ungated experts with biases",
     "pegasus_x": "learned global tokens",
+    "phi-msft": "the layout of its former code (newer revisions of the checkpoint are phi)",
+    "phimoe": "experts weighed by two masked softmaxes (SparseMixer)",
     "prophetnet": "decoder streams that predict several tokens ahead",
     "solar_open": "sigmoid routing of experts with a correction bias",
     "squeezebert": "grouped convolutions as projections",
@@ -88,3 +95,10 @@ def get_family(model_type: str) -> Family:
     if model_type in UNSUPPORTED:
         raise ConversionError(f"{model_type} cannot be converted: hf_tfm does not have {UNSUPPORTED[model_type]}.")
     raise ConversionError(f"{model_type} is not a supported family; supported: {', '.join(sorted(FAMILIES))}.")
+
+
+def family_of(native: Any) -> Family:
+    """The family of a native configuration. A decoder whose attention has no direction is an encoder of ours. Raises
+    ConversionError as `get_family` does."""
+    family = get_family(native.model_type)
+    return as_encoder(family) if is_bidirectional(native, family) else family

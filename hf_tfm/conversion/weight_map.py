@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .errors import ConversionError
 from .weight_transforms import IDENTITY, Transform
 
-__all__ = ["ResolvedRule", "WeightMap", "WeightRule", "resolve", "rule"]
+__all__ = ["ResolvedRule", "WeightMap", "WeightRule", "listing", "resolve", "rule"]
 
 LAYER = "{}"
 SUFFIXES = ("", ".weight", ".bias")

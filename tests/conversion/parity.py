@@ -23,7 +23,7 @@ def check_parity(family: str, case: Case, head: str) -> dict[str, Any]:
     """Converts a tiny native model to ours and back, and asserts that all three are equal. Returns the measurement for
     `parity_results.json`."""
     native = tiny_native(family, case, head)
-    ours = from_native(native)
+    ours = from_native(native, verify=False)  # compared below, on more batches
     ours.set_attn_implementation("eager")
 
     float32_difference = max_output_difference(native, ours, case, head)
@@ -33,7 +33,7 @@ def check_parity(family: str, case: Case, head: str) -> dict[str, Any]:
         for num_beams in (1, 3):
             assert generated_ids(native, head, num_beams) == generated_ids(ours, head, num_beams)
 
-    back = to_native(ours)
+    back = to_native(ours, verify=False)
     assert type(back) is type(native)
     exact = check_round_trip(native, back, case.unread)
     if case.sdpa:

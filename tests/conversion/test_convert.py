@@ -1,5 +1,6 @@
 """`from_native` and `to_native` on models and saved checkpoints, and what they refuse."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForPreTraining,
+    ElectraConfig,
+    ElectraForPreTraining,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 import hf_tfm
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
 from hf_tfm.conversion import ConversionError, from_native, to_native
+from hf_tfm.conversion.auto_classes import AUTO_CLASSES
 from tests.conversion.tiny import VOCAB_SIZE, randomise
 from tests.grid import assert_same
 
@@ -197,3 +203,66 @@ def test_pickled_weights_are_read_only_when_allowed(tmp_path: Path) -> None:
         from_native(str(tmp_path))
     model = from_native(str(tmp_path), allow_pickle=True)
     assert torch.equal(native(INPUT_IDS).logits, model(INPUT_IDS).logits)
+
+
+def saved_as(native: Any, architectures: list[str] | None, folder: Path) -> str:
+    """A folder with this model whose configuration names other classes."""
+    native.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": architectures}))
+    return str(folder)
+
+
+def t5() -> T5ForConditionalGeneration:
+    sizes = {"d_model": 32, "d_kv": 16, "d_ff": 40, "num_layers": 1, "num_heads": 2, "vocab_size": VOCAB_SIZE}
+    return randomise(T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)))
+
+
+def llama(head: str) -> Any:
+    return randomise(AUTO_CLASSES[head].from_config(LlamaConfig(**SIZES, num_labels=1, pad_token_id=0)))
+
+
+def discriminator() -> ElectraForPreTraining:
+    return randomise(ElectraForPreTraining(ElectraConfig(**SIZES, embedding_size=16)))
+
+
+# native model, class that its configuration names, class of ours
+NAMED_CLASSES = {
+    "pre-training heads": (
+        lambda: randomise(BertForPreTraining(BertConfig(**SIZES))),
+        "BertForPreTraining",
+        "MaskedLM",
+    ),
+    "no class": (make_bert, None, "MaskedLM"),
+    "no class and no head": (lambda: make_bert().bert, None, "Model"),
+    "a discriminator": (discriminator, "ElectraForPreTraining", "Model"),
+    "former name": (t5, "T5WithLMHeadModel", "ConditionalGeneration"),
+    "other spelling": (lambda: llama("causal-lm"), "LLaMAForCausalLM", "CausalLM"),
+    "no class of a decoder": (make_gpt2, None, "CausalLM"),
+    "reward model": (lambda: llama("sequence-classification"), "LlamaForRewardModel", "SequenceClassification"),
+    "own classifier": (lambda: llama("token-classification"), "MyForTokenClassification", "TokenClassification"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED_CLASSES)
+def test_classes_that_transformers_does_not_have_open_with_the_usual_head(
+    case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_native, name, ending = NAMED_CLASSES[case]
+    native = make_native()
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING, logger="hf_tfm.conversion.convert"):
+        ours = from_native(saved_as(native, name and [name], tmp_path))
+    assert type(ours).__name__.endswith(ending)
+    opened = [record.message for record in caplog.records if record.message.startswith("Opened")]
+    assert len(opened) == 1
+    assert (name or "no class") in opened[0]
+    assert "NEW AND RANDOM" not in caplog.text
+
+
+def test_weights_of_a_head_that_the_checkpoint_lacks_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING, logger="hf_tfm.conversion.convert"):
+        from_native(str(folder / "native"), head="sequence-classification")
+    assert "NEW AND RANDOM" in caplog.text
+    assert "score.weight" in caplog.text

@@ -1,5 +1,6 @@
 """`hf-tfm convert`: to ours and back, and one line on stderr for what it refuses."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,25 @@ def test_errors_are_one_line_and_nothing_is_written(folder: Path, capsys: pytest
 def test_a_model_with_other_outputs_is_not_saved(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hf_tfm.conversion.convert_command.max_relative_difference", lambda before, after: float("nan"))
-    assert "Nothing was written" in error_of([str(folder / "native"), str(folder / "new")], capsys)
+    monkeypatch.setattr("hf_tfm.conversion.parity_check.relative_difference", lambda before, after: float("nan"))
+    arguments = [str(folder / "native"), str(folder / "new")]
+    assert "differ by nan" in error_of(arguments, capsys)
     assert not (folder / "new").exists()
+    cli.main(["convert", *arguments, "--no_verify"])
+    assert "not compared" in capsys.readouterr().out
+
+
+def test_a_new_head_is_said_on_the_screen_and_on_the_card(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_to_config(folder / "native", output_past=True)
+    cli.main(["convert", str(folder / "native"), str(folder / "new"), "--head", "sequence-classification"])
+    printed, card = capsys.readouterr().out, (folder / "new" / "README.md").read_text()
+    for text in (printed, card):
+        assert 'NEW AND RANDOM: the checkpoint lacks weights of the head "sequence-classification"' in text
+        assert "score.weight" in text
+        assert "Fields of the configuration that nothing reads: output_past." in text
+    assert str(folder) not in card
+
+
+def add_to_config(folder: Path, **fields: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))

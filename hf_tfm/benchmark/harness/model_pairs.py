@@ -127,7 +127,7 @@ def load_peer(name: str, head: str, sizes: ModelSizes, seed: int) -> tuple[Any, 
         allowed = ", ".join(["native", *NATIVE_CONFIGS, X_TRANSFORMERS])
         raise ValueError(f"{name} is not a peer: give {allowed}, or a checkpoint that can be read ({error})") from error
     if config.model_type not in TFM_CONFIGS:
-        return load_native(name, head, torch.float32), None
+        return load_native(name, head, torch.float32).model, None
     ours = model_class(config, head).from_pretrained(name, dtype=torch.float32)
     return to_native(ours), ours
 

@@ -170,7 +170,11 @@ GPT_NEO = Family(
             lambda ours: {"intermediate_size": ours.intermediate_size},
             ("intermediate_size",),
         ),
-        ConfigMapping(attention_types_to_ours, attention_types_to_native, ("attention_types", "window_size")),
+        ConfigMapping(
+            attention_types_to_ours,
+            attention_types_to_native,
+            ("attention_types", "attention_layers", "window_size"),
+        ),
     ),
 )  # fmt: skip
 

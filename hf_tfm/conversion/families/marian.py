@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import ConversionError
 from ..family import ConfigMapping, Family, same_names, without
+from ..parity_check import stored_dtype
 from ..weight_map import rule
 from ..weight_transforms import Transform
 from .bart import (
@@ -35,7 +36,8 @@ def sinusoidal_table(config: Any) -> Tensor:
 
 def check_table(tensors: list[Tensor], config: Any) -> list[Tensor]:
     for table in tensors:
-        tolerance = max(1e-6, torch.finfo(table.dtype).eps)
+        # rounded, if the checkpoint was ever saved in half precision
+        tolerance = max(1e-6, torch.finfo(stored_dtype(table)).eps)
         if not torch.allclose(table.float(), sinusoidal_table(config).to(table.device), rtol=0, atol=tolerance):
             raise ConversionError("The positions of this family are sinusoids, but this table has other values.")
     return []

@@ -110,7 +110,9 @@ T5_DROPOUT = ConfigMapping(
     lambda ours: {"dropout_rate": ours.hidden_dropout},
     ("dropout_rate",),
 )
-FEED_FORWARD = ConfigMapping(feed_forward_to_ours, feed_forward_to_native, ("feed_forward_proj",))
+FEED_FORWARD = ConfigMapping(
+    feed_forward_to_ours, feed_forward_to_native, ("feed_forward_proj", "dense_act_fn", "is_gated_act")
+)
 DECODER_START = ConfigMapping(
     lambda native: {"decoder_start_token_id": getattr(native, "decoder_start_token_id", native.pad_token_id)},
     lambda ours: {"decoder_start_token_id": ours.decoder_start_token_id},

@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_tfm.conversion import from_native
 from hf_tfm.conversion.auto_classes import AUTO_CLASSES, head_of_config
-from hf_tfm.conversion.registry import FAMILIES
+from hf_tfm.conversion.registry import FAMILIES, family_of
 
 from ..utils.printing import print_on_main_process
 
@@ -19,8 +19,9 @@ __all__ = ["converted_checkpoint", "to_tfm_config"]
 
 def to_tfm_config(config: PreTrainedConfig) -> Any:
     """The configuration of a native family as one of ours; any other configuration unchanged."""
-    family = FAMILIES.get(config.model_type)
-    return family.config_to_ours(config, "base", {}) if family else config
+    if config.model_type not in FAMILIES:
+        return config
+    return family_of(config).config_to_ours(config, "base", {})
 
 
 @contextmanager
@@ -31,8 +32,8 @@ def converted_checkpoint(source: str, auto_class: str, labels: dict[str, Any]) -
     if config.model_type not in FAMILIES:
         yield source
         return
-    heads = FAMILIES[config.model_type].heads
-    head = next((head for head, auto in AUTO_CLASSES.items() if auto.__name__ == auto_class and head in heads), "base")
+    family = family_of(config)
+    head = next((head for head in family.heads if AUTO_CLASSES[family.our_head(head)].__name__ == auto_class), "base")
     label_fields = {} if head_of_config(config) == head else labels
     with TemporaryDirectory() as folder:
         model = from_native(source, head, dtype=torch.float32, **label_fields)
