@@ -14,6 +14,7 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .caches import check_cache
 from .configuration_tfm import TfmDecoderConfig
 from .depth_scaling import single_stack
 from .distributed_checks import refuse_staged_cache
@@ -70,6 +71,8 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
         if token_type_ids is not None:
             raise ValueError("Decoders have no token types; leave token_type_ids out.")
         embeds = self.embed_words(input_ids, inputs_embeds)
+        if past_key_values is not None:
+            check_cache(past_key_values, self.config, embeds.shape[1])
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             if past_key_values is None:

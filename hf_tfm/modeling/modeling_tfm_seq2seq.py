@@ -252,7 +252,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
                 full.layer_types, full.sliding_window = ["full_attention"] * full.num_hidden_layers, None
                 length = model_kwargs["encoder_outputs"][0].shape[1]
                 cache.cross_attention_cache = StaticCache(config=full, max_cache_len=length)
-            elif isinstance(memory_cache, DynamicCache) and not memory_cache.offloading:
+            elif isinstance(memory_cache, DynamicCache):
                 cache.cross_attention_cache = DynamicCache()
 
 

@@ -14,7 +14,8 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .attention import CrossAttention, self_attention_cache
+from .attention import CrossAttention
+from .caches import check_cache, self_attention_cache
 from .configuration_tfm import TfmSeq2SeqConfig
 from .depth_scaling import decoder_of_seq2seq, encoder_of_seq2seq
 from .distributed_checks import keep_plans_below
@@ -120,6 +121,8 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
         memory = encoder_hidden_states
         if past_key_values is None:
             check_packed_rows(position_ids, attention_mask)
+        else:
+            check_cache(past_key_values, self.config.decoder_view, embeds.shape[1], memory)
         unpadded = None
         if memory is not None and (attention_mask is not None or encoder_attention_mask is not None):
             unpadded = unpad_with_memory(

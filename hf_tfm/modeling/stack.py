@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .attention import self_attention_cache
 from .block import WIRINGS, TfmBlock
+from .caches import self_attention_cache
 from .depth_scaling import DeepNorm, set_initial_stds, skip_weight
 from .masks import BIDIRECTIONAL_MASKS, CAUSAL_MASKS, check_packed_rows, count_positions, document_mask
 from .normalization import make_norm
