@@ -10,14 +10,9 @@ from torch import nn
 from transformers import GenerationMixin
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.masking_utils import create_masks_for_generate
-from transformers.modeling_outputs import (
-    BaseModelOutput,
-    MoEModelOutput,
-    Seq2SeqMoEModelOutput,
-    Seq2SeqMoEOutput,
-)
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqMoEModelOutput, Seq2SeqMoEOutput
 from transformers.modeling_utils import slice_logits_to_keep
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration_tfm import TfmSeq2SeqConfig
 from .decoder_inputs import DECODER_SHIFTS, mask_after_last_label
@@ -53,15 +48,15 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: Any = None,
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqMoEModelOutput:
         if encoder_outputs is None:
@@ -72,7 +67,7 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
                 inputs_embeds=inputs_embeds,
                 **kwargs,
             )
-        elif not isinstance(encoder_outputs, BaseModelOutput | MoEModelOutput):
+        elif not isinstance(encoder_outputs, ModelOutput):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
@@ -122,8 +117,8 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         return self.encoder(
@@ -174,16 +169,16 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: Any = None,
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         fused_loss: bool | None = None,
         **kwargs: Any,
