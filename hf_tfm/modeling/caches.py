@@ -31,6 +31,15 @@ def update_cache_of_one_token(
     return key[:, :, -length:], value[:, :, -length:]
 
 
+def check_both_parts(cache: Any) -> None:
+    """Raises ValueError for a given cache that an encoder-decoder cannot use."""
+    if not isinstance(cache, EncoderDecoderCache):
+        raise ValueError(
+            f"An encoder-decoder needs an EncoderDecoderCache as past_key_values, got {type(cache).__name__}; PEFT makes "
+            'one for task_type="SEQ_2_SEQ_LM" only.'
+        )
+
+
 def check_cache(cache: Any, config: Any, num_tokens: int, memory: torch.Tensor | None = None) -> None:
     """Raises ValueError for a given cache that forgets what the layers of `config` still read: of `num_tokens` new
     tokens and those before, or of a memory (B, S, C)."""

@@ -132,8 +132,8 @@ class TfmConfig(PreTrainedConfig):
     moe_intermediate_size: int | None = None  # None: intermediate_size
     moe_layers: list[bool] | None = None  # which layers hold experts, the others are gated; None: all
     shared_expert_intermediate_size: int | None = None  # None: no shared expert (Qwen2-MoE has one)
-    # weight of the load-balancing loss beside the language-model loss; None: 0.01 with experts, 0 without: TRL's trainers
-    # take a model with a weight for one with experts
+    # weight of the load-balancing loss beside the language-model loss; None: 0.01 with experts, 0 without (TRL takes a
+    # model with a weight for one with experts)
     router_aux_loss_coef: float | int | None = None
     output_router_logits: bool = False  # record router logits without labels too (with labels they always are)
 

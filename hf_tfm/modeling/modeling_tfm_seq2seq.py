@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqMoEModelOutput
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
+from .caches import check_both_parts
 from .configuration_tfm import TfmSeq2SeqConfig
 from .decoder_inputs import DECODER_SHIFTS, mask_after_last_label
 from .distributed_checks import keep_plans_below
@@ -59,6 +60,8 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
         decoder_position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqMoEModelOutput:
+        if past_key_values is not None:
+            check_both_parts(past_key_values)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,

@@ -108,9 +108,19 @@ class Stack:
         return self.norm(self.run_layers(hidden_states, position_ids, angles, masks, biases, memory, **kwargs))
 
     def encode(
-        self, embeds: torch.Tensor, attention_mask: Any, position_ids: torch.Tensor | None, **kwargs: Any
+        self,
+        embeds: torch.Tensor,
+        attention_mask: Any,
+        position_ids: torch.Tensor | None,
+        past_key_values: None = None,
+        **kwargs: Any,
     ) -> torch.Tensor:
-        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E)."""
+        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E). Raises ValueError for a cache,
+        whose keys no mask, position or bias here would count."""
+        if past_key_values is not None:
+            raise ValueError(
+                "An encoder reads no past_key_values, so prefix tuning is not possible; use LoRA or prompt tuning."
+            )
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             check_packed_rows(position_ids, attention_mask)
