@@ -35,8 +35,8 @@ def check_both_parts(cache: Any) -> None:
     """Raises ValueError for a given cache that an encoder-decoder cannot use."""
     if not isinstance(cache, EncoderDecoderCache):
         raise ValueError(
-            f"An encoder-decoder needs an EncoderDecoderCache as past_key_values, got {type(cache).__name__}; PEFT makes "
-            'one for task_type="SEQ_2_SEQ_LM" only.'
+            f"An encoder-decoder needs an EncoderDecoderCache as past_key_values, got {type(cache).__name__}; PEFT's "
+            'prefix tuning makes one for task_type="SEQ_2_SEQ_LM" only.'
         )
 
 

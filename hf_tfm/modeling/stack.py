@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.utils.import_utils import is_tracing
 
 from .block import WIRINGS, TfmBlock
 from .caches import self_attention_cache
@@ -60,10 +61,13 @@ class Stack:
         self.gradient_checkpointing = False
 
     def embed_words(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Word vectors (B, T, E). Raises ValueError unless exactly one of the two is given."""
+        """Word vectors (B, T, E). Raises ValueError unless exactly one of the two is given, with a token in it."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of (decoder_)input_ids and (decoder_)inputs_embeds.")
-        return self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        embeds = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if not is_tracing(embeds) and embeds.numel() == 0:
+            raise ValueError(f"The input holds no token: its shape is {tuple(embeds.shape[:2])} (batch, tokens).")
+        return embeds
 
     def create_masks(
         self, embeds: torch.Tensor, attention_mask: Any = None, past_key_values: Any = None, **kwargs: Any
