@@ -10,9 +10,9 @@ from torch import nn
 from transformers import GenerationMixin
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.masking_utils import create_masks_for_generate
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqMoEModelOutput, Seq2SeqMoEOutput
+from transformers.modeling_outputs import BaseModelOutput, MoEModelOutput, Seq2SeqMoEModelOutput, Seq2SeqMoEOutput
 from transformers.modeling_utils import slice_logits_to_keep
-from transformers.utils.generic import ModelOutput, can_return_tuple
+from transformers.utils.generic import can_return_tuple
 
 from .caches import check_both_parts
 from .configuration_tfm import TfmSeq2SeqConfig
@@ -70,7 +70,7 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
                 inputs_embeds=inputs_embeds,
                 **kwargs,
             )
-        elif not isinstance(encoder_outputs, ModelOutput):
+        elif not isinstance(encoder_outputs, BaseModelOutput | MoEModelOutput):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
         outputs = self.decoder(
             input_ids=decoder_input_ids,
