@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.cache_utils import EncoderDecoderCache
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .caches import self_attention_cache, update_cache, update_cache_of_one_token
 from .normalization import make_qk_norm
 from .position import make_rotation
 
@@ -162,6 +162,7 @@ class SelfAttention(Attention):
         if config.layer_types[layer_idx] == "sliding_attention":
             # flash attention counts W keys on either side with the query among them; our two-sided window is a radius
             self.sliding_window = config.sliding_window + (not is_causal)
+        self.update_cache = update_cache_of_one_token if self.sliding_window == 1 else update_cache
 
     def project_qkv(
         self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
@@ -172,7 +173,7 @@ class SelfAttention(Attention):
         if self.rotation is not None:
             query, key = self.rotation(query, key, position_embeddings)
         if past_key_values is not None:
-            key, value = self_attention_cache(past_key_values).update(key, value, self.layer_idx)
+            key, value = self.update_cache(self_attention_cache(past_key_values), key, value, self.layer_idx)
         return query, key, value
 
 
@@ -196,8 +197,3 @@ class CrossAttention(Attention):
             past_key_values.is_updated[self.layer_idx] = True
             key, value = past_key_values.cross_attention_cache.update(key, value, self.layer_idx)
         return query, key, value
-
-
-def self_attention_cache(cache: Any) -> Any:
-    """The self-attention part of an encoder-decoder's cache; any other cache, or None, as it is."""
-    return cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache

@@ -47,7 +47,7 @@ from .decoder_inputs import DECODER_SHIFTS
 from .decoder_view import DecoderView
 from .depth_scaling import DEPTH_SCALINGS
 from .feed_forward import FEED_FORWARDS
-from .field_names import FieldNames
+from .field_names import NORM_EPS_NAMES, FieldNames
 from .field_values import (
     MAX_FACTOR,
     MAX_LAYERS,
@@ -64,6 +64,7 @@ from .field_values import (
 )
 from .head_parts import POOLINGS
 from .normalization import NORMS, QK_NORMS
+from .outputs import BESIDE_PREDICTIONS
 from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
 from .position import POSITIONS
 from .recipes import recipe_fields
@@ -77,13 +78,9 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     On construction an unknown field is a ValueError; a wrong type or value, or an impossible relation between fields,
     is a StrictDataclassError. Both name the field, its value, and what is allowed."""
 
-    keys_to_ignore_at_inference = ["past_key_values", "router_logits"]
+    keys_to_ignore_at_inference = list(BESIDE_PREDICTIONS)
     _rope_type_labels = LAYER_TYPES
-    # names of norm_eps in the families and tools of transformers, for whoever reads or sets an attribute
-    attribute_map = dict.fromkeys(
-        ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "batch_norm_eps", "post_norm_eps"),
-        "norm_eps",
-    )
+    attribute_map = dict.fromkeys(NORM_EPS_NAMES, "norm_eps")
 
     # Sizes
     vocab_size: int = size(32000, MAX_ROWS)
@@ -141,8 +138,9 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     moe_intermediate_size: int | None = size(None)  # None: intermediate_size
     moe_layers: list[bool] | None = None  # which layers hold experts, the others are gated; None: all
     shared_expert_intermediate_size: int | None = size(None)  # None: no shared expert (Qwen2-MoE has one)
-    # weight of the load-balancing loss beside the language-model loss
-    router_aux_loss_coef: float | int = between(0, MAX_FACTOR, default=0.01)
+    # weight of the load-balancing loss beside the language-model loss; None: 0.01 with experts, 0 without (TRL takes a
+    # model with a weight for one with experts)
+    router_aux_loss_coef: float | int | None = between(0, MAX_FACTOR, default=None)
     output_router_logits: bool = False  # record router logits without labels too (with labels they always are)
 
     # Residual wiring and norms
@@ -231,6 +229,8 @@ class TfmConfig(FieldNames, PreTrainedConfig):
             self.intermediate_size = 4 * self.hidden_size if self.mlp_type == "plain" else gated
         if self.moe_intermediate_size is None:
             self.moe_intermediate_size = self.intermediate_size
+        if self.router_aux_loss_coef is None:
+            self.router_aux_loss_coef = 0.01 if self.mlp_type == "moe" else 0.0
         if self.embedding_size is None:
             self.embedding_size = self.hidden_size
         if self.classifier_dropout is None:

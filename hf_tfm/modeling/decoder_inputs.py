@@ -7,6 +7,7 @@ from transformers.utils.import_utils import is_tracing
 
 from .head_parts import last_true
 from .loss import IGNORE_INDEX
+from .masks import is_padding_mask
 
 
 class ShiftRight:
@@ -14,6 +15,7 @@ class ShiftRight:
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        self.reads_source = config.decoder_vocab_size == config.vocab_size
 
     def from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Decoder input ids (B, T) for labels or source ids (B, T). Raises ValueError where the configuration lacks the
@@ -25,15 +27,22 @@ class ShiftRight:
         # a padded decoder input is never scored, so any id serves where there is no padding id
         return shifted.masked_fill(shifted == IGNORE_INDEX, start if pad is None else pad)
 
-    def from_source(
-        self, input_ids: torch.Tensor | None, decoder_input_ids: torch.Tensor | None, decoder_inputs_embeds: Any
-    ) -> torch.Tensor | None:
-        """The given decoder ids, none beside given vectors, else the shifted source. Raises ValueError without any."""
-        if decoder_input_ids is not None or decoder_inputs_embeds is not None:
-            return decoder_input_ids
+    def from_source(self, input_ids: torch.Tensor | None, attention_mask: Any) -> tuple[torch.Tensor, Any]:
+        """The shifted source and its mask, as decoder inputs: the token before the first real one takes its place, so
+        that padding on either side changes nothing. Raises ValueError without ids, and where source and target have
+        vocabularies of their own."""
         if input_ids is None:
             raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
-        return self.from_labels(input_ids)
+        if not self.reads_source:
+            raise ValueError(
+                f"Source ({self.config.vocab_size}) and target vocabulary ({self.config.decoder_vocab_size}) differ: "
+                "the decoder cannot read the source; give decoder_input_ids."
+            )
+        shifted = self.from_labels(input_ids)
+        if not is_padding_mask(attention_mask):
+            return shifted, None
+        first = attention_mask.long().argmax(-1, keepdim=True)
+        return shifted.scatter(-1, first, shifted[:, :1]), attention_mask
 
 
 class WrapLastNonPad(ShiftRight):

@@ -21,6 +21,12 @@ TRANSFORMERS_KEYS = frozenset(
 )  # fmt: skip
 
 
+# What the families and tools of transformers call `norm_eps`, for whoever reads or sets an attribute.
+NORM_EPS_NAMES = (
+    "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "batch_norm_eps", "post_norm_eps",
+)  # fmt: skip
+
+
 class FieldNames:
     """Mixin of the configurations: which names they may hold beside their fields.
 

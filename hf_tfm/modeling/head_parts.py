@@ -187,67 +187,82 @@ def last_true(flags: torch.Tensor) -> torch.Tensor:
     return (torch.arange(flags.shape[1], device=flags.device) * flags).argmax(-1)
 
 
-class FirstToken(nn.Module):
+class Pooling(nn.Module):
+    """Base of all poolings. Which tokens are real is said by the mask (B, S) where one is given: of keys that a cache
+    holds, too, so its last T entries count. Without a mask every token counts whose id is not the padding id that the
+    configuration holds at the time; without ids or a padding id, every token.
+
+    GPT-2's and Llama's classifiers go by the ids even beside a mask. Where padding has the id of a word (the end of
+    sequence, often), or the padding id was changed, only the mask knows, so here it decides; the two differ in rows
+    whose last real token has the padding id."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def real_tokens(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor | None:
+        """Flags (B, T) of the real tokens among hidden states (B, T, C); None where all count."""
+        if is_padding_mask(attention_mask):
+            return attention_mask[:, -hidden_states.shape[1] :].bool()
+        pad = self.config.pad_token_id
+        return None if input_ids is None or pad is None else input_ids != pad
+
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        """One vector (B, C) of hidden states (B, T, C)."""
+        raise NotImplementedError
+
+
+class FirstToken(Pooling):
     """The first real token (BERT's [CLS]): under left padding that is not column 0."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__()
+    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
+        real = self.real_tokens(hidden_states, input_ids, attention_mask)
+        return hidden_states[:, 0] if real is None else select_token(hidden_states, real.long().argmax(-1))
+
+
+class MeanOfTokens(Pooling):
+    """The mean of the real tokens; zero for a row without one."""
 
     def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        if is_padding_mask(attention_mask):
-            return select_token(hidden_states, attention_mask.long().argmax(-1))
-        return hidden_states[:, 0]
+        real = self.real_tokens(hidden_states, input_ids, attention_mask)
+        if real is None:
+            return hidden_states.mean(1)
+        weights = real.to(hidden_states.dtype)
+        return (hidden_states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)
 
 
-class MeanOfTokens(FirstToken):
-    """The mean of the real tokens."""
-
-    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        if is_padding_mask(attention_mask):
-            weights = attention_mask.to(hidden_states.dtype)
-            return (hidden_states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)
-        return hidden_states.mean(1)
-
-
-class LastToken(nn.Module):
-    """The last token whose id is not padding, as in GPT-2's and Llama's classifiers; by the mask where ids or a padding
-    id are missing; the last column where both are."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.pad_token_id = config.pad_token_id
+class LastToken(Pooling):
+    """The last real token; the first column of a row without one."""
 
     def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        if input_ids is not None and self.pad_token_id is not None:
-            return select_token(hidden_states, last_true(input_ids != self.pad_token_id))
-        if is_padding_mask(attention_mask):
-            return select_token(hidden_states, last_true(attention_mask.bool()))
-        return hidden_states[:, -1]
+        real = self.real_tokens(hidden_states, input_ids, attention_mask)
+        return hidden_states[:, -1] if real is None else select_token(hidden_states, last_true(real))
 
 
-class LastEos(nn.Module):
-    """The last end-of-sequence token (T5, BART). Raises ValueError for a row without one, or without input ids."""
+class LastEos(Pooling):
+    """The last end-of-sequence token (T5, BART), by the ids that the configuration holds at the time; beside a mask,
+    the last one that is real. Raises ValueError for a row without one, without input ids, or without such an id."""
 
     def __init__(self, config: Any) -> None:
-        super().__init__()
-        eos = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        if None in eos:
+        super().__init__(config)
+        self.eos_token_ids()
+
+    def eos_token_ids(self) -> list[int]:
+        eos = self.config.eos_token_id
+        if eos is None:
             raise ValueError('pooling="last_eos" needs eos_token_id in the configuration.')
-        self.eos_token_ids = eos
+        return eos if isinstance(eos, list) else [eos]
 
     def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
         if input_ids is None:
-            raise ValueError('pooling="last_eos" finds the token by its id: give input_ids, not inputs_embeds.')
+            raise ValueError('pooling="last_eos" finds the token by its id: give input ids, not vectors.')
+        found = torch.stack([input_ids == eos for eos in self.eos_token_ids()]).any(0)
+        if is_padding_mask(attention_mask):
+            found = found & attention_mask[:, -hidden_states.shape[1] :].bool()
         torch_compilable_check(
-            input_ids.shape == hidden_states.shape[:2],
-            f"The end-of-sequence token is searched in input_ids {tuple(input_ids.shape)}, but there are hidden states "
-            f"for {tuple(hidden_states.shape[:2])} tokens: give no decoder_input_ids, or ones as long as the source.",
+            found.any(-1).all(), f"Every row needs an end-of-sequence token {self.eos_token_ids()} to pool at."
         )
-        is_eos = torch.stack([input_ids == eos for eos in self.eos_token_ids]).any(0)
-        torch_compilable_check(
-            is_eos.any(-1).all(), f"Every row needs an end-of-sequence token {self.eos_token_ids} to pool at."
-        )
-        return select_token(hidden_states, last_true(is_eos))
+        return select_token(hidden_states, last_true(found))
 
 
 # value of `pooling` -> class, built from (config)

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .caches import check_cache
 from .configuration_tfm import TfmDecoderConfig
 from .depth_scaling import single_stack
 from .distributed_checks import refuse_staged_cache
@@ -21,6 +21,7 @@ from .head_parts import LanguageHead, Pooler
 from .loss import IGNORE_INDEX
 from .masks import check_packed_rows, count_positions
 from .modeling_tfm import TfmPreTrainedModel, check_continuous_batching, register_with_transformers
+from .outputs import TfmCausalLMOutput, TfmDecoderOutput
 from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
 from .unpadding import run_unpadded, unpad
@@ -66,10 +67,12 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
         use_cache: bool | None = None,
         token_type_ids: None = None,
         **kwargs: Any,
-    ) -> MoeModelOutputWithPast:
+    ) -> TfmDecoderOutput:
         if token_type_ids is not None:
             raise ValueError("Decoders have no token types; leave token_type_ids out.")
         embeds = self.embed_words(input_ids, inputs_embeds)
+        if past_key_values is not None:
+            check_cache(past_key_values, self.config, embeds.shape[1])
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             if past_key_values is None:
@@ -87,7 +90,7 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
             masks = self.create_masks(embeds, attention_mask, past_key_values, position_ids=position_ids)
             biases = self.position.bias(embeds, past_key_values)
             hidden_states = self.run(embeds, positions, masks, biases, **kwargs)
-        return MoeModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=cache)
+        return TfmDecoderOutput(last_hidden_state=hidden_states, past_key_values=cache)
 
 
 class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationMixin):
@@ -125,7 +128,7 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         logits_to_keep: int | torch.Tensor = 0,
         fused_loss: bool | None = None,
         **kwargs: Any,
-    ) -> MoeCausalLMOutputWithPast:
+    ) -> TfmCausalLMOutput:
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -140,7 +143,7 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         scored = None if labels is None else labels[..., 1:]  # the shift leaves the first label out
         items = kwargs.get("num_items_in_batch")
         loss, aux_loss = self.add_load_balancing(loss, outputs.router_logits, attention_mask, scored, items)
-        return MoeCausalLMOutputWithPast(
+        return TfmCausalLMOutput(
             loss=loss,
             aux_loss=aux_loss,
             logits=logits,
@@ -162,7 +165,33 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
         super()._prepare_cache_for_generation(generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class TfmDecoderForSequenceClassification(SequenceClassification, TfmDecoderPreTrainedModel):
+class LabelledHead:
+    """Mixin of heads with `labels`: their arguments in the order of Llama's heads."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        return super().forward(  # pyright: ignore[reportAttributeAccessIssue]
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            labels=labels,
+            use_cache=use_cache,
+            **kwargs,
+        )
+
+
+class TfmDecoderForSequenceClassification(LabelledHead, SequenceClassification, TfmDecoderPreTrainedModel):
     def __init__(self, config: TfmDecoderConfig) -> None:
         super().__init__(config)
         self.model = TfmDecoderModel(config)
@@ -174,7 +203,7 @@ class TfmDecoderForSequenceClassification(SequenceClassification, TfmDecoderPreT
         return self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
 
 
-class TfmDecoderForTokenClassification(TokenClassification, TfmDecoderPreTrainedModel):
+class TfmDecoderForTokenClassification(LabelledHead, TokenClassification, TfmDecoderPreTrainedModel):
     def __init__(self, config: TfmDecoderConfig) -> None:
         super().__init__(config)
         self.model = TfmDecoderModel(config)
@@ -189,6 +218,29 @@ class TfmDecoderForQuestionAnswering(QuestionAnswering, TfmDecoderPreTrainedMode
         self.build_head(config)
         self.post_init()
 
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As for an encoder; the arguments have the order of Llama's head."""
+        return super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            start_positions=start_positions,
+            end_positions=end_positions,
+            **kwargs,
+        )
+
 
 class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
     _auto_map = TfmDecoderPreTrainedModel._auto_map | {"AutoModel": "modeling_tfm_decoder.TfmDecoderForTextEmbedding"}
@@ -201,6 +253,27 @@ class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
         return self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As for an encoder; the arguments have the order of `TfmDecoderModel`."""
+        return super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
 
 
 TfmDecoderConfig.register_for_auto_class()

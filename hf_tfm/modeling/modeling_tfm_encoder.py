@@ -3,12 +3,11 @@
 Legend: B batch, T tokens, c choices, C hidden size, V vocabulary.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, MultipleChoiceModelOutput
+from transformers.modeling_outputs import MultipleChoiceModelOutput
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
@@ -17,23 +16,9 @@ from .depth_scaling import single_stack
 from .head_parts import LanguageHead, Pooler
 from .loss import single_label_loss
 from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
+from .outputs import TfmEncoderOutput, TfmMaskedLMOutput
 from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
-
-
-@dataclass
-class TfmEncoderOutput(BaseModelOutputWithPooling):
-    """transformers' output with the router logits (B x T, experts) of each layer that has experts."""
-
-    router_logits: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class TfmMaskedLMOutput(MaskedLMOutput):
-    """transformers' output with the experts' load-balancing loss and router logits."""
-
-    aux_loss: torch.Tensor | None = None
-    router_logits: tuple[torch.Tensor, ...] | None = None
 
 
 class TfmEncoderPreTrainedModel(TfmPreTrainedModel):
@@ -61,7 +46,9 @@ class TokenTypes(nn.Module):
         self.embedding = nn.Embedding(config.type_vocab_size, config.embedding_size)
 
     def forward(self, embeds: torch.Tensor, token_type_ids: torch.Tensor | None) -> torch.Tensor:
-        return embeds + (self.embedding.weight[0] if token_type_ids is None else self.embedding(token_type_ids))
+        if token_type_ids is None:
+            token_type_ids = torch.zeros(1, dtype=torch.long, device=embeds.device)
+        return embeds + self.embedding(token_type_ids)
 
 
 class TfmEncoderModel(Stack, TfmEncoderPreTrainedModel):

@@ -10,15 +10,11 @@ from torch import nn
 from transformers import GenerationMixin
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.masking_utils import create_masks_for_generate
-from transformers.modeling_outputs import (
-    BaseModelOutput,
-    MoEModelOutput,
-    Seq2SeqMoEModelOutput,
-    Seq2SeqMoEOutput,
-)
+from transformers.modeling_outputs import BaseModelOutput, MoEModelOutput, Seq2SeqMoEModelOutput, Seq2SeqMoEOutput
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
+from .caches import check_both_parts
 from .configuration_tfm import TfmSeq2SeqConfig
 from .decoder_inputs import DECODER_SHIFTS, mask_after_last_label
 from .distributed_checks import keep_plans_below
@@ -53,17 +49,19 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: Any = None,
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqMoEModelOutput:
+        if past_key_values is not None:
+            check_both_parts(past_key_values)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -122,8 +120,8 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
         return self.encoder(
@@ -174,16 +172,16 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: Any = None,
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         fused_loss: bool | None = None,
         **kwargs: Any,
@@ -252,7 +250,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
                 full.layer_types, full.sliding_window = ["full_attention"] * full.num_hidden_layers, None
                 length = model_kwargs["encoder_outputs"][0].shape[1]
                 cache.cross_attention_cache = StaticCache(config=full, max_cache_len=length)
-            elif isinstance(memory_cache, DynamicCache) and not memory_cache.offloading:
+            elif isinstance(memory_cache, DynamicCache):
                 cache.cross_attention_cache = DynamicCache()
 
 

@@ -16,11 +16,41 @@ from .loss import classification_loss
 from .task_heads import TokenHead
 
 
-class Seq2SeqClassification:
-    """Logits (B, n) of the decoder's pooled token; decoder ids are the shifted source where none are given (BART)."""
+class Seq2SeqHead:
+    """Mixin: the decoder reads what the caller gives, else the shifted source (BART)."""
 
     config: Any
     model: Any
+    decoder_inputs: Any
+
+    def run_model(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: Any,
+        decoder_input_ids: torch.Tensor | None,
+        decoder_attention_mask: Any,
+        decoder_inputs_embeds: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Any, torch.Tensor | None, Any]:
+        """The model's output, with ids and mask of the tokens that its hidden states (B, T, C) stand for: of the given
+        decoder inputs, or of the source, each of whose tokens is read one place later and predicted at its own."""
+        ids, mask = decoder_input_ids, decoder_attention_mask
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids, source_mask = self.decoder_inputs.from_source(input_ids, attention_mask)
+            ids, mask = input_ids, source_mask if decoder_attention_mask is None else decoder_attention_mask
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=mask,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            **kwargs,
+        )
+        return outputs, ids, mask
+
+
+class Seq2SeqClassification(Seq2SeqHead):
+    """Logits (B, n) of the decoder's states, pooled by the ids and the mask of `Seq2SeqHead.run_model`."""
 
     def build_head(self, config: Any) -> None:
         self.decoder_inputs = DECODER_SHIFTS[config.decoder_shift](config)
@@ -42,17 +72,17 @@ class Seq2SeqClassification:
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> Seq2SeqSequenceClassifierOutput:
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=self.decoder_inputs.from_source(input_ids, decoder_input_ids, decoder_inputs_embeds),
-            decoder_attention_mask=decoder_attention_mask,
+        outputs, ids, mask = self.run_model(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            decoder_inputs_embeds,
             encoder_outputs=encoder_outputs,
             inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
             **kwargs,
         )
-        pooled = self.pooler(outputs.last_hidden_state, input_ids, attention_mask)
+        pooled = self.pooler(outputs.last_hidden_state, ids, mask)
         logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:
@@ -60,7 +90,7 @@ class Seq2SeqClassification:
         return Seq2SeqSequenceClassifierOutput(loss=loss, logits=logits, **model_outputs(outputs))
 
 
-class Seq2SeqQuestionAnswering(TokenHead):
+class Seq2SeqQuestionAnswering(Seq2SeqHead, TokenHead):
     """Logits (B, T) of the answer's first and last token, from the decoder run on the shifted source (BART)."""
 
     def build_head(self, config: Any) -> None:
@@ -77,20 +107,20 @@ class Seq2SeqQuestionAnswering(TokenHead):
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: Any = None,
-        inputs_embeds: torch.Tensor | None = None,
-        decoder_inputs_embeds: torch.Tensor | None = None,
         start_positions: torch.Tensor | None = None,
         end_positions: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqQuestionAnsweringModelOutput:
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=self.decoder_inputs.from_source(input_ids, decoder_input_ids, decoder_inputs_embeds),
-            decoder_attention_mask=decoder_attention_mask,
+        outputs, _, _ = self.run_model(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            decoder_inputs_embeds,
             encoder_outputs=encoder_outputs,
             inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
             **kwargs,
         )
         start, end = self.qa_outputs(self.transform_tokens(outputs.last_hidden_state)).unbind(-1)

@@ -7,19 +7,17 @@ from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import (
-    MoEModelOutput,
-    MoEModelOutputWithPastAndCrossAttentions,
-)
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .attention import CrossAttention, self_attention_cache
+from .attention import CrossAttention
+from .caches import check_cache, self_attention_cache
 from .configuration_tfm import TfmSeq2SeqConfig
 from .depth_scaling import decoder_of_seq2seq, encoder_of_seq2seq
 from .distributed_checks import keep_plans_below
 from .masks import BIDIRECTIONAL_MASKS, check_packed_rows, count_positions
 from .modeling_tfm import RECORDED, TfmPreTrainedModel
+from .outputs import TfmSourceOutput, TfmTargetOutput
 from .stack import Stack
 from .unpadding import run_unpadded, unpad_with_memory
 
@@ -75,12 +73,12 @@ class TfmSeq2SeqEncoder(Stack, TfmSeq2SeqPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> MoEModelOutput:
+    ) -> TfmSourceOutput:
         embeds = self.embed_words(input_ids, inputs_embeds)
-        return MoEModelOutput(last_hidden_state=self.encode(embeds, attention_mask, position_ids, **kwargs))
+        return TfmSourceOutput(last_hidden_state=self.encode(embeds, attention_mask, position_ids, **kwargs))
 
 
 class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
@@ -108,18 +106,20 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> MoEModelOutputWithPastAndCrossAttentions:
+    ) -> TfmTargetOutput:
         embeds = self.embed_words(input_ids, inputs_embeds)
         memory = encoder_hidden_states
         if past_key_values is None:
             check_packed_rows(position_ids, attention_mask)
+        else:
+            check_cache(past_key_values, self.config.decoder_view, embeds.shape[1], memory)
         unpadded = None
         if memory is not None and (attention_mask is not None or encoder_attention_mask is not None):
             unpadded = unpad_with_memory(
@@ -140,7 +140,7 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
             biases = self.position.bias(embeds, self_attention_cache(past_key_values))
             memory_kwargs = {"attention_mask": self.create_memory_mask(embeds, memory, encoder_attention_mask)}
             hidden_states = self.run(embeds, positions, masks, biases, memory_kwargs=memory_kwargs, **kwargs)
-        return MoEModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_states, past_key_values=cache)
+        return TfmTargetOutput(last_hidden_state=hidden_states, past_key_values=cache)
 
     def create_memory_mask(self, embeds: torch.Tensor, memory: Any, memory_mask: Any) -> Any:
         """transformers' mask of the cross-attention."""

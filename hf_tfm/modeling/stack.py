@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.utils.import_utils import is_tracing
 
-from .attention import self_attention_cache
 from .block import WIRINGS, TfmBlock
+from .caches import self_attention_cache
 from .depth_scaling import DeepNorm, set_initial_stds, skip_weight
 from .masks import BIDIRECTIONAL_MASKS, CAUSAL_MASKS, check_packed_rows, count_positions, document_mask
 from .normalization import make_norm
@@ -60,10 +61,13 @@ class Stack:
         self.gradient_checkpointing = False
 
     def embed_words(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
-        """Word vectors (B, T, E). Raises ValueError unless exactly one of the two is given."""
+        """Word vectors (B, T, E). Raises ValueError unless exactly one of the two is given, with a token in it."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of (decoder_)input_ids and (decoder_)inputs_embeds.")
-        return self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        embeds = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if not is_tracing(embeds) and embeds.numel() == 0:
+            raise ValueError(f"The input holds no token: its shape is {tuple(embeds.shape[:2])} (batch, tokens).")
+        return embeds
 
     def create_masks(
         self, embeds: torch.Tensor, attention_mask: Any = None, past_key_values: Any = None, **kwargs: Any
@@ -108,9 +112,19 @@ class Stack:
         return self.norm(self.run_layers(hidden_states, position_ids, angles, masks, biases, memory, **kwargs))
 
     def encode(
-        self, embeds: torch.Tensor, attention_mask: Any, position_ids: torch.Tensor | None, **kwargs: Any
+        self,
+        embeds: torch.Tensor,
+        attention_mask: Any,
+        position_ids: torch.Tensor | None,
+        past_key_values: None = None,
+        **kwargs: Any,
     ) -> torch.Tensor:
-        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E)."""
+        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E). Raises ValueError for a cache,
+        whose keys no mask, position or bias here would count."""
+        if past_key_values is not None:
+            raise ValueError(
+                "An encoder reads no past_key_values, so prefix tuning is not possible; use LoRA or prompt tuning."
+            )
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             check_packed_rows(position_ids, attention_mask)

@@ -54,6 +54,10 @@ class UnpaddedCache:
         self.cache.update(*padded, layer_idx)
         return key, value
 
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Number and first index of the keys that `update` returns."""
+        return query_length, 0
+
 
 class UnpaddedEncoderDecoderCache(UnpaddedCache):
     """The same for both parts of an encoder-decoder's cache."""

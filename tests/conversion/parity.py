@@ -115,7 +115,9 @@ def make_batches(native: Any, case: Case, head: str) -> dict[str, BatchPair]:
         "no mask": BatchPair(unpadded, unpadded, None),
         "right padding": BatchPair(right, right, right["attention_mask"]),
     }
-    if case.left_padding and head not in SEQUENCE_HEADS:
+    # a native decoder that reads the source starts in the left padding, ours at the first real token
+    reads_source = config.is_encoder_decoder and head == "question-answering"
+    if case.left_padding and head not in SEQUENCE_HEADS and not reads_source:
         native_left = dict(left)
         if case.position_ids:
             native_left["position_ids"] = positions_from_mask(left["attention_mask"])

@@ -92,7 +92,8 @@ def base_model_inputs(config):
 def head_inputs(model):
     """The base model's inputs and the labels of the task, so that losses are compared too."""
     name, inputs = type(model).__name__, base_model_inputs(model.config)
-    if name.endswith("EncoderModel"):
+    # heads that need no target read the source
+    if name.endswith(("EncoderModel", "SequenceClassification", "QuestionAnswering")):
         inputs.pop("decoder_input_ids", None)
     if name.endswith("MultipleChoice"):
         inputs = {key: value[:, None].expand(-1, 3, -1).contiguous() for key, value in inputs.items()}
