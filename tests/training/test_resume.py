@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from hf_tfm.training.loop import trainer as trainers
 from hf_tfm.training.loop.checkpoints import MANIFEST_FILE
 from hf_tfm.training.loop.directory_lock import DirectoryLock
+from hf_tfm.training.report import run_report
 
 from .test_train import ROOT, SMALL_MODEL, cli_arguments, kill_this_process, train
 
@@ -82,6 +83,11 @@ def kill_at(step):
 def kill_in_results():
     """A job of `train`: the process kills itself after training and before the final evaluation."""
     trainers.TfmTrainer.evaluate_all_splits = lambda self: kill_this_process()
+
+
+def kill_in_report():
+    """A job of `train`: the process kills itself between results and card."""
+    run_report.RunReport.write = lambda self: kill_this_process()
 
 
 def kill_in_checkpoint(step):
@@ -199,6 +205,22 @@ def test_a_checkpoint_that_is_not_whole_is_printed_and_skipped(data, unbroken, k
     assert final_state(place) == expected
 
 
+def test_a_run_that_was_killed_before_its_card_writes_the_card(data, unbroken):
+    """It was finished with its results. What it measured in training is kept."""
+    command = [*unbroken[0], "--output_dir", "cardless"]
+    assert train(data, *command, job=kill_in_report).code == -9
+    assert not (data / "cardless/README.md").exists()
+    before = json.loads((data / "cardless/all_results.json").read_text())
+    finished = train(data, *command)
+    assert finished.code == 0, finished.stderr
+    after = json.loads((data / "cardless/all_results.json").read_text())
+    names = ("train_loss", "train_runtime", "eval_loss", "test_loss")
+    assert [after[name] for name in names] == [before[name] for name in names]
+    assert (data / "cardless/README.md").exists()
+    assert final_state(data / "cardless")[0] == unbroken[1][0]
+    assert "which is finished" in train(data, *command).stderr
+
+
 def test_every_file_of_a_real_checkpoint_is_on_its_manifest(killed):
     names = {path.relative_to(killed / "checkpoint-6").as_posix() for path in (killed / "checkpoint-6").rglob("*")}
     assert names >= {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
@@ -220,7 +242,7 @@ def test_a_run_that_saved_only_models_is_not_resumed(data, unbroken):
 
 def test_an_unfinished_run_has_no_weights_that_could_be_taken_for_its_result(data, unbroken, killed):
     assert not list(killed.glob("*.safetensors"))
-    with pytest.raises(OSError, match=r"config\.json"):
+    with pytest.raises(ValueError, match=r"config\.json"):
         AutoModelForCausalLM.from_pretrained(killed)
     done = train(data, *cli_arguments(train_file="own.txt", init_from="killed", output_dir="taken"))
     assert done.code == 2
