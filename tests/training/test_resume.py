@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,18 @@ def kill_in_results():
 def kill_in_report():
     """A job of `train`: the process kills itself between results and card."""
     run_report.RunReport.write = lambda self: kill_this_process()
+
+
+def fill_the_disk_after_training():
+    """A job of `train`: no file of the result can be as large as the weights."""
+    save = trainers.TfmTrainer.save_model
+
+    def save_on_full_disk(self, output_dir=None, _internal_call=False):
+        if output_dir is None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        save(self, output_dir, _internal_call)
+
+    trainers.TfmTrainer.save_model = save_on_full_disk
 
 
 def kill_in_checkpoint(step):
@@ -219,6 +232,16 @@ def test_a_run_that_was_killed_before_its_card_writes_the_card(data, unbroken):
     assert (data / "cardless/README.md").exists()
     assert final_state(data / "cardless")[0] == unbroken[1][0]
     assert "which is finished" in train(data, *command).stderr
+
+
+def test_a_disk_that_is_full_at_the_end_is_said_in_one_line_and_the_same_command_goes_on(data, unbroken):
+    command = [*unbroken[0], "--output_dir", "full"]
+    full = train(data, *command, job=fill_the_disk_after_training)
+    assert full.code == 2
+    assert full.stderr.splitlines()[-1].startswith("train.py: error: The disk of full is full (")
+    assert full.stderr.endswith("Free some space; the same command resumes from full/checkpoint-10.\n")
+    assert train(data, *command).code == 0
+    assert final_state(data / "full") == unbroken[1]
 
 
 def test_every_file_of_a_real_checkpoint_is_on_its_manifest(killed):

@@ -9,7 +9,7 @@ __all__ = ["checksum", "is_full_disk", "write_atomically"]
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # torch.save writes by a library that keeps no error number of the system
-TORCH_WRITE_ERRORS = ("inline_container.cc", "PytorchStreamWriter failed")
+TORCH_WRITE_ERRORS = ("inline_container.cc", "PytorchStreamWriter failed", "iostream error")
 
 
 def write_atomically(path: Path, text: str) -> None:
