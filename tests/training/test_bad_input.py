@@ -113,13 +113,6 @@ BAD = {
         ["--dataloader_drop_last leaves no batch of 900 rows", "--per_device_train_batch_size"],
     ),
     "no steps": (["--train_file", "own.jsonl", "--max_steps", "0"], ["--max_steps 0", "above 0"]),
-    "a stream without a whole batch": (
-        [
-            *"--streaming --dataloader_drop_last --per_device_train_batch_size 900".split(),
-            *"--train_file own.jsonl --validation_file own.jsonl --test_file own.jsonl".split(),
-        ],
-        ["No step was trained"],
-    ),
     "transformers' handler of SIGTERM": (["--enable_jit_checkpoint"], ["--enable_jit_checkpoint", "leave it out"]),
     "missing package of --report_to": (
         ["--train_file", "own.jsonl", "--report_to", "trackio"],

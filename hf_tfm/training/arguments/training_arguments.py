@@ -44,7 +44,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
     )
     resume_from_checkpoint: str | None = field(
         default=None,
-        metadata={"help": "Checkpoint folder to resume from; unset: the last complete one of the same run, if any."},
+        metadata={"help": "Checkpoint folder to resume from; unset: the last whole one of the same run, if any."},
     )
     prompt: list[str] | None = field(
         default=None, metadata={"help": "Inputs for which outputs are shown before, during and after training."}
