@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from torch.distributed.fsdp import FSDPModule
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ..arguments.training_arguments import TfmTrainingArguments
 
-__all__ = ["distribute_model", "on_main_process"]
+__all__ = ["distribute_model", "on_main_process", "reshard_weights"]
 
 T = TypeVar("T")
 
@@ -42,6 +43,14 @@ def distribute_model(model: Any, args: TfmTrainingArguments, folder: Path) -> An
     if args.should_save:
         shutil.rmtree(saved)
     return distributed
+
+
+def reshard_weights(model: Any) -> None:
+    """Shard weights again (FSDP2). The outermost module keeps them whole after a forward pass without a backward pass,
+    and an optimizer made then would update the whole ones, which the next forward pass does not read."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def on_main_process(function: Callable[[], T]) -> T:

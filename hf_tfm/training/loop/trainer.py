@@ -16,6 +16,7 @@ from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
 from .checkpoints import write_manifest
+from .distributed import reshard_weights
 from .ema import ExponentialMovingAverage
 from .epoch_counter import EpochCounter
 from .hub_pushes import CARD_FILE, HubPushes
@@ -200,9 +201,11 @@ class TfmTrainer(Seq2SeqTrainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """With --optimizer trainer, Trainer makes the optimizer of --optim."""
+        target: Any = self.model if model is None else model
+        # the samples before training are a forward pass
+        reshard_weights(target)
         if self.optimizer is not None or self.args.optimizer == "trainer":
             return super().create_optimizer(model)
-        target: Any = self.model if model is None else model
         self.optimizer = make_optimizer(target, self.args)
         return self.optimizer
 
