@@ -4,6 +4,8 @@
 than four minutes on two CPU cores, and so does every other `--task`. `--help` lists all options, `--train_file` reads
 your own data, and the same command again resumes an interrupted run."""
 
+from contextlib import closing
+
 from hf_tfm.training.cli.parser import parse_arguments
 
 
@@ -15,8 +17,9 @@ def main() -> None:
     from hf_tfm.training.data.sources import load_data
     from hf_tfm.training.loop.adapters import merge_adapter
     from hf_tfm.training.loop.model_creation import choose_model_type, make_model, prepare_model
-    from hf_tfm.training.loop.output_dir import check_disk_space, open_output_dir, remove_new_files_on_error
+    from hf_tfm.training.loop.output_dir import check_disk_space, full_disk_errors, open_output_dir
     from hf_tfm.training.loop.sample_callback import SampleCallback
+    from hf_tfm.training.loop.signals import end_on_signal
     from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
     from hf_tfm.training.loop.trainer import TfmTrainer
     from hf_tfm.training.objectives import OBJECTIVES
@@ -25,47 +28,54 @@ def main() -> None:
     from hf_tfm.training.utils.printing import print_on_main_process
 
     args = run_args.training
-    with one_line_errors(), remove_new_files_on_error(args.output_dir):
-        # Data
-        objective = OBJECTIVES[args.task](run_args.task, args.seed)
-        model_type = choose_model_type(run_args.model, objective)
-        output_dir = open_output_dir(run_args)
-        data = load_data(objective, run_args.data, args.seed, args.max_eval_samples)
-        print_on_main_process(f"Data: {data.summary()}")
-        output_dir.begin_run(data.fingerprint)
-        tokenizer = make_tokenizer(run_args, objective, data, model_type, output_dir)
-        examples = objective.examples(data.splits, tokenizer, run_args.data.preprocessing_num_workers)
+    with (
+        end_on_signal(args.output_dir) as signals,
+        one_line_errors(),
+        full_disk_errors(args.output_dir),
+        closing(open_output_dir(run_args)) as output_dir,
+    ):
+        with output_dir.remove_new_files_on_error():
+            # Data
+            objective = OBJECTIVES[args.task](run_args.task, args.seed)
+            model_type = choose_model_type(run_args.model, objective)
+            data = load_data(objective, run_args.data, args.seed, args.max_eval_samples)
+            print_on_main_process(f"Data: {data.summary()}")
+            output_dir.begin_run(data.fingerprint)
+            tokenizer = make_tokenizer(run_args, objective, data, model_type, output_dir)
+            examples = objective.examples(data.splits, tokenizer, run_args.data.preprocessing_num_workers)
 
-        # Model
-        set_seed(args.seed)
-        model = make_model(run_args.model, objective, tokenizer)
-        check_disk_space(output_dir.path, model.num_parameters(), args.save_total_limit)
-        sizes = f"{model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}"
-        print_on_main_process(f"Model: {model_type}, {sizes}")
-        model = prepare_model(model, objective, run_args, output_dir.path)
+            # Model
+            set_seed(args.seed)
+            model = make_model(run_args.model, objective, tokenizer)
+            check_disk_space(output_dir.path, model, args)
+            sizes = f"{model.num_parameters():,} parameters, vocabulary {len(tokenizer):,}"
+            print_on_main_process(f"Model: {model_type}, {sizes}")
+            model = prepare_model(model, objective, run_args, output_dir.path)
 
-        # Trainer
-        trainer = TfmTrainer(model, args, data, examples, tokenizer)
-        sample_callback = SampleCallback(trainer, objective.sample_inputs(data, tokenizer, args.prompt))
-        trainer.add_callback(sample_callback)
-        # saved once before training, so that a push during training includes the model code
+            # Trainer
+            trainer = TfmTrainer(model, args, data, examples, tokenizer)
+            sample_callback = SampleCallback(trainer, objective.sample_inputs(data, tokenizer, args.prompt))
+            trainer.add_callback(sample_callback)
+            trainer.add_callback(signals)
+            if args.push_to_hub:
+                trainer.pushes.push_card()
+        trainer.train(resume_from_checkpoint=output_dir.resume_from)
+
+        # Checkpoint and card
+        if run_args.model.merge_adapter:
+            with trainer.ema_weights():
+                merge_adapter(trainer)
         trainer.save_model()
-    trainer.train(resume_from_checkpoint=output_dir.resume_from)
-
-    # Checkpoint and card
-    if run_args.model.merge_adapter:
-        with trainer.ema_weights():
-            merge_adapter(trainer)
-    trainer.save_model()
-    results = trainer.evaluate_all_splits()
-    trainer.save_state()
-    samples = sample_callback.samples()
-    if trainer.is_world_process_zero():
-        report = RunReport(trainer, run_args, results, samples, sample_callback.inputs[0])
-        report.write()
-        print(report.summary())
-    if args.push_to_hub:
-        trainer.push_to_hub()
+        results = trainer.evaluate_all_splits()
+        trainer.save_state()
+        samples = sample_callback.samples()
+        if trainer.is_world_process_zero():
+            report = RunReport(trainer, run_args, results, samples, sample_callback.inputs[0])
+            report.write()
+            print(report.summary())
+        if args.push_to_hub:
+            trainer.push_to_hub()
+        output_dir.finish_run(data.fingerprint)
 
 
 if __name__ == "__main__":

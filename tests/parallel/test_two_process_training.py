@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import allclose
 
-from tests.training.test_resume import COMMON, final_state, kill_at
+from tests.training.test_resume import COMMON, final_state, kill_at, signal_at
 from tests.training.test_train import ROOT, cli_arguments, start, train, wait_for
 
 pytestmark = pytest.mark.xdist_group("two_processes")
@@ -129,6 +130,18 @@ def test_two_killed_processes_resume_bitwise(data):
     assert all("Resuming from out/checkpoint-6\n" in done.stdout for done in resumed)
     assert_run_of_two_processes(data / "out")
     assert final_state(data / "out") == final_state(data / "uninterrupted")
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(data):
+    """They would wait for each other."""
+    command = cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir="ended")
+    ended = train_in_two_processes(data, *command, job=partial(signal_at, 5, signal.SIGTERM))
+    assert [done.code for done in ended] == [128 + signal.SIGTERM] * 2, ended[0].stderr
+    assert "The same command resumes from ended/checkpoint-5\n" in ended[0].stdout
+    assert {path.name for path in (data / "ended/checkpoint-5").glob("rng_state*")} == {
+        "rng_state_0.pth", "rng_state_1.pth",
+    }  # fmt: skip
+    assert not (data / "ended/_lock").exists()
 
 
 def test_resuming_with_another_number_of_processes_is_refused(data):

@@ -108,6 +108,12 @@ BAD = {
         ["--builtin_dataset date_pairs", "--task causal-lm", "text"],
     ),
     "generation": (["--train_file", "own.jsonl", "--predict_with_generate"], ["--predict_with_generate", "causal-lm"]),
+    "no whole batch": (
+        ["--train_file", "own.jsonl", "--dataloader_drop_last", "--per_device_train_batch_size", "900"],
+        ["--dataloader_drop_last leaves no batch of 900 rows", "--per_device_train_batch_size"],
+    ),
+    "no steps": (["--train_file", "own.jsonl", "--max_steps", "0"], ["--max_steps 0", "above 0"]),
+    "transformers' handler of SIGTERM": (["--enable_jit_checkpoint"], ["--enable_jit_checkpoint", "leave it out"]),
     "missing package of --report_to": (
         ["--train_file", "own.jsonl", "--report_to", "trackio"],
         ["--report_to trackio", "pip install trackio"],

@@ -2,17 +2,21 @@
 
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from functools import partial
 
 import pytest
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from hf_tfm.training.loop import trainer as trainers
-from hf_tfm.training.loop.output_dir import INCOMPLETE_MARKER
+from hf_tfm.training.loop.checkpoints import MANIFEST_FILE
+from hf_tfm.training.loop.directory_lock import DirectoryLock
+from hf_tfm.training.report import run_report
 
 from .test_train import ROOT, SMALL_MODEL, cli_arguments, kill_this_process, train
 
@@ -82,6 +86,23 @@ def kill_in_results():
     trainers.TfmTrainer.evaluate_all_splits = lambda self: kill_this_process()
 
 
+def kill_in_report():
+    """A job of `train`: the process kills itself between results and card."""
+    run_report.RunReport.write = lambda self: kill_this_process()
+
+
+def fill_the_disk_after_training():
+    """A job of `train`: no file of the result can be as large as the weights."""
+    save = trainers.TfmTrainer.save_model
+
+    def save_on_full_disk(self, output_dir=None, _internal_call=False):
+        if output_dir is None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        save(self, output_dir, _internal_call)
+
+    trainers.TfmTrainer.save_model = save_on_full_disk
+
+
 def kill_in_checkpoint(step):
     """A job of `train`: the process kills itself when the weights of a checkpoint are written and the optimizer states
     are not."""
@@ -93,6 +114,26 @@ def kill_in_checkpoint(step):
         save(self, folder)
 
     trainers.TfmTrainer._save_optimizer_and_scheduler = kill_or_save
+
+
+def signal_at(step, number, again=False):
+    """A job of `train`: the process gets a signal in a step, and once more if it is to end at once."""
+
+    class Signalled(trainers.TfmTrainer):
+        def training_step(self, *arguments, **kwargs):
+            if self.state.global_step == step - 1 and os.environ.get("RANK", "1") == "1":
+                for _ in range(1 + again):
+                    os.kill(os.getpid(), number)
+            return super().training_step(*arguments, **kwargs)
+
+    trainers.TfmTrainer = Signalled
+
+
+def signal_in_data(number):
+    """A job of `train`: the process gets a signal while it reads the data."""
+    from hf_tfm.training.data import sources
+
+    sources.load_data = lambda *arguments: os.kill(os.getpid(), number)
 
 
 def final_state(folder):
@@ -159,24 +200,86 @@ def killed(data, unbroken):
     return data / "killed"
 
 
-DAMAGE = {
-    "it is not completely written": lambda folder: (folder / INCOMPLETE_MARKER).touch(),
-    "trainer_state.json is missing": lambda folder: (folder / "trainer_state.json").unlink(),
-    "trainer_state.json is not completely written": lambda folder: os.truncate(folder / "trainer_state.json", 99),
-}
-
-
-@pytest.mark.parametrize("reason", DAMAGE)
-def test_an_incomplete_checkpoint_is_printed_and_skipped(data, unbroken, killed, tmp_path, reason):
+@pytest.mark.parametrize("damage", ["cut", "no manifest"])
+def test_a_checkpoint_that_is_not_whole_is_printed_and_skipped(data, unbroken, killed, tmp_path, damage):
+    """Faults of one file: tests/training/loop/test_checkpoints.py."""
     command, expected = unbroken
     place = tmp_path / "out"
     shutil.copytree(killed, place)
-    DAMAGE[reason](place / "checkpoint-6")
+    if damage == "cut":
+        os.truncate(place / "checkpoint-6" / "optimizer.pt", 999)
+    else:
+        (place / "checkpoint-6" / MANIFEST_FILE).unlink()
     resumed = train(data, *command, "--output_dir", place)
     assert resumed.code == 0, resumed.stderr
+    reason = "optimizer.pt is cut short (999 of " if damage == "cut" else "it is not completely written\n"
     assert f"Skipping {place}/checkpoint-6: {reason}" in resumed.stdout
     assert f"Resuming from {place}/checkpoint-3\n" in resumed.stdout
     assert final_state(place) == expected
+
+
+def test_a_run_that_was_killed_before_its_card_writes_the_card(data, unbroken):
+    """It was finished with its results. What it measured in training is kept."""
+    command = [*unbroken[0], "--output_dir", "cardless"]
+    assert train(data, *command, job=kill_in_report).code == -9
+    assert not (data / "cardless/README.md").exists()
+    before = json.loads((data / "cardless/all_results.json").read_text())
+    finished = train(data, *command)
+    assert finished.code == 0, finished.stderr
+    after = json.loads((data / "cardless/all_results.json").read_text())
+    names = ("train_loss", "train_runtime", "eval_loss", "test_loss")
+    assert [after[name] for name in names] == [before[name] for name in names]
+    assert (data / "cardless/README.md").exists()
+    assert final_state(data / "cardless")[0] == unbroken[1][0]
+    assert "which is finished" in train(data, *command).stderr
+
+
+def test_a_disk_that_is_full_at_the_end_is_said_in_one_line_and_the_same_command_goes_on(data, unbroken):
+    command = [*unbroken[0], "--output_dir", "full"]
+    full = train(data, *command, job=fill_the_disk_after_training)
+    assert full.code == 2
+    assert full.stderr.splitlines()[-1].startswith("train.py: error: The disk of full is full (")
+    assert full.stderr.endswith("Free some space; the same command resumes from full/checkpoint-10.\n")
+    assert train(data, *command).code == 0
+    assert final_state(data / "full") == unbroken[1]
+
+
+def test_every_file_of_a_real_checkpoint_is_on_its_manifest(killed):
+    names = {path.relative_to(killed / "checkpoint-6").as_posix() for path in (killed / "checkpoint-6").rglob("*")}
+    assert names >= {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+    assert set(json.loads((killed / "checkpoint-6" / MANIFEST_FILE).read_text())["files"]) == names - {MANIFEST_FILE}
+
+
+def test_a_run_that_saved_only_models_is_not_resumed(data, unbroken):
+    """It went on with another optimizer state and a second warm-up."""
+    command = [*unbroken[0], "--save_only_model", "--output_dir", "models"]
+    assert train(data, *command, job=partial(kill_at, 8)).code == -9
+    resumed = train(data, *command)
+    assert resumed.code == 2
+    assert "weights only" in resumed.stderr
+    assert "--init_from models/checkpoint-6" in resumed.stderr
+    assert "Resuming from" not in resumed.stdout
+    # as the option was in the first run only
+    assert train(data, *unbroken[0], "--output_dir", "models").code == 2
+
+
+def test_an_unfinished_run_has_no_weights_that_could_be_taken_for_its_result(data, unbroken, killed):
+    assert not list(killed.glob("*.safetensors"))
+    with pytest.raises(ValueError, match=r"config\.json"):
+        AutoModelForCausalLM.from_pretrained(killed)
+    done = train(data, *cli_arguments(train_file="own.txt", init_from="killed", output_dir="taken"))
+    assert done.code == 2
+    assert "a run that has not ended" in done.stderr
+    assert f"killed{os.sep}checkpoint-6" in done.stderr
+
+
+def test_a_checkpoint_of_another_model_is_refused(data, unbroken, killed):
+    """Tensors that it lacks kept their initial values, with a warning."""
+    options = OWN | {"resume_from_checkpoint": "killed/checkpoint-6", "output_dir": "other", "num_hidden_layers": 2}
+    done = train(data, *cli_arguments(**options))
+    assert done.code == 2
+    assert "a checkpoint of another model" in done.stderr
+    assert "model.layers.1." in done.stderr
 
 
 def test_the_older_checkpoint_remains_until_the_new_one_is_complete(data, unbroken):
@@ -192,6 +295,49 @@ def test_the_older_checkpoint_remains_until_the_new_one_is_complete(data, unbrok
     assert "Resuming from cut/checkpoint-3\n" in resumed.stdout
     assert final_state(data / "cut") == expected
     assert [path.name for path in (data / "cut").glob("checkpoint-*")] == ["checkpoint-10"]
+
+
+def test_a_signal_saves_the_current_step_and_the_same_command_resumes_to_the_same_bits(data, unbroken):
+    command, expected = unbroken
+    command = [*command, "--dataloader_num_workers", "1", "--output_dir", "ended"]
+    ended = train(data, *command, job=partial(signal_at, 8, signal.SIGTERM))
+    assert ended.code == 128 + signal.SIGTERM, ended.stderr
+    assert "ended by SIGTERM. The same command resumes from ended/checkpoint-8\n" in ended.stdout
+    assert not (data / "ended/_lock").exists()
+    resumed = train(data, *command)
+    assert resumed.code == 0, resumed.stderr
+    assert "Resuming from ended/checkpoint-8\n" in resumed.stdout
+    assert final_state(data / "ended") == expected
+
+
+def test_ctrl_c_ends_with_its_status_and_a_second_one_ends_at_once(data, unbroken):
+    command = [*unbroken[0], "--output_dir", "twice"]
+    twice = train(data, *command, job=partial(signal_at, 2, signal.SIGINT, again=True))
+    assert twice.code == -signal.SIGINT
+    assert "SIGINT: the run ends after this step" in twice.stdout
+    assert not list((data / "twice").glob("checkpoint-*"))
+    once = train(data, *command, job=partial(signal_at, 2, signal.SIGINT))
+    assert once.code == 128 + signal.SIGINT
+    assert "Traceback" not in once.stderr
+    assert (data / "twice/checkpoint-2" / MANIFEST_FILE).exists()
+
+
+def test_a_signal_before_training_leaves_nothing(data, unbroken):
+    ended = train(data, *unbroken[0], "--output_dir", "early", job=partial(signal_in_data, signal.SIGINT))
+    assert ended.code == 128 + signal.SIGINT
+    assert "there is no checkpoint yet" in ended.stdout
+    assert not any((data / "early").iterdir())
+
+
+def test_a_second_process_in_the_same_folder_is_refused(data, unbroken, tmp_path):
+    """They deleted each other's checkpoints."""
+    lock = DirectoryLock(tmp_path)
+    lock.acquire()
+    done = train(data, *unbroken[0], "--output_dir", tmp_path)
+    assert done.code == 2
+    assert f"in use by another train.py (process {os.getpid()}" in done.stderr
+    lock.release()
+    assert not any(tmp_path.iterdir())
 
 
 def test_other_options_are_refused_and_listed(data, unbroken, killed):

@@ -197,7 +197,7 @@ TASKS = {
 ON_ROWS = [task for task in OBJECTIVES if task not in (*TASKS, "causal-lm")]
 TASK_RUN = OPTIONS | {
     "vocab_size": 512, "block_size": 32, "max_steps": 3, "eval_steps": 2, "max_eval_samples": 8,
-    "per_device_train_batch_size": 4,
+    "per_device_train_batch_size": 4, "ema_decay": 0.5,
 }  # fmt: skip
 
 
@@ -228,6 +228,20 @@ def test_every_task_writes_results(task_folder, task_run):
     assert results["test_loss"] > 0
     assert usage_snippet(done.stdout) in (task_folder / "runs" / task / "README.md").read_text()
     (task_folder / f"{task}.txt").write_text(usage_snippet(done.stdout))
+
+
+def test_every_task_trains_an_adapter_on_an_earlier_run_of_it(task_folder, task_run):
+    task, done = task_run
+    assert done.code == 0, done.stderr
+    rows = "".join(json.dumps(ROWS[task](number)) + "\n" for number in range(40))
+    (task_folder / f"{task}-rows.jsonl").write_text(rows)
+    options = TASK_RUN | TASKS.get(task, {}) | {"init_from": f"runs/{task}", "output_dir": f"adapters/{task}"}
+    options |= {"train_file": f"{task}-rows.jsonl", "max_steps": 1}
+    kept = {name: value for name, value in options.items() if name not in (*SMALL_MODEL, "ema_decay")}
+    adapted = train(task_folder, "--task", task, "--peft", "lora", *cli_arguments(**kept), job=refuse_connections)
+    assert adapted.code == 0, adapted.stderr
+    assert (task_folder / "adapters" / task / "adapter_model.safetensors").exists()
+    assert not (task_folder / "adapters" / task / "model.safetensors").exists()
 
 
 # Runs all usage snippets in one process, because a process takes seconds to start, and prints the task before each.

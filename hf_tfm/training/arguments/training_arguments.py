@@ -44,7 +44,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
     )
     resume_from_checkpoint: str | None = field(
         default=None,
-        metadata={"help": "Checkpoint folder to resume from; unset: the last complete one of the same run, if any."},
+        metadata={"help": "Checkpoint folder to resume from; unset: the last whole one of the same run, if any."},
     )
     prompt: list[str] | None = field(
         default=None, metadata={"help": "Inputs for which outputs are shown before, during and after training."}
@@ -133,6 +133,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATES[self.optimizer]
         super().__post_init__()
+        self.check_steps()
         self.check_fractions()
         self.check_optimizer()
         self.check_sharding()
@@ -144,6 +145,20 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         missing = [name for name in REPORT_TO_PACKAGES if name in (self.report_to or ()) and find_spec(name) is None]
         if missing:
             raise ValueError(f"--report_to {' '.join(missing)} needs a package: pip install {' '.join(missing)}")
+
+    def check_steps(self) -> None:
+        """Raises ValueError for no steps, and for --enable_jit_checkpoint, whose handler of SIGTERM lets the script go
+        on as if training were complete."""
+        steps = self.max_steps or 0
+        if steps == 0 or (steps < 0 and self.num_train_epochs <= 0):
+            raise ValueError(
+                f"--max_steps {self.max_steps} and --num_train_epochs {self.num_train_epochs:g} are no steps; give one "
+                "of them a number above 0."
+            )
+        if self.enable_jit_checkpoint:
+            raise ValueError(
+                "--enable_jit_checkpoint is not needed: train.py saves a checkpoint on SIGTERM too; leave it out."
+            )
 
     def check_fractions(self) -> None:
         """Raises ValueError for fractions outside their range."""

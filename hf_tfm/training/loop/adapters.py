@@ -1,6 +1,5 @@
 """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) with PEFT."""
 
-from pathlib import Path
 from typing import Any
 
 from ..arguments.model_arguments import ModelArguments
@@ -60,10 +59,6 @@ def head_modules(model: Any) -> list[str]:
 
 
 def merge_adapter(trainer: Any) -> None:
-    """Merge a trained adapter into the weights, so that the whole model is saved, and delete the adapter files that
-    were saved before training."""
+    """Merge a trained adapter into the weights, so that the whole model is saved."""
     trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     trainer.model_wrapped = trainer.model
-    if trainer.args.should_save:
-        for name in ("adapter_model.safetensors", "adapter_config.json"):
-            (Path(trainer.args.output_dir) / name).unlink(missing_ok=True)

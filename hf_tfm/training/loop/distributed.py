@@ -1,20 +1,28 @@
 """A model that transformers distributes over several processes: sharded weights (FSDP2) or split layers (tensor
-parallelism)."""
+parallelism), and what one process decides for all."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from torch.distributed.fsdp import FSDPModule
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ..arguments.training_arguments import TfmTrainingArguments
 
-__all__ = ["distribute_model"]
+__all__ = ["distribute_model", "on_main_process", "reshard_weights"]
+
+T = TypeVar("T")
 
 
 def distribute_model(model: Any, args: TfmTrainingArguments, folder: Path) -> Any:
     """The model distributed over --fsdp_size x --tp_size processes.
 
-    transformers distributes weights when it loads them, so the model is first saved to `folder`. Raises ValueError if
+    transformers distributes weights when it loads them, so the model is first saved to a folder in `folder`, which is
+    then deleted. Raises ValueError if
     the product of the sizes is not the number of processes."""
     num_processes = args.tp_size * args.fsdp_size
     if num_processes == 1:
@@ -24,9 +32,36 @@ def distribute_model(model: Any, args: TfmTrainingArguments, folder: Path) -> An
             f"--tp_size {args.tp_size} x --fsdp_size {args.fsdp_size} needs {num_processes} processes, got "
             f"{args.world_size}; start them with: torchrun --nproc-per-node {num_processes} train.py ..."
         )
+    saved = folder / "_initial_model"
     with args.main_process_first(local=False, desc="saving the model before it is distributed"):
         if args.should_save:
-            model.save_pretrained(folder)
+            model.save_pretrained(saved)
     sizes: dict[str, Any] = {"tp_size": args.tp_size, "fsdp_size": args.fsdp_size}
     config = DistributedConfig(**{name: size for name, size in sizes.items() if size > 1})
-    return type(model).from_pretrained(folder, distributed_config=config)
+    distributed = type(model).from_pretrained(saved, distributed_config=config)
+    PartialState().wait_for_everyone()
+    if args.should_save:
+        shutil.rmtree(saved)
+    return distributed
+
+
+def reshard_weights(model: Any) -> None:
+    """Shard weights again (FSDP2). The outermost module keeps them whole after a forward pass without a backward pass,
+    and an optimizer made then would update the whole ones, which the next forward pass does not read."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def on_main_process(function: Callable[[], T]) -> T:
+    """What a function returns in the main process, in every process. If it raises an error, every process does."""
+    outcome: list[Any] = [None]
+    if PartialState().is_main_process:
+        try:
+            outcome = [function()]
+        except Exception as error:
+            outcome = [error]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]

@@ -61,12 +61,10 @@ class ExponentialMovingAverage(TrainerCallback):
         save_file(self.averages, Path(folder) / EMA_FILE)
 
     def load(self, folder: str) -> None:
-        """Load the average of a checkpoint. Raises ValueError if it has none."""
-        path = Path(folder) / EMA_FILE
-        if not path.is_file():
-            raise ValueError(
-                f"{folder} has no average of the weights ({EMA_FILE}), which --ema_decay needs to resume; start again "
-                "with --overwrite_output_dir, or leave --ema_decay out."
-            )
-        for name, average in load_file(path).items():
+        """Load the average of a checkpoint. Raises ValueError if it is that of other weights."""
+        loaded = load_file(Path(folder) / EMA_FILE)
+        if loaded.keys() != self.averages.keys():
+            names = ", ".join(sorted(loaded.keys() ^ self.averages.keys())[:5])
+            raise ValueError(f"{folder}/{EMA_FILE} averages other weights than those of this model: {names}.")
+        for name, average in loaded.items():
             self.averages[name].copy_(average)

@@ -15,6 +15,7 @@ from ..utils.printing import print_on_main_process
 from .adapters import add_adapter
 from .distributed import distribute_model
 from .native_checkpoints import converted_checkpoint, to_tfm_config
+from .output_dir import check_run_has_ended
 
 __all__ = ["choose_model_type", "make_model", "num_token_types", "prepare_model"]
 
@@ -72,7 +73,8 @@ def num_token_types(args: ModelArguments, objective: Objective, model_type: str)
 
 def read_config(source: str) -> Any:
     """The configuration in a folder, file or Hub checkpoint; that of a native family is converted to ours. Raises
-    ValueError if it is neither."""
+    ValueError if it is neither, or the folder of a run that has not ended."""
+    check_run_has_ended(source)
     try:
         config: Any = to_tfm_config(AutoConfig.from_pretrained(source))
     except (OSError, ValueError, json.JSONDecodeError) as error:

@@ -1,11 +1,12 @@
 """The output directory of a run: to which run it belongs, and from which checkpoint the run resumes.
 
-A run writes its options to `run.json` before it computes anything. The same command with the same directory resumes
-from the last complete checkpoint; a command with other options is refused."""
+A run writes its options to `run.json` before it computes anything, and there also that it is finished, when everything
+is written and pushed. Until then the same command with the same directory resumes from the last whole checkpoint, and
+repeats what comes after training; a command with other options is refused."""
 
 import dataclasses
+import inspect
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,29 +14,38 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from transformers.trainer_utils import SaveStrategy
 
 from ..arguments.run_arguments import RunArguments
-from ..utils.printing import print_on_main_process
+from ..arguments.training_arguments import TfmTrainingArguments
+from ..utils.files import is_full_disk, write_atomically
+from .checkpoints import checkpoint_folders, fault, last_saved, last_whole_checkpoint
+from .directory_lock import LOCK_FILE, DirectoryLock
+from .distributed import on_main_process
 
 __all__ = [
-    "INCOMPLETE_MARKER",
     "RUN_FILE",
     "OutputDir",
     "check_disk_space",
+    "check_run_has_ended",
+    "full_disk_errors",
     "open_output_dir",
-    "remove_new_files_on_error",
 ]
 
 RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
-# Marks a checkpoint that is not completely written, as in transformers; see TfmTrainer._save_checkpoint.
-INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
+# Everything that a run leaves in its directory, except code and checkpoints. A new run deletes it, so that the weights
+# and results of the previous one are not taken for its own.
+RUN_FILES = (
+    RUN_FILE, "*_results.json", "README.md", "training.png", "samples.jsonl", "trainer_state.json", "training_args.bin",
+    "tokenizer*.json", "config.json", "generation_config.json", "model.safetensors*", "model-*-of-*.safetensors",
+    "adapter_model.safetensors", "adapter_config.json",
+)  # fmt: skip
 # Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(
     """data_note output_dir overwrite_output_dir resume_from_checkpoint prompt max_eval_samples metrics disable_tqdm
     report_to run_name project logging_dir logging_strategy logging_first_step logging_steps log_level
     log_level_replica eval_strategy eval_steps eval_delay eval_on_start save_strategy save_steps save_total_limit
-    save_only_model enable_jit_checkpoint per_device_eval_batch_size push_to_hub preprocessing_num_workers
+    save_only_model per_device_eval_batch_size push_to_hub preprocessing_num_workers
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor local_rank
     merge_adapter predict_with_generate generation_max_length generation_num_beams generation_config
     skip_memory_metrics ddp_timeout ddp_find_unused_parameters""".split()
@@ -44,19 +54,21 @@ RESUME_IGNORED_ARGUMENTS = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class OutputDir:
-    """The output directory of a run, and the checkpoint to resume from, if any. `options`: those of the run by name."""
+    """The output directory of a run, and the checkpoint to resume from, if any. `options`: those of the run by name.
+    The main process holds the lock until `close`."""
 
     path: Path
     resume_from: str | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
     is_main_process: bool = True
+    lock: DirectoryLock | None = None
 
     def begin_run(self, fingerprint: str) -> None:
         """Write run.json, and delete the previous run if it is to be overwritten, which must wait until the new data
         are read. Only the main process writes and deletes. Raises ValueError if the run resumes with other data."""
-        previous = read_run_file(self.path)
-        if self.resume_from and previous and previous.get("data") not in (None, fingerprint):
+        previous = None if self.overwrite else read_run_file(self.path)
+        if self.resume_from and previous and previous["data"] != fingerprint:
             raise ValueError(
                 f"The data have changed since the run in {self.path} started (fingerprint {previous['data']}, now "
                 f"{fingerprint}), so it cannot resume. Restore them, or start again with --overwrite_output_dir."
@@ -65,53 +77,121 @@ class OutputDir:
             return
         if self.overwrite:
             delete_previous_run(self.path)
-        content = {"options": self.options, "data": fingerprint}
-        # os.replace is atomic, so that run.json is complete even if the process is killed here.
-        temporary = self.path / f".{RUN_FILE}"
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / RUN_FILE)
+        self.write_run_file(fingerprint, finished=False)
+
+    def finish_run(self, fingerprint: str) -> None:
+        """Note in run.json that nothing remains to be done. Only the main process writes."""
+        if self.is_main_process:
+            self.write_run_file(fingerprint, finished=True)
+
+    def write_run_file(self, fingerprint: str, finished: bool) -> None:
+        content = {"options": self.options, "data": fingerprint, "finished": finished}
+        write_atomically(self.path / RUN_FILE, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    @contextmanager
+    def remove_new_files_on_error(self) -> Iterator[None]:
+        """Deletes everything in a folder that was empty if the block does not end, so that the corrected command can
+        use the folder."""
+        was_empty = not entries(self.path)
+        try:
+            yield
+        except BaseException:
+            for item in entries(self.path) if was_empty and self.is_main_process else ():
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+            raise
+
+    def close(self) -> None:
+        """Let other processes use the directory."""
+        if self.lock:
+            self.lock.release()
 
 
 def open_output_dir(run_args: RunArguments) -> OutputDir:
-    """The output directory of a run, created if it does not exist.
+    """The output directory of a run, created if it does not exist, and locked.
 
-    Raises FileExistsError if it holds another run, a finished run or other files; ValueError if the checkpoint to
-    resume from is missing or incomplete, or its position in a shuffled stream is unknown; OSError if it cannot be
-    written."""
+    Raises FileExistsError if it holds another run, a finished run or other files; BlockingIOError if another process
+    uses it; ValueError if no checkpoint is whole, if the one to resume from is not, or if its position in a shuffled
+    stream is unknown; OSError if it cannot be written."""
     args = run_args.training
     if args.ignore_data_skip and run_args.data.shuffle_buffer:
         raise ValueError(
             "--ignore_data_skip restarts a stream when a run resumes, and with --shuffle_buffer it is unknown which "
             "rows were read; leave out one of them."
         )
-    path = Path(str(args.output_dir))
+    path, lock = Path(str(args.output_dir)), DirectoryLock(Path(str(args.output_dir)))
+    if args.overwrite_output_dir:
+        check_nothing_needed_is_deleted(run_args, path)
     options = resume_options(run_args)
-    resume_from = requested_checkpoint(args.resume_from_checkpoint)
-    if resume_from is None and not args.overwrite_output_dir:
-        check_same_run(path, options)
-        resume_from = last_complete_checkpoint(path)
+    # one process decides for all: it reads every byte of a checkpoint
+    resume_from = on_main_process(lambda: choose_checkpoint(run_args, path, options, lock))
     if resume_from:
         print(f"Resuming from {resume_from}")
-    # All processes must read the directory before one of them writes.
-    PartialState().wait_for_everyone()
-    if args.should_save:
-        check_writable(path)
-    return OutputDir(path, resume_from, options, args.overwrite_output_dir, args.should_save)
+    return OutputDir(path, resume_from, options, args.overwrite_output_dir, args.should_save, lock)
+
+
+def choose_checkpoint(run_args: RunArguments, path: Path, options: dict[str, Any], lock: DirectoryLock) -> str | None:
+    """The checkpoint from which the run resumes, if any; the directory is locked before it is read."""
+    args = run_args.training
+    requested = requested_checkpoint(args)
+    check_writable(path)
+    lock.acquire()
+    try:
+        if requested or args.overwrite_output_dir:
+            return requested
+        check_same_run(path, options)
+        return last_whole_checkpoint(path, args)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def check_nothing_needed_is_deleted(run_args: RunArguments, path: Path) -> None:
+    """Raises ValueError if --overwrite_output_dir would delete what another option names."""
+    sources = {
+        "init_from": run_args.model.init_from,
+        "config_file": run_args.model.config_file,
+        "tokenizer_name": run_args.task.tokenizer_name,
+        "resume_from_checkpoint": requested_name(run_args.training.resume_from_checkpoint),
+    }
+    for option, source in sources.items():
+        if source and Path(source).exists() and Path(source).resolve().is_relative_to(path.resolve()):
+            raise ValueError(
+                f"--overwrite_output_dir would delete --{option} {source}, which is in --output_dir {path}; choose "
+                "another --output_dir."
+            )
+
+
+def check_run_has_ended(source: str) -> None:
+    """Raises ValueError if a folder is that of a run that has not ended. It has no weights, or none of its own."""
+    path = Path(source)
+    if not (path / RUN_FILE).is_file() or (path / RESULT_FILE).exists():
+        return
+    last = last_saved(path)
+    alternative = f"take its last checkpoint, {last}" if last else "it has no checkpoint yet"
+    raise ValueError(
+        f"{source} holds a run that has not ended, and no weights; let the command that started it finish it, or "
+        f"{alternative}."
+    )
 
 
 @contextmanager
-def remove_new_files_on_error(folder: str | None) -> Iterator[None]:
-    """Deletes the files of a folder that was empty or absent if the block raises, so that the corrected command can use
-    the folder."""
-    path = Path(str(folder))
-    was_empty = not path.is_dir() or not any(path.iterdir())
+def full_disk_errors(output_dir: str | None) -> Iterator[None]:
+    """Turns the many errors of a full disk into an OSError that names the checkpoint that remains."""
+    path = Path(str(output_dir))
     try:
         yield
-    except Exception:
-        for file in path.iterdir() if was_empty and path.is_dir() else ():
-            if file.is_file():
-                file.unlink(missing_ok=True)
-        raise
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        last = last_saved(path)
+        resumes = f"the same command resumes from {last}" if last else "the same command starts again"
+        text = " ".join(str(error).split())
+        raise OSError(f"The disk of {path} is full ({text}). Free some space; {resumes}.") from error
+
+
+def entries(path: Path) -> list[Path]:
+    """What a folder holds, except the lock of this process."""
+    return sorted(item for item in path.iterdir() if item.name != LOCK_FILE)
 
 
 def resume_options(run_args: RunArguments) -> dict[str, Any]:
@@ -131,21 +211,30 @@ def to_json_value(value: Any) -> Any:
 
 
 def read_run_file(path: Path) -> dict[str, Any] | None:
-    """The content of run.json; None if there is none."""
+    """The content of run.json; None if there is none. Raises ValueError if it is damaged."""
     try:
-        return json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        content = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        if not (isinstance(content["options"], dict) and isinstance(content["data"], str)):
+            raise TypeError(RUN_FILE)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path / RUN_FILE} is damaged, so it is unknown which run {path} holds. Restore it, start again with "
+            "--overwrite_output_dir, or go on in another --output_dir with --resume_from_checkpoint "
+            f"{last_saved(path) or path / 'checkpoint-<steps>'}."
+        ) from error
+    return content
 
 
 def check_same_run(path: Path, options: dict[str, Any]) -> None:
     """Raises FileExistsError unless a folder is empty or absent, or holds an unfinished run with the same options."""
     advice = "Choose another --output_dir, or add --overwrite_output_dir to replace what is there"
-    if not path.is_dir() or not any(path.iterdir()):
+    if not path.is_dir() or not entries(path):
         return
     previous = read_run_file(path)
     if previous is None:
-        names = ", ".join(sorted(item.name for item in path.iterdir())[:5])
+        names = ", ".join(item.name for item in entries(path)[:5])
         raise FileExistsError(f"--output_dir {path} holds files that are not of a run of train.py: {names}. {advice}.")
     different = [
         f"{name} ({previous['options'].get(name)} there, {options.get(name)} now)"
@@ -156,60 +245,35 @@ def check_same_run(path: Path, options: dict[str, Any]) -> None:
         raise FileExistsError(
             f"--output_dir {path} holds another run; different options: {', '.join(different)}. {advice}."
         )
-    if (path / RESULT_FILE).exists():
+    if previous.get("finished"):
         raise FileExistsError(f"--output_dir {path} holds this run, which is finished. {advice}.")
 
 
-def requested_checkpoint(name: str | None) -> str | None:
+def requested_name(name: str | None) -> str | None:
     """The checkpoint of --resume_from_checkpoint; None for the values True and False of other scripts, because a run
-    resumes by default. Raises ValueError if it is missing or incomplete."""
-    if name is None or name.lower() in ("true", "false"):
-        return None
-    reason = incomplete_reason(Path(name))
+    resumes by default."""
+    return None if name is None or name.lower() in ("true", "false") else name
+
+
+def requested_checkpoint(args: TfmTrainingArguments) -> str | None:
+    """The checkpoint of --resume_from_checkpoint. Raises ValueError if the run cannot resume from it."""
+    name = requested_name(args.resume_from_checkpoint)
+    reason = fault(Path(name), args) if name else None
     if reason:
         raise ValueError(
-            f"--resume_from_checkpoint {name}: {reason}. Give a complete checkpoint-<steps> folder, or leave the "
-            "option out to resume from the last complete one."
+            f"--resume_from_checkpoint {name}: {reason}. Give a whole checkpoint-<steps> folder, or leave the "
+            "option out to resume from the last one."
         )
     return name
 
 
-def last_complete_checkpoint(path: Path) -> str | None:
-    """The newest complete checkpoint; newer ones that are incomplete are printed."""
-    folders = {int(folder.name.split("-")[1]): folder for folder in path.glob("checkpoint-*") if is_numbered(folder)}
-    for _, folder in sorted(folders.items(), reverse=True):
-        reason = incomplete_reason(folder)
-        if reason is None:
-            return str(folder)
-        print_on_main_process(f"Skipping {folder}: {reason}")
-    return None
-
-
-def is_numbered(folder: Path) -> bool:
-    return folder.is_dir() and folder.name.split("-")[1].isdigit()
-
-
-def incomplete_reason(folder: Path) -> str | None:
-    """Why a run cannot resume from a checkpoint; None if it can."""
-    if not folder.is_dir():
-        return "no such folder"
-    if (folder / INCOMPLETE_MARKER).exists():
-        return "it is not completely written"
-    try:
-        json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    except OSError:
-        return "trainer_state.json is missing"
-    except json.JSONDecodeError:
-        return "trainer_state.json is not completely written"
-    return None
-
-
 def delete_previous_run(path: Path) -> None:
     """Delete the files of a previous run, so that they are not mistaken for those of the new one."""
-    for checkpoint in path.glob("checkpoint-*"):
+    for checkpoint in checkpoint_folders(path):
         shutil.rmtree(checkpoint)
-    for name in (RUN_FILE, RESULT_FILE, "README.md", "tokenizer.json", "samples.jsonl", "train_results.json"):
-        (path / name).unlink(missing_ok=True)
+    for pattern in RUN_FILES:
+        for file in path.glob(pattern):
+            file.unlink()
 
 
 def check_writable(path: Path) -> None:
@@ -223,11 +287,18 @@ def check_writable(path: Path) -> None:
         raise OSError(f"--output_dir {path} cannot be written: {error.strerror}. Choose another folder.") from error
 
 
-def check_disk_space(path: Path, parameters: int, checkpoints: int | None) -> None:
-    """Raises OSError if the disk has too little free space for the files of a run: 4 bytes per parameter for the model,
-    and three times that for each checkpoint (weights and two optimizer states), of which there is one more than is kept
-    while it is written."""
-    needed = 4 * parameters * (1 + 3 * ((checkpoints or 2) + 1))
+def check_disk_space(path: Path, model: Any, args: TfmTrainingArguments) -> None:
+    """Raises OSError if the disk has too little free space for the files of a run: the model, and all that is kept of
+    checkpoints, of which there is one more while it is written. Each of them has the weights (and two optimizer states
+    and the average of --ema_decay, if it has them), the model's code and the tokenizer."""
+    weights = 4 * model.num_parameters()
+    states = 0 if args.save_only_model else 2 * weights + (weights if args.ema_decay else 0)
+    code = sum(file.stat().st_size for file in Path(inspect.getfile(type(model))).parent.glob("*.py"))
+    tokenizer = sum(file.stat().st_size for file in path.glob("tokenizer*.json"))
+    checkpoints = 0 if args.save_strategy == SaveStrategy.NO else (args.save_total_limit or 2) + 1
+    needed = (weights + code + tokenizer) * (1 + checkpoints) + states * checkpoints
+    # a resumed run has written a part of them
+    needed -= sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     free = shutil.disk_usage(path).free
     if free < needed:
         raise OSError(

@@ -20,17 +20,17 @@ def make_tokenizer(
     run_args: RunArguments, objective: Objective, data: TaskData, model_type: str, output_dir: OutputDir
 ) -> Any:
     """The tokenizer of --tokenizer_name or --init_from, or one trained on the training texts (the first 100,000 of a
-    stream). The output directory keeps it for the other processes and for a resumed run. It returns token types only to
-    a model that has embeddings for them. Raises ValueError if the task needs special tokens that it lacks."""
+    stream). The other processes read it from the output directory, and a resumed run from its checkpoint. It returns
+    token types only to a model that has embeddings for them. Raises ValueError if the task needs special tokens that it
+    lacks."""
     training_args, name = run_args.training, run_args.task.tokenizer_name or run_args.model.init_from
     max_length = run_args.model.max_position_embeddings or objective.max_row_length()
     token_types = num_token_types(run_args.model, objective, model_type)
     with training_args.main_process_first(local=False, desc="tokenizer"):
-        is_saved = (output_dir.path / "tokenizer.json").exists()
         if name:
             tokenizer = load_tokenizer(name, max_length)
-        elif is_saved and (output_dir.resume_from or training_args.process_index > 0):
-            tokenizer = load_tokenizer(str(output_dir.path))
+        elif output_dir.resume_from or training_args.process_index > 0:
+            tokenizer = load_tokenizer(output_dir.resume_from or str(output_dir.path))
         else:
             style = objective.tokenizer_style(model_type)
             texts = islice(data.texts("train"), MAX_TEXTS if data.streaming else None)

@@ -1,6 +1,7 @@
-"""transformers' Trainer with our optimizers, checkpoints that are complete or marked as incomplete, and random numbers
+"""transformers' Trainer with our optimizers, checkpoints that end with a manifest of their files, and random numbers
 that depend only on the seed, the epoch and the row, so that a resumed run equals an unbroken one."""
 
+import json
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,12 +15,15 @@ from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
 
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
+from .checkpoints import write_manifest
+from .distributed import reshard_weights
 from .ema import ExponentialMovingAverage
 from .epoch_counter import EpochCounter
+from .hub_pushes import CARD_FILE, HubPushes
 from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import make_optimizer
-from .output_dir import INCOMPLETE_MARKER
+from .option_checks import check_generation, check_rows
 from .progress_bar import ProgressBarCallback
 
 __all__ = ["TfmTrainer"]
@@ -43,7 +47,8 @@ class TfmTrainer(Seq2SeqTrainer):
     ) -> None:
         self.args, self.data, self.examples = args, data, examples
         self.objective = data.objective
-        self.check_generation()
+        check_generation(args, self.objective)
+        check_rows(args, examples["train"])
         self.eval_split = "validation_subset" if "validation_subset" in examples else "validation"
         self.metrics_cache_dir = Path(str(args.output_dir)) / "metrics"
         self.generation_cache_setting = use_cache_setting(model.config)
@@ -68,7 +73,7 @@ class TfmTrainer(Seq2SeqTrainer):
             base = base.get_base_model()
         self.has_lm_head = isinstance(base, LanguageHead)
         self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(base) is None
-        self.ema = self.make_ema()
+        self.ema, self.pushes = self.make_ema(), HubPushes(self)
         self.epoch_counter = EpochCounter(self)
         self.add_callback(self.epoch_counter)
         if not args.disable_tqdm:
@@ -77,13 +82,6 @@ class TfmTrainer(Seq2SeqTrainer):
                 item for item in self.callback_handler.callbacks if not type(item).__name__.endswith("ProgressCallback")
             ]
             self.add_callback(ProgressBarCallback())
-
-    def check_generation(self) -> None:
-        """Raises ValueError for --predict_with_generate with a task that generates no text."""
-        if self.args.predict_with_generate and not self.objective.generates_text:
-            raise ValueError(
-                f"--predict_with_generate is for tasks that generate text, which --task {self.objective.task} does not."
-            )
 
     def make_ema(self) -> ExponentialMovingAverage | None:
         """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
@@ -137,11 +135,23 @@ class TfmTrainer(Seq2SeqTrainer):
 
     # Training
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Saves the metrics of training, because a run that was killed after its last step does not compute them again.
+        Raises ValueError if no step could be trained."""
         self.resumed_from = resume_from_checkpoint
         if self.ema and resume_from_checkpoint:
             self.ema.load(str(resume_from_checkpoint))
-        self.train_output = super().train(resume_from_checkpoint, **kwargs)
-        return self.train_output
+        output = super().train(resume_from_checkpoint, **kwargs)
+        if not self.state.global_step:
+            raise ValueError("No step was trained, because the training data gave no batch.")
+        file = Path(str(self.args.output_dir)) / "train_results.json"
+        self.train_metrics = output.metrics
+        if self.state.global_step > self._initial_global_step:
+            self.save_metrics("train", output.metrics, combined=False)
+        elif self.is_world_process_zero():
+            # the loss of no step
+            del self.train_metrics["train_loss"]
+            self.train_metrics |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return output
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """Returns the completed epochs and the micro-batches of the current one to skip when a run resumes.
@@ -191,9 +201,11 @@ class TfmTrainer(Seq2SeqTrainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """With --optimizer trainer, Trainer makes the optimizer of --optim."""
+        target: Any = self.model if model is None else model
+        # the samples before training are a forward pass
+        reshard_weights(target)
         if self.optimizer is not None or self.args.optimizer == "trainer":
             return super().create_optimizer(model)
-        target: Any = self.model if model is None else model
         self.optimizer = make_optimizer(target, self.args)
         return self.optimizer
 
@@ -210,36 +222,62 @@ class TfmTrainer(Seq2SeqTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves `use_cache` as it was before training switched it off. The result, also when it is pushed to the Hub,
         has the average of --ema_decay as its weights; a checkpoint has the last weights, and the average in its own
-        file."""
+        file. Pushes nothing: train.py pushes once, with the card."""
         is_checkpoint = _internal_call and output_dir is not None
         config: Any = self.model.config  # pyright: ignore[reportOptionalMemberAccess]
         config.update(self.generation_cache_setting)
         with nullcontext() if is_checkpoint else self.ema_weights():
-            super().save_model(output_dir, _internal_call)
+            super().save_model(output_dir, _internal_call=True)
         config.update(self.training_cache_setting)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Marks the checkpoint as incomplete until every process has written its part, and deletes older checkpoints
-        only then, so that a run killed at any time leaves a complete one."""
+        """Writes the manifest when every process has written its part, and only then pushes the checkpoint and deletes
+        older ones, so that a run that is killed at any time leaves a whole one."""
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / INCOMPLETE_MARKER).write_text(
-                "This checkpoint is being written, or the run was killed meanwhile.\n"
-            )
+        args, settings = self.args, (self.args.save_total_limit, self.args.push_to_hub)
+        if args.should_save:
+            shutil.rmtree(folder, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        args.save_total_limit, args.push_to_hub = None, False
         try:
             super()._save_checkpoint(model, trial)
+            if self.ema and args.should_save:
+                self.ema.save(str(folder))
+            self.accelerator.wait_for_everyone()
+            if args.should_save:
+                write_manifest(folder)
+        except Exception:
+            # half a checkpoint is of no use, and a full disk needs its space
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         finally:
-            self.args.save_total_limit = limit
-        if self.ema and self.args.should_save:
-            self.ema.save(str(folder))
-        self.accelerator.wait_for_everyone()
+            args.save_total_limit, args.push_to_hub = settings
+        if not self.pushes.leave_out_next():
+            self.delete_old_checkpoints()
+            self.pushes.push(folder)
+
+    def delete_old_checkpoints(self) -> None:
+        """Keeps --save_total_limit checkpoints, after their pushes."""
+        self.pushes.wait()
         if self.args.should_save:
-            (folder / INCOMPLETE_MARKER).unlink()
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(str(folder.parent), limit, best_model_checkpoint=best, use_mtime=True)
+            folder, best = self._get_output_dir(None), self.state.best_model_checkpoint
+            rotate_checkpoints(folder, self.args.save_total_limit, best_model_checkpoint=best, use_mtime=True)
+
+    def _finish_current_push(self) -> None:
+        super()._finish_current_push()
+        self.delete_old_checkpoints()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuses a checkpoint with other tensors than the model, which would keep its initial ones. Tied ones are
+        saved once."""
+        super()._issue_warnings_after_load(load_result)
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        names = [*(name for name in load_result.missing_keys if name not in tied), *load_result.unexpected_keys]
+        if names:
+            raise ValueError(
+                f"{self.resumed_from} is a checkpoint of another model: only one of both has {', '.join(names[:5])}. "
+                "Resume with the options of its run."
+            )
 
     def _load_best_model(self) -> None:
         """Also loads the average of that checkpoint."""
@@ -284,7 +322,7 @@ class TfmTrainer(Seq2SeqTrainer):
     def evaluate_all_splits(self) -> dict[str, Any]:
         """Results on every split, saved as <split>_results.json and together as all_results.json."""
         results = {
-            "train": self.train_output.metrics,
+            "train": self.train_metrics,
             "eval": self.evaluate_split("validation", "eval"),
             "test": self.evaluate_split("test", "test"),
         }
@@ -298,5 +336,5 @@ class TfmTrainer(Seq2SeqTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Keeps the card that train.py wrote; before there is one, Trainer writes its own."""
-        if not (Path(str(self.args.output_dir)) / "README.md").exists():
+        if not (Path(str(self.args.output_dir)) / CARD_FILE).exists():
             super().create_model_card(*args, **kwargs)

@@ -83,7 +83,7 @@ class RunReport:
     def summary(self) -> str:
         """The printed summary: samples, a table of results, the files, and the usage snippet."""
         samples = "\n\n".join(format_sample(sample) for sample in self.samples)
-        names = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py")
+        names = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py" and path.name[0] != "_")
         files = ", ".join([*names, "the model's code (*.py)"])
         return (
             f"\n{samples}\n\n{self.result_table()}\n\nWritten to {self.folder}: {files}\n\n"
