@@ -48,7 +48,7 @@ def choice(legal: Collection[Any], *odd: Any) -> Values:
 
 
 BOOLEAN = choice((False, True), "yes", 2, None)
-PROBABILITY = choice((0.0, 0.1, 0.5), 0, 1.0, -0.1, 1.5, "0.1", *NOT_FINITE)
+DROPOUT = choice((0.0, 0.1, 0.5), 0, 1.0, -0.1, 1.5, "0.1", *NOT_FINITE)
 
 
 def integers(*legal: int | None, odd: tuple[Any, ...] = ()) -> Values:
@@ -160,7 +160,7 @@ VALUES: dict[str, Values] = {
     "initializer_range": choice((0.02, 0.1), 0, 0.0, 1.0, -0.1, 2.0, "0.02", *NOT_FINITE),
     "logit_scale": numbers(1.0, 0.25, 2),
     "final_logit_softcapping": numbers(None, 5.0, 30.0),
-    "classifier_dropout": choice((None, 0.0, 0.1), 1.0, -0.1, 2, "0.1", *NOT_FINITE),
+    "classifier_dropout": choice((None, 0.0, 0.1), 0, 1.0, -0.1, 1.5, "0.1", *NOT_FINITE),
     "pad_token_id": TOKEN,
     "bos_token_id": TOKEN,
     "eos_token_id": Values(st.sampled_from([None, 2, 7, [2, 5]]), (-1, 10**6, [], [None], 1.5, "2")),
@@ -200,14 +200,14 @@ def values_of(config_class: type, field: Field) -> Values:
         return choice(get_args(field.type), "no_such_value", 0, None)
     if field.type is bool:
         return BOOLEAN
+    if field.name.endswith("_dropout"):
+        return DROPOUT
     for validator in field.metadata.get("validator", ()):
         registry = inspect.getclosurevars(validator).nonlocals.get("registry")
         if registry is not None:
             return choice(registry, "no_such_value", 0, None)
         if validator.__name__ == "activation_fn_key":
             return choice(ACT2FN, "no_such_value", 0, None)
-        if validator.__name__ == "probability":
-            return PROBABILITY
     raise TypeError(f"{config_class.__name__}.{field.name} has no values to search: add them to VALUES in {__file__}.")
 
 
