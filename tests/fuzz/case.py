@@ -5,6 +5,7 @@ Legend: B batch, T tokens.
 
 import math
 import re
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Refused(Exception):
 
 class Case:
     def __init__(self, architecture: str, fields: dict[str, Any], is_legal: bool = True) -> None:
-        """Raises Refused where the configuration or its language model is refused by a given field's name.
+        """Raises Refused where the configuration or its language model is refused by a field's name.
         `is_legal`: no field has an odd value."""
         self.architecture, self.fields, self.is_legal = architecture, fields, is_legal
         self.is_seq2seq = architecture == "seq2seq"
@@ -36,7 +37,7 @@ class Case:
             self.config = LANGUAGE_MODELS[architecture][0](**fields)
             self.model()
         except (ValueError, StrictDataclassError) as error:
-            check_names_field(error, fields)
+            check_names_field(error, {*fields, *derived_fields(architecture)})
             raise Refused(str(error)) from error
         longest = LENGTHS[1]
         if self.config.position_type == "learned":
@@ -160,6 +161,11 @@ class Case:
             # the weight of one chosen expert, divided by itself, is 1
             return config.norm_topk_prob and config.num_experts_per_tok == 1 and not config.router_aux_loss_coef
         return False
+
+
+def derived_fields(architecture: str) -> list[str]:
+    """Fields that are derived from others where they are None: a refusal of the others may name them."""
+    return [field.name for field in dataclass_fields(LANGUAGE_MODELS[architecture][0]) if field.default is None]
 
 
 def check_names_field(error: Exception, names: Any) -> None:

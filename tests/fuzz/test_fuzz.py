@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.case import Case, NotApplicable, Refused, check_names_field, code_of
 from tests.fuzz.properties import PROPERTIES, properties_of
-from tests.fuzz.strategies import MISSING_ROPE_TYPES, any_fields, design_space
+from tests.fuzz.strategies import MISSING_ROPE_TYPES, OPEN_FAULTS, SIZES, any_fields, design_space
 from tests.grid import LANGUAGE_MODELS
 
 SHARDS = 3  # of each architecture, so that processes share the work
@@ -89,3 +89,12 @@ def test_every_field_is_searched(architecture):
     names = {field.name for field in dataclass_fields(LANGUAGE_MODELS[architecture][0])}
     assert set(design_space(architecture)) == names
     assert not MISSING_ROPE_TYPES, f"ROPE_PARAMETERS and transformers differ in {MISSING_ROPE_TYPES}"
+
+
+@pytest.mark.parametrize("architecture", LANGUAGE_MODELS)
+@pytest.mark.parametrize("fault", OPEN_FAULTS, ids=str)
+def test_open_faults_are_still_open(architecture, fault):
+    """A fault that is mended leaves `OPEN_FAULTS`, and the search covers it from then on."""
+    context, name = OPEN_FAULTS[fault]
+    with pytest.raises((AssertionError, AttributeError, TypeError)):
+        check(architecture, {**SIZES, **context, fault[0]: fault[1]}, [name])
