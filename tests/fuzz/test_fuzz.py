@@ -13,13 +13,21 @@ from hypothesis import strategies as st
 
 from tests.fuzz.case import Case, NotApplicable, Refused, check_names_field, code_of
 from tests.fuzz.properties import PROPERTIES, properties_of
-from tests.fuzz.strategies import MISSING_ROPE_TYPES, OPEN_FAULTS, SIZES, any_fields, design_space
+from tests.fuzz.strategies import (
+    MISSING_ROPE_TYPES,
+    OFTEN,
+    OPEN_FAULTS,
+    SIZES,
+    VALUES,
+    any_fields,
+    design_space,
+)
 from tests.grid import LANGUAGE_MODELS
 
 SHARDS = 3  # of each architecture, so that processes share the work
 EXAMPLES = 23  # of each shard
 MANY_EXAMPLES = 560  # of each shard, with -m fuzz
-PROPERTIES_PER_EXAMPLE = 3
+PROPERTIES_PER_EXAMPLE = 4
 SETTINGS = settings(deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck))
 
 
@@ -88,6 +96,8 @@ def test_every_field_is_searched(architecture):
     """`values_of` raises TypeError for a field without values."""
     names = {field.name for field in dataclass_fields(LANGUAGE_MODELS[architecture][0])}
     assert set(design_space(architecture)) == names
+    every = {name for other in LANGUAGE_MODELS for name in design_space(other)}
+    assert {*VALUES, *OFTEN} <= every, f"no fields of a configuration: { ({*VALUES, *OFTEN} - every) }"
     assert not MISSING_ROPE_TYPES, f"ROPE_PARAMETERS and transformers differ in {MISSING_ROPE_TYPES}"
 
 
