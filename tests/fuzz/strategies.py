@@ -24,14 +24,14 @@ from tests.grid import SIZES as GRID_SIZES
 
 # every drawn configuration has these, where it draws no other
 SIZES: dict[str, Any] = {**GRID_SIZES, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 24}
-MAX_FIELDS = 16  # of one configuration, beside SIZES
-# fields that change what a block computes; half of the drawn ones are of them
+# fields that change what a block computes: on average half of them are drawn, and a few others
 OFTEN = (
     "position_type", "residual_type", "norm_type", "mlp_type", "qk_norm", "depth_scaling", "num_key_value_heads",
     "sliding_window", "layer_types", "attn_logit_softcapping", "attention_sinks", "rope_parameters", "embedding_size",
     "embedding_norm", "num_attention_heads", "lm_head_type", "tie_word_embeddings", "decoder_layers",
     "decoder_hidden_size", "decoder_attention_heads",
 )  # fmt: skip
+MAX_OTHER_FIELDS = 8
 NOT_FINITE = (math.nan, math.inf, -math.inf)
 
 
@@ -232,15 +232,21 @@ def design_space(architecture: str) -> dict[str, Values]:
     return space
 
 
+def some_of(names: list[str], most: int) -> st.SearchStrategy[list[str]]:
+    """0 to `most` of the names, every number as likely; `lists` by itself draws few."""
+    return st.integers(0, most).flatmap(
+        lambda count: st.lists(st.sampled_from(names), unique=True, min_size=count, max_size=count)
+    )
+
+
 @st.composite
 def legal_fields(draw: Any, architecture: str) -> dict[str, Any]:
     """The fields of a configuration that ought to be accepted: a few drawn from all, those dropped or adjusted that
     have no meaning beside the others."""
     space = design_space(architecture)
-    count = draw(st.integers(0, MAX_FIELDS))
     often = [name for name in OFTEN if name in space]
-    pool = st.one_of(st.sampled_from(often), st.sampled_from(list(space)))
-    names = draw(st.lists(pool, unique=True, min_size=count, max_size=count))
+    rest = [name for name in space if name not in OFTEN]
+    names = [*draw(some_of(often, len(often))), *draw(some_of(rest, MAX_OTHER_FIELDS))]
     drawn = {name: draw(space[name].legal) for name in names}
     return make_compatible(architecture, {**SIZES, **drawn})
 
