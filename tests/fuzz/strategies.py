@@ -29,7 +29,8 @@ OFTEN = (
     "position_type", "residual_type", "norm_type", "mlp_type", "qk_norm", "depth_scaling", "num_key_value_heads",
     "sliding_window", "layer_types", "attn_logit_softcapping", "attention_sinks", "rope_parameters", "embedding_size",
     "embedding_norm", "num_attention_heads", "lm_head_type", "tie_word_embeddings", "decoder_layers",
-    "decoder_hidden_size", "decoder_attention_heads",
+    "decoder_hidden_size", "decoder_attention_heads", "logit_scale", "final_logit_softcapping", "lm_head_bias",
+    "embedding_scale", "residual_scale",
 )  # fmt: skip
 MAX_OTHER_FIELDS = 8
 NOT_FINITE = (math.nan, math.inf, -math.inf)
