@@ -80,7 +80,8 @@ class Case:
 
     @property
     def pad_id(self) -> int:
-        return 0 if self.config.pad_token_id is None else self.config.pad_token_id
+        given = self.config.pad_token_id
+        return given if given is not None and 0 <= given < self.config.vocab_size else 0
 
     def pad(self, side: str, rows: list[torch.Tensor] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows of different lengths as one batch (B, T), and its mask."""
