@@ -1,0 +1,121 @@
+"""No code of a checkpoint runs unless the user says trust_remote_code=True, whatever opens it."""
+
+import json
+import sys
+
+import pytest
+import transformers
+from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM, pipeline
+
+import hf_tfm
+import train
+from hf_tfm import cli, from_native
+from tests.grid import make
+
+HOSTILE = """
+from pathlib import Path
+Path({marker!r}).touch()
+class Hostile: pass
+"""
+AUTO_CLASSES = [name for name in dir(transformers) if name.startswith("AutoModel") and hasattr(transformers, name)]
+
+
+@pytest.fixture
+def marker(tmp_path):
+    return tmp_path / "code_has_run"
+
+
+def make_hostile(folder, marker):
+    """Give a checkpoint code that touches `marker` wherever transformers looks for code."""
+    code = HOSTILE.format(marker=str(marker))
+    for name in ("hostile.py", "configuration_tfm.py", "modeling_tfm_decoder.py", "__init__.py"):
+        (folder / name).write_text(code, encoding="utf-8")
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate" / "generate.py").write_text(code, encoding="utf-8")
+    auto_map = dict.fromkeys(["AutoConfig", "AutoProcessor", *AUTO_CLASSES], "hostile.Hostile")
+    settings = {"auto_map": auto_map | {"AutoTokenizer": [None, "hostile.Hostile"]}}
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json"):
+        file = folder / name
+        content = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(content | (settings if name != "generation_config.json" else {})), encoding="utf-8")
+    return str(folder)
+
+
+@pytest.fixture
+def ours(tmp_path, marker):
+    make("decoder").save_pretrained(tmp_path / "ours")
+    return make_hostile(tmp_path / "ours", marker)
+
+
+@pytest.fixture
+def native(tmp_path, marker):
+    config = LlamaConfig(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "native")
+    return make_hostile(tmp_path / "native", marker)
+
+
+@pytest.fixture(autouse=True)
+def no_answers(monkeypatch):
+    # nobody answers the question whether the code may run
+    monkeypatch.setattr(transformers.dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0)
+
+
+def opened(function, *arguments, **options):
+    """True, or the error: the class in the hostile code is no model."""
+    try:
+        function(*arguments, **options)
+    except (AttributeError, OSError, ValueError) as error:
+        return str(error)
+    return True
+
+
+OPENERS = {
+    "configuration": AutoConfig.from_pretrained,
+    "tokenizer": AutoTokenizer.from_pretrained,
+    "processor": transformers.AutoProcessor.from_pretrained,
+    "pipeline": lambda folder, **options: pipeline("text-generation", folder, **options),
+    "from_native": lambda folder, **options: from_native(folder),
+    "class": lambda folder, **options: hf_tfm.TfmDecoderForCausalLM.from_pretrained(folder, **options),
+    "custom_generate": lambda folder, **options: make("decoder").generate(custom_generate=folder, **options),
+} | {name: getattr(transformers, name).from_pretrained for name in ("AutoModel", "AutoModelForCausalLM")}
+
+
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": False}], ids=["unset", "untrusted"])
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("checkpoint", ["ours", "native"])
+def test_no_code_of_a_checkpoint_runs_without_trust(request, marker, checkpoint, opener, options):
+    folder = request.getfixturevalue(checkpoint)
+    found = opened(OPENERS[opener], folder, **options)
+    assert not marker.exists(), f"{opener} of {checkpoint} ran the checkpoint's code ({found})"
+
+
+def test_hostile_code_would_run_with_trust(ours, marker):
+    opened(transformers.AutoModelForCausalLM.from_pretrained, ours, trust_remote_code=True)
+    assert marker.exists(), "the tests above cannot fail"
+
+
+CONVERT = ["convert", "{folder}", "out"]
+COMMANDS = {
+    "convert ours": ("ours", cli.main, CONVERT),
+    "convert native": ("native", cli.main, CONVERT),
+    "convert ours to native": ("ours", cli.main, [*CONVERT, "--to", "native"]),
+    "train": (
+        "ours",
+        train.main,
+        ["--task", "causal-lm", "--init_from", "{folder}", "--train_file", "rows.txt", "--sample_by", "line"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_run_no_code_of_a_checkpoint(request, monkeypatch, tmp_path, marker, name):
+    checkpoint, main, words = COMMANDS[name]
+    folder = request.getfixturevalue(checkpoint)
+    monkeypatch.setattr(sys, "argv", ["command", *(word.format(folder=folder) for word in words)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.txt").write_text("some text\n" * 5000, encoding="utf-8")
+    try:
+        main()
+    except (OSError, SystemExit, ValueError) as error:
+        print(error)
+    assert not marker.exists(), "the command ran the checkpoint's code"
