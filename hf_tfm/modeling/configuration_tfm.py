@@ -2,8 +2,7 @@
 
 `TfmConfig` holds what the three architectures share and is registered nowhere; `TfmEncoderConfig`, `TfmDecoderConfig`
 and `TfmSeq2SeqConfig` are what users build. A field enters only if a published family needs it, it cannot be folded
-into the weights, and it is not another value of an existing choice.
-"""
+into the weights, and it is not another value of an existing choice."""
 
 import transformers
 
@@ -70,6 +69,14 @@ from .position import POSITIONS
 from .recipes import recipe_fields
 
 VERSION = "0.1.0"
+# transformers copies these before it imports this file; it follows no imports of files already there
+NEEDED_BESIDES = """
+    from .attention import
+    from .auto_map import
+    from .caches import
+    from .fused_linear_cross_entropy import
+    from .loss import
+    from .masks import"""
 
 
 class TfmConfig(FieldNames, PreTrainedConfig):
@@ -200,7 +207,6 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         # only what was saved or copied holds a version of transformers
         self.check_keywords(kwargs, is_written=self.transformers_version is not None)
-        self.hf_tfm_version = VERSION
         self.resolve_defaults()
         given_rope = self.rope_parameters or kwargs.get("rope_scaling") or kwargs.get("rope_theta")
         super().__post_init__(**kwargs)
@@ -243,19 +249,13 @@ class TfmConfig(FieldNames, PreTrainedConfig):
             check_num_labels(value)
         super().__setattr__(name, value)
 
-    def validate_entries(self) -> None:
-        check_entries(self)
-
     def validate_layer_type(self) -> None:
+        check_entries(self)
         check_stack(self, "", self.causal)
 
-    def validate_positions(self) -> None:
+    def validate_choices(self) -> None:
         check_positions(self)
-
-    def validate_experts(self) -> None:
         check_experts(self)
-
-    def validate_wiring(self) -> None:
         check_wiring(self)
 
 

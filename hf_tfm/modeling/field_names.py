@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers.utils import logging
 
+from .auto_map import has_code_of_others, hide_from_auto_classes
+
 logger = logging.get_logger(__name__)
 
 # Keys that transformers itself writes into config.json or passes to the constructor beside the declared fields.
@@ -25,6 +27,10 @@ TRANSFORMERS_KEYS = frozenset(
 NORM_EPS_NAMES = (
     "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "batch_norm_eps", "post_norm_eps",
 )  # fmt: skip
+UPGRADE = (
+    "upgrade with pip install --upgrade hf_tfm, or open the checkpoint with its own code, by trust_remote_code=True "
+    "where hf_tfm is not imported"
+)
 
 
 class FieldNames:
@@ -74,14 +80,27 @@ class FieldNames:
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers, but a declared field given as keyword is part of the construction (so that fields derived
-        from it follow). Raises ValueError, with the version that wrote the file, for unknown keys that a newer version
-        may have added or that look like a field."""
+        from it follow), and a file of a newer version opens with a warning. Raises ValueError, with the version that
+        wrote the file, for unknown keys that a newer version may have added or that look like a field."""
         written_by, ours = config_dict.get("hf_tfm_version"), cls.hf_tfm_version
-        may_be_fields = written_by is None or release(written_by) > release(ours)
-        names = cls.unknown_names(config_dict) if may_be_fields else cls.misspelt_names(config_dict)
-        cls.refuse_names(names, f" (file written by hf_tfm {written_by}, read by {ours})")
+        is_newer = written_by is not None and release(written_by) > release(ours)
+        names = cls.unknown_names(config_dict) if is_newer or written_by is None else cls.misspelt_names(config_dict)
+        origin = f"file written by hf_tfm {written_by}, read by {ours}"
+        cls.refuse_names(names, f" ({origin}{f': {UPGRADE}' if is_newer else ''})")
+        if is_newer:
+            logger.warning(f"{origin}: results differ if the newer version gives a field another meaning; {UPGRADE}.")
         overrides = {key: kwargs.pop(key) for key in list(kwargs) if key in cls.field_names() and key != "dtype"}
-        return super().from_dict({**config_dict, **overrides}, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        # an Auto class passes the name, and looks up the configuration's class next
+        by_auto_class = "name_or_path" in kwargs
+        opened = super().from_dict({**config_dict, **overrides}, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        if by_auto_class and has_code_of_others(config_dict):
+            hide_from_auto_classes(opened[0] if isinstance(opened, tuple) else opened)
+        return opened
+
+    def to_json_file(self, json_file_path: Any, use_diff: bool = True) -> None:
+        """As in transformers, with this code's version, unless the configuration comes from a newer version's file."""
+        self.hf_tfm_version = max(self.hf_tfm_version, type(self).hf_tfm_version, key=release)
+        super().to_json_file(json_file_path, use_diff)  # pyright: ignore[reportAttributeAccessIssue]
 
     def validate_names(self) -> None:
         """Raises ValueError for an attribute that looks like a field."""

@@ -9,7 +9,6 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging
 from transformers.utils.output_capturing import OutputRecorder
@@ -182,27 +181,22 @@ class TfmPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers, but an Auto class opens a head as the class that wrote the checkpoint: one of this
-        package that shares its Auto class with another model (text embeddings), or one of the checkpoint's own code.
-        Raises ValueError for a head whose code is not there or not trusted: the registered class would drop weights."""
+        """As in transformers, but an Auto class opens a head as the class that wrote the checkpoint, which may share
+        its Auto class with another model (text embeddings). Raises ValueError for a head that is not one of hf_tfm's:
+        the registered class would drop weights."""
         config = kwargs.get("config")
         written_by = (getattr(config, "architectures", None) or [cls.__name__])[0]
         writer = next((head for head in subclasses(TfmPreTrainedModel) if head.__name__ == written_by), None)
         # only Auto classes pass adapter_kwargs
-        if "adapter_kwargs" not in kwargs or writer is cls:
+        if "adapter_kwargs" not in kwargs or writer is cls or not is_built_in(cls):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if writer is not None and is_built_in(writer):
             opened: Any = writer if writer._auto_class == cls._auto_class else super()
             return opened.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        code = (getattr(config, "auto_map", None) or {}).get(cls._auto_class)
-        if code is None or not kwargs.get("trust_remote_code"):
-            remedy = "trust_remote_code=True" if code else f"{written_by}.from_pretrained"
-            raise ValueError(
-                f"{pretrained_model_name_or_path} was written by {written_by}, which is not part of hf_tfm: open it "
-                f"with {remedy}, or its weights alone with {cls.__name__}.from_pretrained."
-            )
-        own = get_class_from_dynamic_module(code, pretrained_model_name_or_path, **kwargs)
-        return own.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        raise ValueError(
+            f"{pretrained_model_name_or_path} was written by {written_by}, which is not part of hf_tfm: open it "
+            f"with {written_by}.from_pretrained, or its weights alone with {cls.__name__}.from_pretrained."
+        )
 
 
 def is_built_in(head: type) -> bool:

@@ -9,6 +9,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ FLOOR = Path(modeling_tfm.__file__).parent
 REPOSITORY = FLOOR.parents[1]
 READER_SCRIPT = Path(__file__).with_name("remote_code_reader.py")
 READER_TIMEOUT = 300  # seconds; only stops a reader that hangs
-CONCURRENT_LOADS = 4
+CONCURRENT_LOADS = 8
 REMOTE_PACKAGE = "transformers_modules."  # where transformers imports the code of checkpoints
 RECIPE = {"encoder": "bert", "decoder": "llama", "seq2seq": "t5"}
 LENGTH = 7  # tokens in a row
@@ -212,6 +213,18 @@ def write_user_heads(root, source):
     return written
 
 
+def write_revisions(root, folder):
+    """Folders of two revisions of the checkpoint of a user's head; `code` of the class tells them apart."""
+    for revision in ("first", "second"):
+        shutil.copytree(folder, root / revision)
+        (file,) = (root / revision).glob("user_*.py")
+        text = file.read_text(encoding="utf-8")
+        file.write_text(
+            text.replace("    def __init__", f'    code = "{revision}"\n\n    def __init__', 1), encoding="utf-8"
+        )
+    return root / "first", root / "second"
+
+
 # Files of a checkpoint
 
 
@@ -275,7 +288,7 @@ class Worker:
 class Reader:
     """A process that imports transformers and forks the workers, which run at the same time."""
 
-    def __init__(self, root, package, workers):
+    def __init__(self, root, package, workers, endpoint=None):
         self.package, self.workers = package, workers
         (root / "working_directory").mkdir(parents=True)
         spec = root / "jobs.json"
@@ -285,7 +298,7 @@ class Reader:
             "PYTHONPATH": str(REPOSITORY) if package == "importable" else "",
             "HF_HOME": str(root / "home"),
             "HF_MODULES_CACHE": str(root / "modules"),
-            "HF_HUB_OFFLINE": "1",
+            **({"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "TRANSFORMERS_VERBOSITY": "error",
             "OMP_NUM_THREADS": "1",

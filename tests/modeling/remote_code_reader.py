@@ -8,6 +8,8 @@ the traceback.
 import json
 import multiprocessing
 import os
+import pickle
+import random
 import sys
 import traceback
 from pathlib import Path
@@ -35,6 +37,7 @@ if SPEC["package"] == "hidden":
 
 import torch  # noqa: E402  after the hook
 import transformers  # noqa: E402
+from transformers import PreTrainedModel, dynamic_module_utils  # noqa: E402, F401  seconds, once for all workers
 from transformers.models.auto import modeling_auto  # noqa: E402
 
 torch.set_num_threads(1)
@@ -88,15 +91,17 @@ def load_model(
     part: str = "head",
     from_working_directory: bool = False,
     save_to: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Load with an Auto class, if `from_working_directory` as "." from inside the folder; compare its outputs with
-    those of the file `expected`; save it to `save_to`."""
+    """Load with an Auto class, if `from_working_directory` as "." from inside the folder, with the `options` of
+    from_pretrained; compare its outputs with those of the file `expected`; save it to `save_to`."""
     start = os.getcwd()
     path = "." if from_working_directory else folder
     if from_working_directory:
         os.chdir(folder)
     try:
-        model = getattr(transformers, auto_class).from_pretrained(path, trust_remote_code=True)
+        options = {"trust_remote_code": True, **options}
+        model = getattr(transformers, auto_class).from_pretrained(path, **options)
     finally:
         os.chdir(start)
     result: dict[str, Any] = describe(model)
@@ -108,7 +113,22 @@ def load_model(
     ]
     if save_to:
         model.save_pretrained(save_to)
+    result["code"] = getattr(model, "code", None)
+    result["config"] = type(pickle.loads(pickle.dumps(model.config))).__name__
     return result
+
+
+def interrupted_load(folder: str, auto_class: str) -> dict[str, Any]:
+    """Load in a process that the server kills: it finds the process in the token."""
+    process = os.fork()
+    if process == 0:
+        try:
+            getattr(transformers, auto_class).from_pretrained(
+                folder, trust_remote_code=True, token=f"pid {os.getpid()}"
+            )
+        finally:
+            os._exit(1)
+    return {"signal": os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}
 
 
 def has_name(table: Any, model: Any) -> bool:
@@ -160,8 +180,11 @@ def wait_for_workers(seconds: float = 120.0) -> dict[str, int]:
 
 
 FUNCTIONS = {
-    f.__name__: f for f in (import_package, load_config, load_model, save_sharded, smoothed_step, wait_for_workers)
-}
+    f.__name__: f
+    for f in (
+        import_package, interrupted_load, load_config, load_model, save_sharded, smoothed_step, wait_for_workers,
+    )
+}  # fmt: skip
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -175,16 +198,19 @@ def run_jobs(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [run_job(job) for job in jobs]
 
 
-def set_barrier(shared: Any) -> None:
+def prepare_worker(shared: Any) -> None:
     global barrier
     barrier = shared
+    # transformers copies files in the order of a set, which differs between processes, but not between forked ones
+    names_imported, order = dynamic_module_utils.get_relative_imports, random.Random(os.getpid())
+    dynamic_module_utils.get_relative_imports = lambda file: sorted(names_imported(file), key=lambda _: order.random())
 
 
 def main() -> None:
     workers = SPEC["workers"]
     # forked workers need not import transformers again; forking is safe because no thread was started
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(len(workers), set_barrier, (context.Barrier(len(workers)),)) as pool:
+    with context.Pool(len(workers), prepare_worker, (context.Barrier(len(workers)),)) as pool:
         print("RESULTS " + json.dumps(pool.map(run_jobs, workers, chunksize=1)))
 
 

@@ -126,7 +126,10 @@ def test_file_with_an_unknown_key_is_refused_with_its_version(config_class, tmp_
     file = tmp_path / "config.json"
     content = json.loads(file.read_text()) | {"warp_drive": True, "hf_tfm_version": "9.9"}
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=rf"'warp_drive'.*hf_tfm 9\.9, read by {VERSION}"):
+    message = (
+        rf"'warp_drive' \(file written by hf_tfm 9\.9, read by {VERSION}: upgrade with pip install --upgrade hf_tfm"
+    )
+    with pytest.raises(ValueError, match=message):
         AutoConfig.from_pretrained(tmp_path)
 
 
@@ -138,6 +141,20 @@ def test_saved_configuration_loads_equal_and_holds_its_version(config_class, tmp
     assert type(loaded) is config_class
     assert loaded.to_diff_dict() == config.to_diff_dict()
     assert json.loads((tmp_path / "config.json").read_text())["hf_tfm_version"] == VERSION
+
+
+@pytest.mark.parametrize(("written_by", "kept"), [("9.9.0", "9.9.0"), ("0.0.1", VERSION), (VERSION, VERSION)])
+def test_file_of_a_newer_version_opens_with_a_warning_and_keeps_its_version(tmp_path, caplog, written_by, kept):
+    hf_tfm.TfmDecoderConfig(hf_tfm_version=written_by).to_json_file(tmp_path / "config.json")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"hf_tfm_version": written_by}))
+    with caplog.at_level("WARNING"):
+        loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.hf_tfm_version == written_by
+    warned = f"written by hf_tfm {written_by}, read by {VERSION}: results differ" in caplog.text
+    assert warned == (kept == "9.9.0"), caplog.text
+    loaded.save_pretrained(tmp_path)
+    assert json.loads(file.read_text())["hf_tfm_version"] == kept
 
 
 @EACH_CONFIG

@@ -3,6 +3,9 @@
 The first readers load what this process wrote and save it again; the second readers load what the first ones saved."""
 
 import builtins
+import os
+import signal
+from collections import Counter
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +21,7 @@ from transformers.utils import hub
 import hf_tfm
 from hf_tfm.modeling import modeling_tfm
 from tests.grid import LANGUAGE_MODELS, ids
+from tests.hub_server import HubServer
 from tests.modeling.remote_code_checkpoints import (
     CAUSAL,
     CONCURRENT_LOADS,
@@ -40,6 +44,7 @@ from tests.modeling.remote_code_checkpoints import (
     loaded_part,
     make_head,
     write_heads,
+    write_revisions,
     write_user_heads,
     write_with_trainer,
 )
@@ -123,19 +128,73 @@ def first_readers(root, checkpoints, trained, batch, users):
 
 
 @pytest.fixture(scope="module")
-def second_readers(root, checkpoints, first_readers):
-    """Job key -> result. Four hidden workers with one modules cache load one checkpoint at the same moment; then each
-    loads a part of what the first readers saved."""
+def hub_server():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def second_readers(root, hub_server, checkpoints, first_readers):
+    """Job key -> result. Hidden workers with one modules cache load one checkpoint from the Hub at the same moment;
+    some then load one whose first load the Hub cuts short; each loads a part of what the first readers saved."""
     workers = [Worker() for _ in range(CONCURRENT_LOADS)]
     folder, expected = checkpoints[CAUSAL.__name__]
+    hub_server.add("user/concurrent", folder)
+    arguments = {"auto_class": "AutoModelForCausalLM", "expected": expected}
     for number, worker in enumerate(workers):
         worker.add_job("wait", number, function="wait_for_workers")
-        worker.load_model("concurrent", number, folder=folder, auto_class="AutoModelForCausalLM", expected=expected)
+        worker.load_model("concurrent", number, folder="user/concurrent", **arguments)
+    for (how, number), worker in zip(INTERRUPTIONS, cycle(workers), strict=False):
+        name = f"user/{how}-{number}"
+        hub_server.add(name, folder)
+        first = {"function": "interrupted_load"} if how == "killed" else {"function": "load_model", "token": how}
+        worker.add_job("first", how, number, folder=name, auto_class="AutoModelForCausalLM", **first)
+        worker.load_model("next", how, number, folder=name, **arguments)
+    hub_server.on_request = interrupt
     workers[0].load_model("sharded", folder=root / "sharded", auto_class="AutoModelForCausalLM", expected=expected)
     for (name, auto_class), worker in zip(MAIN_LOADS, cycle(workers), strict=False):
         arguments = {"auto_class": auto_class, "expected": checkpoints[name][1], "part": loaded_part(name, auto_class)}
         worker.load_model(name, auto_class, folder=root / "again" / name, **arguments)
-    return Reader(root / "second_hidden", "hidden", workers).finish()
+    return Reader(root / "second_hidden", "hidden", workers, hub_server.endpoint).finish()
+
+
+# (how the first load of a checkpoint ends, at which of its code files)
+INTERRUPTIONS = [("killed", number) for number in (1, 2, 5, 12, 27)] + [("refused", 7)]
+code_requests: Counter = Counter()
+
+
+def interrupt(path, token):
+    """Kill the process that asks for a code file, or send it the status 500, at the requests in INTERRUPTIONS."""
+    how, _, number = path.removeprefix("/user/").partition("/")[0].partition("-")
+    if not path.endswith(".py") or not number:
+        return None
+    code_requests[how, number] += 1
+    if how == "killed" and code_requests[how, number] == int(number):
+        os.kill(int(token.rpartition(" ")[2]), signal.SIGKILL)
+    return 500 if token.endswith("refused") and code_requests[how, number] >= int(number) else None
+
+
+@pytest.fixture(scope="module")
+def revision_readers(root, users):
+    """Job key -> result. A worker that imports the package loads a user's head whose code differs between revisions."""
+    worker = Worker()
+    worker.add_job("import", function="import_package")
+    with HubServer() as server:
+        name, (_, folder, _) = "user/revisions", users["registered"]
+        first, second = (server.add(name, revision) for revision in write_revisions(root / "revisions", folder))
+        cases = {
+            "main": {},
+            "code_revision": {"code_revision": first},
+            "revision": {"revision": first},
+            "both": {"revision": first, "code_revision": second},
+            "token": {"token": "secret", "revision": first, "cache_dir": root / "other_cache"},
+            "offline": {"revision": first, "cache_dir": root / "other_cache", "local_files_only": True},
+            "untrusted": {"trust_remote_code": False},
+        }
+        for case, options in cases.items():
+            worker.load_model(case, folder=name, auto_class="AutoModelForCausalLM", **options)
+        found = Reader(root / "revision_reader", "importable", [worker], server.endpoint).finish()
+    return found | {"tokens": [token for _, token in server.requests]}
 
 
 def result_of(results, *key):
@@ -241,6 +300,13 @@ def test_concurrent_processes_load_the_same_model(second_readers, number):
     assert_loaded(second_readers, CAUSAL.__name__, "concurrent", number)
 
 
+@pytest.mark.parametrize(("how", "number"), INTERRUPTIONS)
+def test_interrupted_first_load_leaves_nothing_that_breaks_the_next(second_readers, how, number):
+    first = second_readers["first", how, number]
+    assert first == {"signal": -9} if how == "killed" else "error" in first, f"not interrupted: {first}"
+    assert_loaded(second_readers, CAUSAL.__name__, "next", how, number)
+
+
 @pytest.mark.parametrize(("name", "auto_class"), [load for load in LOADS if load[0] not in EMBEDDING_HEADS])
 def test_remote_code_adds_the_class_to_the_name_table_of_transformers(first_readers, name, auto_class):
     table, tables = modeling_tfm.NAME_TABLES[auto_class], result_of(first_readers, name, auto_class)["tables"]
@@ -333,6 +399,25 @@ def test_user_head_is_never_replaced_by_ours_after_the_package_is_imported(users
         assert name in result["error"].strip().splitlines()[-1], f"the error does not name the class: {result}"
     else:
         assert_loaded(first_readers, name, "after import", kind)
+
+
+@pytest.mark.parametrize(
+    ("case", "code"),
+    [("main", "second"), ("code_revision", "first"), ("revision", "first"), ("both", "second"), ("token", "first"),
+     ("offline", "first")],
+)  # fmt: skip
+def test_user_head_runs_the_code_asked_for_after_the_package_is_imported(revision_readers, case, code):
+    result = result_of(revision_readers, case)
+    assert (result["class"], result["code"]) == ("RegisteredHead", code)
+    assert result["config"] == "TfmDecoderConfig", "the configuration cannot be pickled"
+
+
+def test_user_head_is_not_run_without_trust_after_the_package_is_imported(revision_readers):
+    assert "trust_remote_code=True" in revision_readers["untrusted",]["error"].strip().splitlines()[-1]
+
+
+def test_token_is_sent_where_it_was_given_only(revision_readers):
+    assert {token for token in revision_readers["tokens"] if token} == {"Bearer secret"}
 
 
 @pytest.mark.parametrize("kind", USER_HEADS)
