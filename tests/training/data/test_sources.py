@@ -157,7 +157,7 @@ def test_large_validation_splits_are_limited_during_training(tmp_path, monkeypat
     given = {"train_file": [path], "validation_file": [path]}
     assert set(load(**given).splits) == set(SPLITS)
     assert "evaluated during training" not in capsys.readouterr().out
-    for limit, value, count in (("EVAL_ROWS", 20, 20), ("EVAL_BYTES", 1000, 17), ("EVAL_BYTES", 1, 1)):
+    for limit, value, count in (("EVAL_ROWS", 20, 20), ("EVAL_BYTES", 1000, 13), ("EVAL_BYTES", 1, 1)):
         with monkeypatch.context() as context:
             context.setattr(f"hf_tfm.training.data.sources.{limit}", value)
             assert len(load(**given).splits["validation_subset"]) == count
@@ -362,7 +362,7 @@ def test_bad_rows_of_a_stream_are_named_as_they_come(tmp_path, policy, capsys):
 
 
 def test_a_changed_file_is_read_again(tmp_path):
-    for count in (60, 90):
+    for count in (120, 150):
         rows = "".join(f"text {i},{i % 3}\n" for i in range(count))
         data = load(**classes(tmp_path, f"text,label\n{rows}"))
         assert sum(len(data.splits[name]) for name in SPLITS) == count
