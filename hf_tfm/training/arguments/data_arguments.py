@@ -38,7 +38,7 @@ class DataArguments:
     bad_rows: Literal["refuse", "drop"] = field(
         default="refuse",
         metadata={"help": "Rows that cannot be used (no text, other number of fields, unknown label): refuse the "
-                  "data, or drop these rows and list them in dropped_rows.jsonl."},
+                  "data, or drop these rows and list them in _dropped_rows.jsonl."},
     )  # fmt: skip
     max_holdout_rows: int = field(
         default=5000,

@@ -35,7 +35,8 @@ __all__ = [
 LOCATION = "_location"
 # Column that says why a row cannot be used; empty for all others.
 PROBLEM = "_problem"
-DROPPED_ROWS_FILE = "dropped_rows.jsonl"
+# It holds paths and text of the user; Trainer uploads no file whose name begins with "_".
+DROPPED_ROWS_FILE = "_dropped_rows.jsonl"
 BATCH_SIZE = 1000
 
 

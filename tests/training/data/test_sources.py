@@ -326,12 +326,12 @@ def test_bad_rows_are_dropped_counted_and_listed(tmp_path, capsys):
         assert "Dropped 2 of 62 rows that cannot be used" in capsys.readouterr().out
     bad_rows = data.objective.bad_rows
     bad_rows.write(tmp_path)
-    listed = [json.loads(line) for line in (tmp_path / "dropped_rows.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "_dropped_rows.jsonl").read_text().splitlines()]
     assert [row["location"].split(", ")[-1] for row in listed] == ["line 62", "line 63"]
     assert listed[1]["reason"] == "has no text"
     assert bad_rows.note().startswith("2 rows that could not be used were dropped")
     load(**classes(tmp_path, f"text,label\n{CLASSES}")).objective.bad_rows.write(tmp_path)
-    assert not (tmp_path / "dropped_rows.jsonl").exists()
+    assert not (tmp_path / "_dropped_rows.jsonl").exists()
 
 
 def test_data_without_any_good_row_are_refused(tmp_path):
