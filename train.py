@@ -41,6 +41,8 @@ def main() -> None:
             data = load_data(objective, run_args.data, args.seed, args.max_eval_samples)
             print_on_main_process(f"Data: {data.summary()}")
             output_dir.begin_run(data.fingerprint)
+            if args.should_save:
+                objective.bad_rows.write(output_dir.path)
             tokenizer = make_tokenizer(run_args, objective, data, model_type, output_dir)
             examples = objective.examples(data.splits, tokenizer, run_args.data.preprocessing_num_workers)
 

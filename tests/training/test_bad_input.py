@@ -79,10 +79,13 @@ BAD = {
     "empty file": (["--train_file", "empty.txt"], ["--train_file empty.txt", "empty"]),
     "no file": (["--train_file", "nowhere.txt"], ["--train_file nowhere.txt", "no such file"]),
     "Latin-1": (["--train_file", "latin.txt"], ["latin.txt is not UTF-8: byte 0xE9 in line 2", "iconv"]),
-    "unseen label": ([*PAIRS, "--validation_file", "unseen.jsonl"], ["purple", "blue, green, yellow"]),
+    "unseen label": (
+        [*PAIRS, "--validation_file", "unseen.jsonl"],
+        ["unseen.jsonl, line 1", "purple", "blue, green, yellow"],
+    ),
     "long text": (
         [*PAIRS, "--validation_file", "long.jsonl", "--max_length", "64"],
-        ["Row 1 ", "--max_length 64", "--long_texts truncate"],
+        ["long.jsonl, line 1 ", "--max_length 64", "--long_texts truncate"],
     ),
     "no mask token": (
         ["--task", "masked-lm", "--train_file", "own.jsonl", "--tokenizer_name", "no_mask"],

@@ -15,8 +15,8 @@ class DataArguments:
 
     train_file: list[str] | None = field(
         default=None,
-        metadata={"help": "Training data (UTF-8): .txt, .jsonl, .json, .csv, .tsv, .conll, also with .gz, or .parquet; "
-                  "files, folders or globs. Unset: built-in data."},
+        metadata={"help": "Training data (UTF-8, or UTF-16 with its mark): .txt, .jsonl, .json, .csv, .tsv, .conll, "
+                  "also with .gz, or .parquet; files, folders or globs. Unset: built-in data."},
     )  # fmt: skip
     validation_file: list[str] | None = field(
         default=None, metadata={"help": "Data for evaluation during training; unset: split off from the training data."}
@@ -30,6 +30,24 @@ class DataArguments:
                   "columns of 0 and 1 as one label: label=toxic,obscene. Unset: columns with the names that the "
                   "task reads (see the end)."},
     )  # fmt: skip
+    column_names: str | None = field(
+        default=None,
+        metadata={"help": "Names of the columns of .csv and .tsv files whose first line is a row, in their order: "
+                  "label,title,text."},
+    )  # fmt: skip
+    bad_rows: Literal["refuse", "drop"] = field(
+        default="refuse",
+        metadata={"help": "Rows that cannot be used (no text, other number of fields, unknown label): refuse the "
+                  "data, or drop these rows and list them in _dropped_rows.jsonl."},
+    )  # fmt: skip
+    max_holdout_rows: int = field(
+        default=5000,
+        metadata={"help": "Most rows of each split that is cut from your training data; 0: no limit."},
+    )
+    max_holdout_bytes: int = field(
+        default=1_000_000,
+        metadata={"help": "Most bytes of text of each split that is cut from your training data; 0: no limit."},
+    )
     sample_by: Literal["paragraph", "line", "document"] = field(
         default="paragraph",
         metadata={
@@ -68,6 +86,12 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
+        if self.column_names is not None and not all(self.column_names.split(",")):
+            raise ValueError(
+                f"--column_names {self.column_names!r} has an empty name; write for example label,title,text."
+            )
+        if min(self.max_holdout_rows, self.max_holdout_bytes) < 0:
+            raise ValueError("--max_holdout_rows and --max_holdout_bytes must be 0 (no limit) or more.")
         if self.train_file and self.dataset_name:
             raise ValueError("--train_file and --dataset_name both select training data; give one of them.")
         if (self.validation_file or self.test_file) and not self.train_file:

@@ -52,9 +52,12 @@ class TaskArguments:
         metadata={"help": "denoising: T5's span corruption, or BART's text infilling with shuffled sentences."},
     )
     mean_span: float = field(default=3.0, metadata={"help": "masked-lm, denoising: mean length of a masked span."})
-    problem_type: Literal["single_label", "multi_label", "regression"] | None = field(
-        default=None, metadata={"help": "sequence-classification: type of the labels; unset: inferred from the column."}
-    )
+    label_kind: Literal["class", "number", "multi"] | None = field(
+        default=None,
+        metadata={"help": "sequence-classification: whether a label is one class, a number to predict, or any of "
+                  "several classes; unset: lists are several classes, numbers with a fraction are numbers, all others "
+                  "are classes."},
+    )  # fmt: skip
     metrics: list[str] | None = field(
         default=None,
         metadata={"help": "Additional metrics of predictions against labels: names of built-in metrics, or hub:NAME, "

@@ -1,38 +1,48 @@
-"""Reads files as tables: expands patterns, reads each format, and reports files that cannot be read."""
+"""Reads files row by row: expands patterns, and gives every row with its file and line."""
 
-import codecs
-import csv
 import glob
-import gzip
-import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
-from datasets import Dataset, IterableDataset, load_dataset
-from datasets.exceptions import DatasetGenerationError
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features
 
+from ..preprocessing.labels import class_label_names
+from ..preprocessing.rows import SourceRow, named_row
 from .conll import read_conll
+from .delimited import delimited_columns, read_delimited
+from .json_files import read_json
+from .text_files import check_encoding, open_text
 
-__all__ = ["FILE_FORMATS", "Table", "expand_patterns", "read_files"]
+__all__ = [
+    "DELIMITERS",
+    "FILE_FORMATS",
+    "check_files",
+    "column_types",
+    "expand_patterns",
+    "file_columns",
+    "file_format",
+    "read_file",
+]
 
-Table = Dataset | IterableDataset
 # file extension -> format
 FILE_FORMATS = {
     ".txt": "text",
     ".md": "text",
-    ".jsonl": "json",
+    ".jsonl": "json lines",
     ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".conll": "conll",
 }
-# Texts such as "None" or "NA" are kept. Chunks are large because pandas infers a column's type per chunk: in a small
-# chunk, a "007" among the last texts of a file would become 7.
-CSV_OPTIONS: dict[str, Any] = {"keep_default_na": False, "chunksize": 100_000}
-# A .tsv has no quotes: its fields contain neither tabs nor line breaks.
-TSV_OPTIONS = CSV_OPTIONS | {"sep": "\t", "quoting": csv.QUOTE_NONE}
+# formats whose rows are lines of fields -> what separates the fields
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+# Rows that are searched for the names of columns of JSON files.
+ROWS_SEARCHED = 100
 
 
 def file_extension(path: str) -> str:
@@ -72,135 +82,91 @@ def expand_pattern(option: str, pattern: str) -> list[str]:
     return paths
 
 
-def read_files(option: str, paths: list[str], sample_by: str, streaming: bool = False) -> Table:
-    """One table of all files, which must have one format. Raises ValueError with the file, and with the line if it is
-    known."""
-    formats = {FILE_FORMATS[file_extension(path)] for path in paths}
+def file_format(path: str) -> str:
+    return FILE_FORMATS[file_extension(path)]
+
+
+def check_files(option: str, paths: list[str], has_names: bool) -> None:
+    """Raises ValueError for files of several formats, for one in an unknown encoding, and for names of columns where
+    files have them."""
+    formats = {file_format(path) for path in paths}
     if len(formats) > 1:
         raise ValueError(f"{option} mixes formats ({', '.join(sorted(formats))}); give files of one format.")
-    [file_format] = formats
-    for path in paths if file_format != "parquet" else []:
-        check_utf8(path)
-    if file_format == "conll":
-        return as_table_or_stream(read_conll_files(paths), streaming)
-    if file_format == "json" and all(is_squad(path) for path in paths):
-        return as_table_or_stream(Dataset.from_list([row for path in paths for row in squad_rows(path)]), streaming)
-    builder = "csv" if file_format == "tsv" else file_format
-    options = {"text": {"sample_by": sample_by}, "csv": CSV_OPTIONS, "tsv": TSV_OPTIONS}.get(file_format, {})
+    if has_names and not formats <= DELIMITERS.keys():
+        raise ValueError(f"--column_names belongs to .csv and .tsv files without names; leave it out for {paths[0]}.")
+    for path in paths if "parquet" not in formats else []:
+        check_encoding(path)
+
+
+def file_columns(path: str, names: list[str] | None) -> list[str]:
+    """The columns of a file. `names`: those of --column_names."""
+    kind = file_format(path)
+    if kind in DELIMITERS:
+        return delimited_columns(path, DELIMITERS[kind], names)
+    if kind == "parquet":
+        return open_parquet(path).schema_arrow.names
+    if kind == "text":
+        return ["text"]
+    rows = list(islice(read_file(path), ROWS_SEARCHED))
+    # in the order of their first occurrence; one row without problem suffices
+    return list(dict.fromkeys(name for row in rows for name in row.values))
+
+
+def column_types(path: str) -> Features | None:
+    """The types of a file's columns, which may name classes; None for text formats."""
+    return Features.from_arrow_schema(open_parquet(path).schema_arrow) if file_format(path) == "parquet" else None
+
+
+def read_file(path: str, sample_by: str = "paragraph", names: list[str] | None = None) -> Iterator[SourceRow]:
+    """The rows of a file. `sample_by`: what a row of a text file is; `names`: those of --column_names. Raises
+    ValueError with the file, and the line if it is known, for a file that cannot be read."""
+    kind = file_format(path)
+    if kind in DELIMITERS:
+        return read_delimited(path, DELIMITERS[kind], names)
+    if kind == "text":
+        return read_text(path, sample_by)
+    if kind == "parquet":
+        return read_parquet(path)
+    return read_conll(path) if kind == "conll" else read_json(path, is_lines=kind == "json lines")
+
+
+def read_text(path: str, sample_by: str) -> Iterator[SourceRow]:
+    """Paragraphs (separated by blank lines), lines, or the whole text."""
+    with open_text(path) as file:
+        if sample_by == "document":
+            yield SourceRow(f"{path}, line 1", {"text": file.read()})
+            return
+        texts = enumerate(file, start=1) if sample_by == "line" else paragraphs(file)
+        for number, text in texts:
+            yield SourceRow(f"{path}, line {number}", {"text": text.removesuffix("\n")})
+
+
+def paragraphs(file: TextIO) -> Iterator[tuple[int, str]]:
+    """(first line, text) of every run of lines that are not empty."""
+    first, lines = 1, []
+    for number, line in enumerate(file, start=1):
+        if line != "\n":
+            first = first if lines else number
+            lines.append(line)
+        elif lines:
+            yield first, "".join(lines)
+            lines = []
+    if lines:
+        yield first, "".join(lines)
+
+
+def read_parquet(path: str) -> Iterator[SourceRow]:
+    types = column_types(path) or {}
+    class_names = {name: names for name, kind in types.items() if (names := class_label_names(kind))}
+    number = 0
+    for batch in open_parquet(path).iter_batches(batch_size=1000):
+        for row in batch.to_pylist():
+            number += 1
+            yield named_row(f"{path}, row {number}", row, class_names)
+
+
+def open_parquet(path: str) -> pq.ParquetFile:
     try:
-        table: Any = load_dataset(builder, data_files=paths, split="train", streaming=streaming, **options)
-        if file_format == "json" and has_date_columns(table):
-            return read_json_with_dates(paths, streaming)
-        return table
-    except (DatasetGenerationError, ValueError) as error:
-        raise ValueError(f"Cannot read {', '.join(paths)} as {file_format}: {root_cause(error)}") from error
-
-
-def as_table_or_stream(table: Dataset, streaming: bool) -> Table:
-    return table.to_iterable_dataset() if streaming else table
-
-
-def root_cause(error: BaseException) -> str:
-    """The message of the first error of a chain, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def open_bytes(path: str) -> Any:
-    return gzip.open(path) if path.lower().endswith(".gz") else Path(path).open("rb")
-
-
-def check_utf8(path: str) -> None:
-    """Raises ValueError with line and byte if a file is not UTF-8."""
-    try:
-        with open_bytes(path) as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise ValueError(
-                        f"{path} is not UTF-8: byte 0x{line[error.start]:02X} in line {number}. Convert the file, for "
-                        f"instance: iconv -f LATIN1 -t UTF-8 {path} > utf8_{Path(path).name}"
-                    ) from error
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"{path} cannot be unpacked: {error}") from error
-
-
-def read_conll_files(paths: list[str]) -> Dataset:
-    tables = [read_conll(path) for path in paths]
-    return Dataset.from_dict({key: [row for table in tables for row in table[key]] for key in ("tokens", "tags")})
-
-
-def has_date_columns(table: Table) -> bool:
-    # A stream of a JSON list has no features; they are inferred from its first row.
-    features = table.features or Dataset.from_list(list(table.take(1))).features
-    return any("timestamp[" in str(field.type) for field in features.arrow_schema)
-
-
-def read_json_with_dates(paths: list[str], streaming: bool) -> Table:
-    """Reads JSON files without datasets, which converts texts such as "2020-05-03" to timestamps and loses their
-    spelling. Raises ValueError for files that are neither a list of rows nor one row per line."""
-    if streaming:
-        return IterableDataset.from_generator(json_rows, gen_kwargs={"paths": paths})
-    return Dataset.from_list(list(json_rows(paths)))
-
-
-def json_rows(paths: list[str]) -> Iterator[dict[str, Any]]:
-    for path in paths:
-        with open_bytes(path) as file:
-            is_list = file.read(4096).lstrip(codecs.BOM_UTF8).lstrip().startswith(b"[")
-            file.seek(0)
-            try:
-                yield from json.load(file) if is_list else (json.loads(line) for line in file if line.strip())
-            except json.JSONDecodeError:
-                raise ValueError(
-                    f"{path} holds dates, which can be kept as text only in a list of rows or with one row per line; "
-                    "save it as .jsonl."
-                ) from None
-
-
-def is_squad(path: str) -> bool:
-    """Whether a JSON file is nested as in SQuAD: data, paragraphs, questions."""
-    if file_extension(path) != ".json":
-        return False
-    with open_bytes(path) as file:
-        start = file.read(4096).lstrip()
-    if not start.startswith(b"{") or b"\n{" in start:
-        return False
-    with open_bytes(path) as file:
-        try:
-            content = json.load(file)
-        except json.JSONDecodeError:
-            return False
-    articles = content.get("data") if isinstance(content, dict) else None
-    return isinstance(articles, list) and all(isinstance(item, dict) and "paragraphs" in item for item in articles)
-
-
-def squad_rows(path: str) -> list[dict[str, Any]]:
-    """SQuAD's questions (versions 1.1 and 2.0), one per row: id, title, context, question, answers. Raises ValueError
-    for a question without the field answers."""
-    with open_bytes(path) as file:
-        articles = json.load(file)["data"]
-    rows = []
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                if "answers" not in question:
-                    raise ValueError(
-                        f'{path}: question {question["id"]} has no answers; an unanswerable one needs "answers": [].'
-                    )
-                answers = {
-                    "text": [answer["text"] for answer in question["answers"]],
-                    "answer_start": [answer["answer_start"] for answer in question["answers"]],
-                }
-                rows.append(
-                    {
-                        "id": question["id"],
-                        "title": article.get("title", ""),
-                        "context": paragraph["context"],
-                        "question": question["question"],
-                        "answers": answers,
-                    }
-                )
-    return rows
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error

@@ -5,7 +5,7 @@ Every source gives `TaskData`: three splits whose columns have the names that th
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,32 @@ from ..arguments.data_arguments import DataArguments
 from ..builtin_data.builtin_datasets import BUILTIN_DATASETS
 from ..objectives.base import Objective
 from ..preprocessing.dataset_utils import iterate_rows
+from ..preprocessing.rows import LOCATION, BadRows, table_rows
 from ..utils.hashing import fingerprint
-from .readers import Table, expand_patterns, read_files
-from .splits import SPLITS, complete_splits
+from ..utils.printing import print_on_main_process
+from .delimited import column_names_hint
+from .readers import DELIMITERS, check_files, column_types, expand_patterns, file_columns, file_format
+from .splits import SPLITS, SplitLimits, complete_splits
+from .tables import file_stream, file_table, table_on_disk, table_stream
 
 __all__ = ["TaskData", "load_data"]
+
+# Limits of the rows that are evaluated during training unless --max_eval_samples is given: a few seconds of a small
+# model.
+EVAL_ROWS, EVAL_BYTES = 2_000, 500_000
 
 
 @dataclass
 class TaskData:
-    """The three splits of a task. `is_default`: whether they are a built-in dataset."""
+    """The three splits of a task. `is_default`: whether they are a built-in dataset. `notes`: sentences on how they
+    were made, for the model card."""
 
     splits: dict[str, Any]
     description: str
     is_default: bool
     objective: Objective
     hub_name: str | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def streaming(self) -> bool:
@@ -49,7 +59,8 @@ class TaskData:
         return fingerprint(self.row_text(row) for table in tables for row in iterate_rows(table))
 
     def row_text(self, row: dict[str, Any]) -> str:
-        return row["text"] if set(row) == {"text"} else json.dumps(row, ensure_ascii=False, sort_keys=True)
+        content = {name: value for name, value in row.items() if name != LOCATION}
+        return row["text"] if set(content) == {"text"} else json.dumps(content, ensure_ascii=False, sort_keys=True)
 
     @cached_property
     def source_bytes(self) -> dict[str, int]:
@@ -70,29 +81,43 @@ class TaskData:
 def load_data(
     objective: Objective, args: DataArguments, seed: int = 0, max_eval_samples: int | None = None
 ) -> TaskData:
-    """The data of the arguments. With `max_eval_samples`, the first validation rows are also the extra split
-    `validation_subset`, which is evaluated during training. Raises ValueError or OSError that name the file, column or
-    row and say what to do."""
+    """The data of the arguments. If the validation split is large, or has more than `max_eval_samples` rows, some of
+    its rows are also the extra split `validation_subset`, which is evaluated during training. Raises ValueError or
+    OSError that name the file and line, or the column, and say what to do."""
+    objective.bad_rows = BadRows(args.bad_rows)
+    is_default = not (args.train_file or args.dataset_name)
+    split_column = objective.split_column
     if args.dataset_name:
         found = load_hub(objective, args, seed)
-        description, split_column = f"dataset {args.dataset_name} from the Hub", objective.split_column
+        description = f"dataset {args.dataset_name} from the Hub"
     elif args.train_file:
         found = load_files(objective, args, seed)
-        names = " ".join(Path(file).name for file in args.train_file)
-        description, split_column = f"files {names}", objective.split_column
+        description = f"files {' '.join(Path(file).name for file in args.train_file)}"
     else:
         found, description, split_column = load_builtin(objective, args.builtin_dataset or objective.builtin_dataset)
     if args.streaming and not objective.supports_streaming:
         raise ValueError(f"--task {objective.task} must know all its labels before training; leave out --streaming.")
-    is_default = not (args.train_file or args.dataset_name)
     if is_default and objective.args.long_texts is None:
         objective.long_texts = "truncate"
-    splits = objective.fit_labels(complete_splits(found, split_column, objective.split_fractions))
-    if max_eval_samples:
-        splits["validation_subset"] = splits["validation"].select(
-            range(min(max_eval_samples, len(splits["validation"])))
-        )
-    return TaskData(splits, description, is_default, objective, args.dataset_name)
+    limits = None if is_default else SplitLimits(args.max_holdout_rows, args.max_holdout_bytes)
+    splits, notes = complete_splits(found, split_column, objective.split_fractions, limits, objective.row_classes)
+    splits = objective.fit_labels(splits)
+    data = TaskData(splits, description, is_default, objective, args.dataset_name, notes)
+    return with_validation_subset(data, max_eval_samples)
+
+
+def with_validation_subset(data: TaskData, max_eval_samples: int | None) -> TaskData:
+    """The data with the split `validation_subset`, evenly spaced rows of the validation split, unless that is small."""
+    rows = len(data.splits["validation"])
+    size = sum(len(text.encode()) for text in data.texts("validation"))
+    count = max_eval_samples or max(1, min(EVAL_ROWS, rows * EVAL_BYTES // max(1, size)))
+    if count >= rows:
+        return data
+    subset = data.splits["validation"].select([index * rows // count for index in range(count)])
+    note = f"{count:,} of the {rows:,} validation rows were evaluated during training, all of them at the end."
+    if not max_eval_samples:
+        print_on_main_process(f"{note.replace('were', 'are')} Other numbers: --max_eval_samples")
+    return replace(data, splits=data.splits | {"validation_subset": subset}, notes=[*data.notes, note])
 
 
 def load_builtin(objective: Objective, name: str) -> tuple[dict[str, Any], str, str]:
@@ -114,6 +139,7 @@ def load_builtin(objective: Objective, name: str) -> tuple[dict[str, Any], str, 
 def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
     """The splits of the files that the user gives."""
     given = zip(SPLITS, (args.train_file, args.validation_file, args.test_file), strict=True)
+    names = args.column_names.split(",") if args.column_names else None
     tables: dict[str, Any] = {}
     for split, patterns in given:
         if not patterns:
@@ -121,22 +147,40 @@ def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str
         option = f"--{split}_file"
         parts = []
         for paths in expand_patterns(option, patterns):
-            table = read_files(option, paths, args.sample_by, args.streaming and split == "train")
-            parts.append(objective.prepare_rows(select_columns(table, objective, args, paths), ", ".join(paths)))
+            check_files(option, paths, names is not None)
+            for path in paths:
+                use_columns(objective, args, path, names)
+            read = file_stream if args.streaming and split == "train" else file_table
+            parts.append(read(objective, paths, args.sample_by, names))
+            if not args.streaming and not len(parts[-1]):
+                raise ValueError(f"{option} {', '.join(paths)} holds no rows; give a file with some.")
         check_same_columns(dict(zip(patterns, parts, strict=True)))
         tables[split] = combine_tables(parts, args.mixture if split == "train" else None, seed)
     check_same_columns(tables)
     return shuffle_stream(tables, args, seed)
 
 
+def use_columns(objective: Objective, args: DataArguments, path: str, names: list[str] | None) -> None:
+    """Let the task read its columns of a file. Raises ValueError for one that the file does not have."""
+    known = file_columns(path, names)
+    try:
+        sources = choose_columns(known, objective, args, path)
+    except ValueError as error:
+        kind = file_format(path)
+        if kind not in DELIMITERS or names:
+            raise
+        hint = column_names_hint(path, DELIMITERS[kind], objective.required_columns, str(error))
+        raise ValueError(hint) from error
+    objective.use_columns(sources, column_types(path))
+
+
 def check_same_columns(tables: dict[str, Any]) -> None:
     """Raises ValueError if some tables have an optional column (a second text) and others do not."""
-    (first, expected), *others = ((name, sorted(column_names(table))) for name, table in tables.items())
+    (first, expected), *others = ((name, sorted(table.features)) for name, table in tables.items())
     for name, found in others:
         if found != expected:
-            raise ValueError(
-                f"{first} has {', '.join(expected)}, but {name} has {', '.join(found)}; all data need the same parts."
-            )
+            shown = [", ".join(column for column in columns if column != LOCATION) for columns in (expected, found)]
+            raise ValueError(f"{first} has {shown[0]}, but {name} has {shown[1]}; all data need the same parts.")
 
 
 def combine_tables(parts: list[Any], weights: list[float] | None, seed: int) -> Any:
@@ -170,9 +214,16 @@ def load_hub(objective: Objective, args: DataArguments, seed: int) -> dict[str, 
         raise ValueError(f"--dataset_name {name} has no split called train; it has: {', '.join(map(str, loaded))}.")
     tables = {}
     for split in (split for split in SPLITS if split in loaded):
-        table = loaded[split] if split == "train" or not args.streaming else Dataset.from_list(list(loaded[split]))
-        where = f"{name}, split {split}"
-        tables[split] = objective.prepare_rows(select_columns(table, objective, args, [where]), where)
+        table, where = loaded[split], f"{name}, split {split}"
+        known = list(table.column_names or next(iter(table)))
+        objective.use_columns(choose_columns(known, objective, args, where), table.features)
+        table = table.select_columns(sorted({name for names in objective.source_columns.values() for name in names}))
+        if not args.streaming:
+            tables[split] = table_on_disk(objective, table_rows(table, where), [where, table._fingerprint])
+        elif split == "train":
+            tables[split] = table_stream(objective, table, where)
+        else:
+            tables[split] = objective.prepare_rows(Dataset.from_list(list(table), features=table.features), where)
     check_same_columns(tables)
     return shuffle_stream(tables, args, seed)
 
@@ -195,11 +246,12 @@ def requested_columns(objective: Objective, args: DataArguments) -> dict[str, li
     return requested
 
 
-def select_columns(table: Table, objective: Objective, args: DataArguments, paths: list[str]) -> Table:
-    """The columns of the task, renamed to its names. Raises ValueError for a column that the table does not have."""
-    known, where = column_names(table), ", ".join(paths)
+def choose_columns(known: list[str], objective: Objective, args: DataArguments, where: str) -> dict[str, list[str]]:
+    """Columns of a table by column of the task. Raises ValueError for one that the table does not have, and for one
+    that is named twice."""
     optional = {column: [column] for column in objective.optional_columns if column in known}
     chosen = {column: [column] for column in objective.required_columns} | optional | requested_columns(objective, args)
+    sources = [name for names in chosen.values() for name in names]
     for column, names in chosen.items():
         missing = [name for name in names if name not in known]
         if missing:
@@ -207,36 +259,7 @@ def select_columns(table: Table, objective: Objective, args: DataArguments, path
                 f"No column {', '.join(map(repr, missing))} in {where}; its columns are: {', '.join(known)}. Say which "
                 f"one holds the {column.replace('_', ' ')}: --columns {column}=<column>"
             )
-    objective.source_columns = chosen
-    joined = {column: names for column, names in chosen.items() if len(names) > 1}
-    if joined:
-        # Booleans become integers, because the columns of one list may differ in type.
-        def join_columns(row: dict[str, Any]) -> dict[str, Any]:
-            values = {name: int(value) if isinstance(value, bool) else value for name, value in row.items()}
-            return {f"_{column}": [values[name] for name in names] for column, names in joined.items()}
-
-        table = table.map(join_columns)
-    sources = {column: f"_{column}" if column in joined else names[0] for column, names in chosen.items()}
-    table = table.select_columns(list(dict.fromkeys(sources.values())))
-    return rename_columns(table, sources)
-
-
-def rename_columns(table: Any, sources: dict[str, str]) -> Any:
-    """Rename columns in one step, so that two of them may swap their names. Raises ValueError if two new columns have
-    the same source."""
-    for column, source in sources.items():
-        if column != source and list(sources.values()).count(source) > 1:
-            raise ValueError(f"Column {source!r} is named twice in --columns; use each column once.")
-    if isinstance(table, Dataset):
-        return table.rename_columns({source: column for column, source in sources.items() if column != source})
-
-    # rename_columns of a stream cannot swap names.
-    def rename(row: dict[str, Any]) -> dict[str, Any]:
-        return {column: row[source] for column, source in sources.items()}
-
-    return table.map(rename, remove_columns=list(sources.values()))
-
-
-def column_names(table: Any) -> list[str]:
-    """Names of all columns; a stream without names is asked for its first row."""
-    return list(table.column_names or next(iter(table)))
+        for name in names:
+            if sources.count(name) > 1:
+                raise ValueError(f"Column {name!r} is named twice in --columns; use each column once.")
+    return chosen

@@ -18,6 +18,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from ..arguments.run_arguments import RunArguments
 from ..arguments.training_arguments import TfmTrainingArguments
+from ..preprocessing.rows import DROPPED_ROWS_FILE
 from ..utils.files import is_full_disk, write_atomically
 from .checkpoints import checkpoint_folders, fault, last_saved, last_whole_checkpoint
 from .directory_lock import LOCK_FILE, DirectoryLock
@@ -38,7 +39,7 @@ RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
 RUN_FILES = (
     RUN_FILE, "*_results.json", "README.md", "training.png", "samples.jsonl", "trainer_state.json", "training_args.bin",
     "tokenizer*.json", "config.json", "generation_config.json", "model.safetensors*", "model-*-of-*.safetensors",
-    "adapter_model.safetensors", "adapter_config.json",
+    "adapter_model.safetensors", "adapter_config.json", DROPPED_ROWS_FILE,
 )  # fmt: skip
 # Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(

@@ -15,6 +15,7 @@ from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
 
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
+from ..preprocessing.rows import LOCATION
 from .checkpoints import write_manifest
 from .distributed import reshard_weights
 from .ema import ExponentialMovingAverage
@@ -96,9 +97,9 @@ class TfmTrainer(Seq2SeqTrainer):
 
     # Data
     def model_inputs(self, split: str) -> Any:
-        """The examples of a split without the columns that only `make_compute_metrics` reads."""
+        """The examples of a split without the columns that only `make_compute_metrics` reads, and without LOCATION."""
         table = self.examples[split]
-        extra = [name for name in self.objective.metric_columns if name in (table.column_names or ())]
+        extra = [name for name in (*self.objective.metric_columns, LOCATION) if name in (table.column_names or ())]
         return table.remove_columns(extra)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:

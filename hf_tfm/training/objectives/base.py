@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from datasets import Dataset, Features, Value
 from transformers import EvalPrediction, PreTrainedModel
 
 from ..arguments.task_arguments import TaskArguments
 from ..metrics.metric_registry import load_metric
 from ..metrics.perplexity import Perplexity
-from ..preprocessing.dataset_utils import check_text_column, map_rows
+from ..preprocessing.labels import class_label_names
+from ..preprocessing.row_values import RowError, text_of
+from ..preprocessing.rows import BadRows, prepared_batches, prepared_schema, table_rows
 
 __all__ = [
     "ComputeMetrics",
@@ -103,7 +107,11 @@ class Objective:
         # labels of the --init_from checkpoint in the order of their ids
         self.checkpoint_labels: tuple[str, ...] = ()
         # required or optional column -> the user's columns that hold it; filled when the data are read
-        self.source_columns: dict[str, list[str]] = {}
+        self.source_columns = {column: [column] for column in self.required_columns}
+        # column -> names of its classes in the order of their ids, if the type of the column has them
+        self.class_names: dict[str, tuple[str, ...]] = {}
+        # what is done with rows that cannot be used
+        self.bad_rows = BadRows()
         # what happens to texts that are too long: "error" or "truncate"
         self.long_texts = args.long_texts or "error"
         # name of a metric -> note in the model card about how it was computed
@@ -121,19 +129,42 @@ class Objective:
             )
 
     # Data
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        """Check and normalise the rows of a table. Raises ValueError that names the first invalid row."""
-        for column in self.text_columns():
-            check_text_column(table, column, where)
+    def prepare_rows(self, table: Any, where: str) -> Dataset:
+        """The rows of a table in memory as the task reads them. Raises ValueError that names the first one that cannot
+        be used, unless such rows are dropped."""
+        optional = {column: [column] for column in self.optional_columns if column in table.column_names}
+        self.use_columns(optional | self.source_columns, table.features)
+        batches = prepared_batches(table_rows(table, where), self.prepare_source, self.features())
+        return self.bad_rows.check(Dataset(pa.Table.from_batches(batches, prepared_schema(self.features()))))
 
-        def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-            for column in self.text_columns():
-                for row, text in zip(rows, batch[column], strict=True):
-                    if text is None or not text.strip():
-                        raise ValueError(f"Row {row + 1} of {where} has no {column}; fill it in or remove the row.")
-            return batch
+    def use_columns(self, sources: dict[str, list[str]], types: Features | None = None) -> None:
+        """Read these columns from now on, by required or optional column; `types`: the columns' types, if known."""
+        self.source_columns = sources
+        for column, names in sources.items():
+            declared = class_label_names((types or {}).get(names[0]))
+            if declared and len(names) == 1:
+                self.class_names.setdefault(column, declared)
 
-        return map_rows(table, check, with_indices=True, desc="Reading rows")
+    def features(self) -> Features:
+        """The types of the columns that `prepare` returns."""
+        return Features({column: Value("string") for column in self.text_columns()})
+
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """A row as the task reads it, with the columns of `features`; None for one to be left out. `row`: values by
+        required and optional column, as the source has them; of a CSV, all are text. Raises RowError, which says why
+        the row cannot be used."""
+        return {column: text_of(row[column], column) for column in self.text_columns()}
+
+    def prepare_source(self, values: dict[str, Any]) -> dict[str, Any] | None:
+        """A row of the source as the task reads it; None for one to be left out. Raises RowError."""
+        for column in self.optional_columns:
+            if column not in self.source_columns and values.get(column) is not None:
+                raise RowError(f"has a {column}, which the first rows do not have; all rows need the same columns")
+        row = {
+            column: values.get(names[0]) if len(names) == 1 else [values.get(name) for name in names]
+            for column, names in self.source_columns.items()
+        }
+        return self.prepare(row)
 
     def text_columns(self) -> tuple[str, ...]:
         """Columns that hold text."""
@@ -143,6 +174,11 @@ class Objective:
         """The texts of a row, which train the tokenizer and count as bytes of the data."""
         for column in self.text_columns():
             yield row[column]
+
+    def row_classes(self, tables: dict[str, Any]) -> list[list[str]] | None:
+        """The classes of each training row, each of which must be in the training split; None if labels are no classes.
+        `tables`: those of all splits that the user gives."""
+        return None
 
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
         """Learn the labels of the training split, and return all splits with encoded labels."""

@@ -14,7 +14,9 @@ from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
 
 from ..metrics.perplexity import Perplexity, sum_next_token_losses
 from ..metrics.text_baselines import text_baselines
-from ..preprocessing.dataset_utils import check_text_column, map_rows
+from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.row_values import is_missing, text_of
+from ..preprocessing.rows import LOCATION
 from .base import ComputeMetrics, Objective, perplexity_results, python_literal, require_special_token
 from .text_sampling import first_tokens, sample_text
 
@@ -35,17 +37,11 @@ class LanguageModel(Objective):
         "perplexity": "perplexity per token",
     }
 
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        """Remove empty texts, and line breaks at both ends of the others. Raises ValueError if no text is left."""
-        check_text_column(table, "text", where)
-
-        def strip(batch: dict[str, list[str | None]]) -> dict[str, list[str]]:
-            return {"text": [text.strip("\r\n") for text in batch["text"] if text and not text.isspace()]}
-
-        texts = map_rows(table, strip, remove=["text"], desc="Reading text")
-        if hasattr(texts, "__len__") and not len(texts):
-            raise ValueError(f"Column 'text' of {where} holds no text; give a file with text.")
-        return texts
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """A text without line breaks at its ends; empty ones are left out."""
+        if is_missing(row["text"]):
+            return None
+        return {"text": text_of(row["text"], "text").strip("\r\n")}
 
     def max_row_length(self) -> int:
         return self.args.block_size
@@ -53,7 +49,7 @@ class LanguageModel(Objective):
     def pack_rows(self, splits: dict[str, Any], pack: Any, num_proc: int | None) -> dict[str, Any]:
         """Every split with its texts packed into rows by the function `pack`."""
         return {
-            name: map_rows(table, pack, remove=["text"], num_proc=num_proc, desc="Packing rows")
+            name: map_rows(table, pack, remove=["text", LOCATION], num_proc=num_proc, desc="Packing rows")
             for name, table in splits.items()
         }
 

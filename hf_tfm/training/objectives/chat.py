@@ -5,12 +5,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from datasets import Features, List, Value
 from transformers import DataCollatorForTokenClassification
 
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
 from ..metrics.perplexity import Perplexity
 from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.row_values import messages_of
+from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated
 from .base import ComputeMetrics, Objective, perplexity_results, python_literal
 from .causal_lm import CausalLM
@@ -35,13 +38,11 @@ class Chat(CausalLM):
         "perplexity": "perplexity per token of the assistant",
     }
 
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-            for row, messages in zip(rows, batch["messages"], strict=True):
-                check_messages(messages, f"Row {row + 1} of {where}")
-            return batch
+    def features(self) -> Features:
+        return Features({"messages": List({"role": Value("string"), "content": Value("string")})})
 
-        return map_rows(table, check, with_indices=True, desc="Reading conversations")
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"messages": messages_of(row["messages"])}
 
     def text_columns(self) -> tuple[str, ...]:
         return ()
@@ -73,7 +74,7 @@ class Chat(CausalLM):
         )
         return {
             name: report_truncated(
-                map_rows(table, encode, remove=["messages"], with_indices=True, num_proc=num_proc, desc="Tokenising"),
+                map_rows(table, encode, remove=["messages", LOCATION], num_proc=num_proc, desc="Tokenising"),
                 name,
                 "--max_length",
             )
@@ -136,40 +137,26 @@ def prompt_ids(messages: list[dict[str, str]], tokenizer: Any) -> list[int]:
     return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
-def check_messages(messages: Any, where: str) -> None:
-    """Raises ValueError unless `messages` is a conversation with at least one message of the assistant."""
-    is_valid = isinstance(messages, list) and all(
-        isinstance(item, dict) and isinstance(item.get("role"), str) and isinstance(item.get("content"), str)
-        for item in messages
-    )
-    if not is_valid:
-        raise ValueError(
-            f'{where} is not a list of messages such as {{"role": "user", "content": "..."}}: {str(messages)[:80]!r}.'
-        )
-    if not any(item["role"] == "assistant" for item in messages):
-        raise ValueError(f"{where} has no message of the assistant, so it has nothing to learn; remove the row.")
-
-
 def encode_conversations(
-    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max_length: int, long_texts: str
+    batch: dict[str, list[Any]], tokenizer: Any, max_length: int, long_texts: str
 ) -> dict[str, list[Any]]:
     """Conversations as token ids. Raises ValueError for one longer than `max_length` unless `long_texts` is
     "truncate", and for one whose remaining tokens have no label."""
     columns: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": [], "truncated": []}
-    for row, messages in zip(rows, batch["messages"], strict=True):
+    for location, messages in zip(batch[LOCATION], batch["messages"], strict=True):
         encoded = tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
         ids, mask = encoded["input_ids"], encoded["assistant_masks"]
         if len(ids) > max_length and long_texts == "error":
             raise ValueError(
-                f"Conversation {row + 1} has {len(ids)} tokens, more than --max_length {max_length}. Raise it, or cut "
+                f"{location} has {len(ids)} tokens, more than --max_length {max_length}. Raise it, or cut "
                 "the ends off with --long_texts truncate."
             )
         labels = [token if is_label else IGNORE_INDEX for token, is_label in zip(ids, mask, strict=True)]
         if set(labels[1:max_length]) <= {IGNORE_INDEX}:
             raise ValueError(
-                f"Conversation {row + 1} has no token of the assistant among its first {max_length} tokens, so it has "
+                f"{location} has no token of the assistant among its first {max_length} tokens, so it has "
                 "nothing to learn; raise --max_length or remove the row."
             )
         columns["input_ids"].append(ids[:max_length])

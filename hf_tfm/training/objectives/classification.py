@@ -1,10 +1,13 @@
 """Classify a text or a pair of texts: one class, several classes at once, or a number (regression)."""
 
-from functools import partial
+import json
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Features, Value
 from transformers import DataCollatorWithPadding, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForSequenceClassification
@@ -13,7 +16,9 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassifica
 
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
-from ..preprocessing.labels import LabelEncoder, class_label_names, fit_label_encoder, keep_label_order, names_from_ids
+from ..preprocessing.labels import LabelEncoder, fit_label_encoder, infer_label_kind, keep_label_order
+from ..preprocessing.row_values import RowError, label_of, text_of
+from ..preprocessing.rows import LOCATION, PROBLEM
 from ..preprocessing.truncation import report_truncated, tokenize_within
 from ..utils.printing import print_on_main_process
 from .base import (
@@ -40,8 +45,8 @@ METRIC_LABELS = {
 
 
 class SequenceClassification(Objective):
-    """Reads a text, optionally a second text, and a label: a string or integer (one class), a list of strings or
-    several columns of 0 and 1 (any number of classes), or a float (regression)."""
+    """Reads a text, optionally a second text, and a label: words or whole numbers (one class), a list of them or
+    several columns of 0 and 1 (any number of classes), or numbers of which some have a fraction (regression)."""
 
     task = "sequence-classification"
     pipeline_tag = "text-classification"
@@ -61,14 +66,19 @@ class SequenceClassification(Objective):
     default_config_fields = {"pooling": "mean", "hidden_dropout": 0.1}
     peft_task_type = "SEQ_CLS"
     labels: LabelEncoder
-    has_text_pair = False
 
     def text_columns(self) -> tuple[str, ...]:
-        return ("text", "text_pair") if self.has_text_pair else ("text",)
+        return ("text", "text_pair") if "text_pair" in self.source_columns else ("text",)
 
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        self.has_text_pair = "text_pair" in (table.column_names or ())
-        return super().prepare_rows(table, where)
+    def features(self) -> Features:
+        return Features(super().features() | {"label": Value("string")})
+
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The texts, and the label as JSON: a text, or a list of texts."""
+        columns = self.source_columns["label"]
+        label = label_of(row["label"]) if len(columns) == 1 else names_from_flags(row["label"], columns)
+        texts = {column: text_of(row[column], column) for column in self.text_columns()}
+        return {**texts, "label": json.dumps(label)}
 
     def tokenizer_style(self, model_type: str) -> str:
         return "bracketed" if model_type == "tfm_seq2seq" else "pair"
@@ -76,19 +86,27 @@ class SequenceClassification(Objective):
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "pad_token", "which pads short rows")
 
+    def row_classes(self, tables: dict[str, Any]) -> list[list[str]] | None:
+        labels = {name: labels_of(table) for name, table in tables.items()}
+        kind, _ = infer_label_kind(chain.from_iterable(labels.values()))
+        if (self.args.label_kind or kind) == "number":
+            return None
+        return [label if isinstance(label, list) else [label] for label in labels["train"]]
+
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
-        columns = self.source_columns.get("label", ["label"])
-        labels = fit_label_encoder(splits["train"], "label", self.args.problem_type, columns)
+        columns = self.source_columns["label"]
+        declared = tuple(columns) if len(columns) > 1 else self.class_names.get("label")
+        values = {name: labels_of(table) for name, table in splits.items()}
+        others = [label for name in splits if name != "train" for label in values[name]]
+        labels = fit_label_encoder(values["train"], others, self.args.label_kind, declared)
         self.labels = keep_label_order(labels, self.checkpoint_labels)
-        self.supports_label_smoothing = self.labels.problem_type == "single_label"
+        self.supports_label_smoothing = self.labels.kind == "class"
         print_on_main_process(f"Labels: {self.labels.summary()}")
-        encoded = {}
-        for name, table in splits.items():
-            # read from each split, because ClassLabel may number the same class differently there
-            names = class_label_names(table.features["label"])
-            encode = partial(encode_labels, labels=self.labels, names=names, is_flags=len(columns) > 1, split=name)
-            encoded[name] = map_rows(table, encode, with_indices=True, remove=["label"], desc="Reading labels")
-        return encoded
+        encode = partial(encode_labels, labels=self.labels)
+        return {
+            name: self.bad_rows.map(table, encode, remove=["label"], desc="Reading labels")
+            for name, table in splits.items()
+        }
 
     def config_fields(self, tokenizer: Any) -> dict[str, Any]:
         return self.labels.config_fields()
@@ -104,9 +122,8 @@ class SequenceClassification(Objective):
                 map_rows(
                     table,
                     encode,
-                    remove=[*self.text_columns()],
+                    remove=[*self.text_columns(), LOCATION],
                     num_proc=num_proc,
-                    with_indices=True,
                     desc="Tokenising",
                 ),
                 name,
@@ -130,22 +147,22 @@ class SequenceClassification(Objective):
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
         """Logits (N, classes) to class ids (N,), flags (N, classes) or numbers (N,)."""
-        if self.labels.problem_type == "single_label":
+        if self.labels.kind == "class":
             return logits.argmax(-1)
-        if self.labels.problem_type == "multi_label":
+        if self.labels.kind == "multi":
             return (logits > 0).astype(int)
         return logits[:, 0]
 
     def label_metrics(self, predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:
-        if self.labels.problem_type == "single_label":
+        if self.labels.kind == "class":
             return single_label_metrics(predictions, references, cache_dir)
-        if self.labels.problem_type == "multi_label":
+        if self.labels.kind == "multi":
             return multi_label_metrics(predictions, references.astype(int), cache_dir)
         return regression_metrics(predictions.astype(np.float64), references.astype(np.float64).reshape(-1), cache_dir)
 
     def baselines(self, data: Any) -> dict[str, float]:
         """Accuracy of the most frequent training class. None for regression: a constant has no correlation."""
-        if self.labels.problem_type != "single_label":
+        if self.labels.kind != "class":
             return {}
         train, test = (np.asarray(data.splits[name]["labels"][:]) for name in ("train", "test"))
         return {"most frequent class": float((test == np.bincount(train).argmax()).mean())}
@@ -162,9 +179,9 @@ class SequenceClassification(Objective):
         return self.label_text(sample_input["labels"]) if "labels" in sample_input else None
 
     def label_text(self, label: Any) -> str:
-        if self.labels.problem_type == "regression":
+        if self.labels.kind == "number":
             return f"{label:.2f}"
-        if self.labels.problem_type == "single_label":
+        if self.labels.kind == "class":
             return self.labels.names[label]
         return ", ".join(name for name, flag in zip(self.labels.names, label, strict=True) if flag) or "none"
 
@@ -186,43 +203,38 @@ class SequenceClassification(Objective):
         )
 
 
-def encode_labels(
-    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, names: Any, is_flags: bool, split: str
-) -> dict[str, list[Any]]:
-    """Labels as the model takes them. `names`: the class names if labels are ids, else None; `is_flags`: labels are
-    lists of 0 and 1, one per class. Raises ValueError that names the row."""
-    encoded = []
-    for row, label in zip(rows, batch["label"], strict=True):
-        where = f"Row {row + 1} of the {split} split"
-        if label is None or label == "":
-            raise ValueError(f"{where} has no label; fill it in or remove the row.")
-        if names is not None:
-            label = names_from_ids(label, names, where)
-        if is_flags:
-            label = names_from_flags(label, labels, where)
-        encoded.append(labels.encode(label, where))
-    return {"labels": encoded}
+def labels_of(table: Any) -> list[str | list[str]]:
+    decode = cache(json.loads)
+    return [decode(label) for label in table["label"][:]]
 
 
-def names_from_flags(flags: list[Any], labels: LabelEncoder, where: str) -> list[str]:
-    """Names of the columns that hold 1. Raises ValueError for values other than 0 and 1."""
-    values = [str(flag).lower() for flag in flags]
+def encode_labels(batch: dict[str, list[Any]], labels: LabelEncoder) -> dict[str, list[Any]]:
+    """Labels as the model takes them, and the reason where that is not possible."""
+    encoded, problems = [], []
+    for label in batch["label"]:
+        try:
+            encoded.append(labels.encode(json.loads(label)))
+            problems.append("")
+        except RowError as error:
+            encoded.append(labels.placeholder())
+            problems.append(str(error))
+    return {"labels": encoded, PROBLEM: problems}
+
+
+def names_from_flags(flags: list[Any], columns: list[str]) -> list[str]:
+    """Names of the columns that hold 1. Raises RowError for values other than 0 and 1."""
+    values = [str(flag).strip().lower() for flag in flags]
     if not {"0", "1", "0.0", "1.0", "false", "true"}.issuperset(values):
-        raise ValueError(f"{where} has the labels {flags}; the columns {', '.join(labels.names)} must hold 0 or 1.")
-    return [name for name, value in zip(labels.names, values, strict=True) if value in ("1", "1.0", "true")]
+        raise RowError(f"has the labels {flags}; the columns {', '.join(columns)} must hold 0 or 1")
+    return [name for name, value in zip(columns, values, strict=True) if value in ("1", "1.0", "true")]
 
 
 def encode_texts(
-    batch: dict[str, list[str]],
-    rows: list[int],
-    tokenizer: Any,
-    columns: tuple[str, ...],
-    max_length: int,
-    long_texts: str,
+    batch: dict[str, list[str]], tokenizer: Any, columns: tuple[str, ...], max_length: int, long_texts: str
 ) -> dict[str, Any]:
     texts = [list(batch[name]) for name in columns]
     second = texts[1] if len(texts) > 1 else None
-    return tokenize_within(tokenizer, texts[0], second, max_length, long_texts, "--max_length", rows)
+    return tokenize_within(tokenizer, texts[0], second, max_length, long_texts, "--max_length", batch[LOCATION])
 
 
 def single_label_metrics(predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:

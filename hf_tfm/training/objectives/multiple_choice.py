@@ -1,16 +1,21 @@
 """Multiple choice: find which of several texts belongs to a given text."""
 
+from collections import Counter
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset, Features, List, Value
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
 
 from ..preprocessing.dataset_utils import iterate_rows, map_rows
+from ..preprocessing.labels import parse_number
+from ..preprocessing.row_values import RowError, choices_of, text_of
+from ..preprocessing.rows import LOCATION, PROBLEM
 from ..preprocessing.truncation import report_truncated, tokenize_within
 from .base import (
     ComputeMetrics,
@@ -53,17 +58,29 @@ class MultipleChoice(Objective):
         yield row["stem"]
         yield from row["choices"]
 
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-            for row, choices, label in zip(rows, batch["choices"], batch["label"], strict=True):
-                if not str(label).isdigit() or not 0 <= int(label) < len(choices) or not all(choices):
-                    raise ValueError(
-                        f"Row {row + 1} of {where}: the label {label!r} must be the index, from 0, of one of its "
-                        f"{len(choices)} choices, and no choice may be empty."
-                    )
-            return {"label": [int(label) for label in batch["label"]]}
+    def features(self) -> Features:
+        return Features({"stem": Value("string"), "choices": List(Value("string")), "label": Value("int64")})
 
-        return map_rows(super().prepare_rows(table, where), check, with_indices=True, desc="Checking choices")
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        choices, keys = choices_of(row["choices"])
+        label = text_of(row["label"], "label")
+        index = keys.index(label) if label in keys else parse_number(label)
+        if index is None or index not in range(len(choices)):
+            known = (
+                f"one of the keys {', '.join(keys)}" if keys else f"the index, from 0, of one of {len(choices)} choices"
+            )
+            raise RowError(f"has the label {label!r}, which is not {known}")
+        return {"stem": text_of(row["stem"], "stem"), "choices": choices, "label": int(index)}
+
+    def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
+        """Every row must have as many choices as most training rows, because a batch is one tensor."""
+        if not isinstance(splits["train"], Dataset):
+            return splits
+        [(count, _)] = Counter(map(len, splits["train"]["choices"][:])).most_common(1)
+        check = partial(count_choices, count=count)
+        return {
+            name: self.bad_rows.map(table, check, remove=[], desc="Counting choices") for name, table in splits.items()
+        }
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "pad_token", "which pads short rows")
@@ -75,11 +92,11 @@ class MultipleChoice(Objective):
             encode_choices, tokenizer=tokenizer, max_length=self.args.max_length, long_texts=self.long_texts,
             num_choices=num_choices,
         )  # fmt: skip
+        columns = [*self.required_columns, LOCATION]
         return {
             name: report_truncated(
                 map_rows(
-                    table, encode, remove=list(table.column_names), with_indices=True, num_proc=num_proc,
-                    desc="Tokenising",
+                    table, encode, remove=columns, num_proc=num_proc, desc="Tokenising",
                 ),
                 name,
                 "--max_length",
@@ -133,21 +150,26 @@ class MultipleChoice(Objective):
         )
 
 
+def count_choices(batch: dict[str, list[Any]], count: int) -> dict[str, list[Any]]:
+    problem = "has {} choices, and most training rows {}; give every row the same number"
+    return {PROBLEM: ["" if len(row) == count else problem.format(len(row), count) for row in batch["choices"]]}
+
+
 def encode_choices(
-    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max_length: int, long_texts: str, num_choices: int
+    batch: dict[str, list[Any]], tokenizer: Any, max_length: int, long_texts: str, num_choices: int
 ) -> dict[str, Any]:
     """The stem of each row paired with each of its choices. Raises ValueError unless every row has `num_choices`,
     because a batch is one tensor of rows and choices."""
-    for row, choices in zip(rows, batch["choices"], strict=True):
+    for location, choices in zip(batch[LOCATION], batch["choices"], strict=True):
         if len(choices) != num_choices:
             raise ValueError(
-                f"Row {row + 1} has {len(choices)} choices, and the first row {num_choices}; give every row the same "
+                f"{location} has {len(choices)} choices, and the first row {num_choices}; give every row the same "
                 "number."
             )
     stems = list(chain.from_iterable([stem] * num_choices for stem in batch["stem"]))
-    row_of_pair = list(chain.from_iterable([row] * num_choices for row in rows))
+    locations = list(chain.from_iterable([location] * num_choices for location in batch[LOCATION]))
     texts = list(chain.from_iterable(batch["choices"]))
-    encoded = tokenize_within(tokenizer, stems, texts, max_length, long_texts, "--max_length", row_of_pair)
+    encoded = tokenize_within(tokenizer, stems, texts, max_length, long_texts, "--max_length", locations)
     grouped: dict[str, list[Any]] = {
         name: [values[start : start + num_choices] for start in range(0, len(values), num_choices)]
         for name, values in encoded.items()

@@ -1,13 +1,13 @@
 """Extractive question answering: find the answer in a text, or that there is none (Rajpurkar et al. 2016,
 arXiv:1606.05250; 2018, arXiv:1806.03822)."""
 
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Features, List, Value
 from transformers import EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForQuestionAnswering
@@ -16,7 +16,9 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
 
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
-from ..preprocessing.qa_windows import best_answers, check_answers, make_qa_windows
+from ..preprocessing.qa_windows import best_answers, make_qa_windows
+from ..preprocessing.row_values import answers_of, text_of
+from ..preprocessing.rows import LOCATION
 from .base import (
     ComputeMetrics,
     Objective,
@@ -45,6 +47,7 @@ class QuestionAnswering(Objective):
         "tfm_seq2seq": TfmSeq2SeqForQuestionAnswering,
     }
     required_columns = ("id", "context", "question", "answers")
+    optional_columns = ("is_impossible",)
     builtin_dataset = "questions"
     split_column = "context"
     metric_labels = {
@@ -63,15 +66,14 @@ class QuestionAnswering(Objective):
     def text_columns(self) -> tuple[str, ...]:
         return ("context", "question")
 
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        def check(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            check_answers(batch)
-            return {
-                "id": [str(name) for name in batch["id"]],
-                "answers": [unify_answers(row) for row in batch["answers"]],
-            }
+    def features(self) -> Features:
+        answers = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
+        texts = {name: Value("string") for name in ("id", "context", "question")}
+        return Features({**texts, "answers": answers})
 
-        return map_rows(super().prepare_rows(table, where), check, desc="Checking answers")
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        texts = {name: text_of(row[name], name) for name in ("id", "context", "question")}
+        return {**texts, "answers": answers_of(row["answers"], texts["context"], row.get("is_impossible"))}
 
     def tokenizer_style(self, model_type: str) -> str:
         return "bracketed" if model_type == "tfm_seq2seq" else "pair"
@@ -87,7 +89,7 @@ class QuestionAnswering(Objective):
         encode = partial(encode_windows, tokenizer=tokenizer, length=self.args.max_length, stride=self.args.doc_stride)
         return {
             name: map_rows(
-                table, encode, remove=list(table.column_names), with_indices=True, num_proc=num_proc,
+                table, encode, remove=[*self.required_columns, LOCATION], with_indices=True, num_proc=num_proc,
                 desc="Splitting into windows",
             )
             for name, table in splits.items()
@@ -171,20 +173,15 @@ def pad_right(tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
 
 
-def unify_answers(answers: Any) -> dict[str, list[Any]]:
-    """Answers as {"text": [...], "answer_start": [...]}, from a dictionary of lists or a list of dictionaries."""
-    if isinstance(answers, dict):
-        return {key: list(answers[key]) for key in ("text", "answer_start")}
-    return {key: [answer[key] for answer in answers] for key in ("text", "answer_start")}
-
-
 def check_unique_ids(table: Any, split: str) -> None:
     """Raises ValueError if two questions of an evaluated split share an id, which must identify the prediction."""
-    repeated = [name for name, count in Counter(table["id"][:]).items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"{len(repeated)} ids occur in several rows of the {split} split ({repeated[0]}); give each row its own id."
-        )
+    first: dict[str, str] = {}
+    for name, location in zip(table["id"][:], table[LOCATION][:], strict=True):
+        if name in first:
+            raise ValueError(
+                f"{location} has the id {name}, as has {first[name]}; in the {split} split each row needs its own id."
+            )
+        first[name] = location
 
 
 def encode_windows(

@@ -12,6 +12,7 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGenerat
 from ..arguments.task_arguments import TaskArguments
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated, tokenize_within
 from .base import ComputeMetrics, Objective, python_literal, require_special_token, short_test_rows
 
@@ -63,9 +64,7 @@ class Seq2Seq(Objective):
         encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, long_texts=self.long_texts)
         return {
             name: report_truncated(
-                map_rows(
-                    table, encode, remove=["source", "target"], num_proc=num_proc, desc="Tokenising", with_indices=True
-                ),
+                map_rows(table, encode, remove=["source", "target", LOCATION], num_proc=num_proc, desc="Tokenising"),
                 name,
                 "--max_length or --max_target_length",
             )
@@ -116,13 +115,13 @@ class Seq2Seq(Objective):
         return seq2seq_usage_snippet(home, sample_input["source"], skip_special_tokens=True)
 
 
-def encode_pairs(
-    batch: dict[str, list[str]], rows: list[int], tokenizer: Any, args: TaskArguments, long_texts: str
-) -> dict[str, Any]:
+def encode_pairs(batch: dict[str, list[str]], tokenizer: Any, args: TaskArguments, long_texts: str) -> dict[str, Any]:
     """Token ids of sources and targets, and the summed length of both, by which rows are grouped."""
-    sources, targets = list(batch["source"]), list(batch["target"])
-    source = tokenize_within(tokenizer, sources, None, args.max_length, long_texts, "--max_length", rows)
-    target = tokenize_within(tokenizer, targets, None, args.max_target_length, long_texts, "--max_target_length", rows)
+    sources, targets, locations = list(batch["source"]), list(batch["target"]), batch[LOCATION]
+    source = tokenize_within(tokenizer, sources, None, args.max_length, long_texts, "--max_length", locations)
+    target = tokenize_within(
+        tokenizer, targets, None, args.max_target_length, long_texts, "--max_target_length", locations
+    )
     return {
         "input_ids": source["input_ids"],
         "attention_mask": source["attention_mask"],

@@ -2,12 +2,13 @@
 
 from collections import Counter, defaultdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from datasets import List, Value
+from datasets import Features, List, Value
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTokenClassification
@@ -15,13 +16,9 @@ from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassificatio
 
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
-from ..preprocessing.labels import (
-    LabelEncoder,
-    class_label_names,
-    collect_class_names,
-    keep_label_order,
-    names_from_ids,
-)
+from ..preprocessing.labels import LabelEncoder, keep_label_order, sorted_names
+from ..preprocessing.row_values import RowError, text_list
+from ..preprocessing.rows import LOCATION, PROBLEM
 from ..preprocessing.word_alignment import align_word_labels, word_predictions
 from ..utils.printing import print_on_main_process
 from .base import (
@@ -35,7 +32,6 @@ from .base import (
 
 __all__ = ["TokenClassification"]
 
-INTEGER_LISTS = List(Value("int64"))
 SPAN_PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 
 
@@ -65,18 +61,14 @@ class TokenClassification(Objective):
     metric_columns = ("row", "first_word", "first_pieces")
     labels: LabelEncoder
 
-    def prepare_rows(self, table: Any, where: str) -> Any:
-        def check(batch: dict[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-            for row, words, tags in zip(rows, batch["tokens"], batch["tags"], strict=True):
-                is_valid = isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) > 0
-                if not is_valid or None in words or None in tags:
-                    raise ValueError(
-                        f"Row {row + 1} of {where}: tokens and tags must be lists of the same length, not empty; got "
-                        f"{str(words)[:60]!r} and {str(tags)[:60]!r}."
-                    )
-            return batch
+    def features(self) -> Features:
+        return Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
-        return map_rows(table, check, with_indices=True, desc="Reading rows")
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        words, tags = text_list(row["tokens"], "tokens"), text_list(row["tags"], "tags")
+        if len(words) != len(tags):
+            raise RowError(f"has {len(words)} tokens and {len(tags)} tags; each token needs one")
+        return {"tokens": words, "tags": tags}
 
     def texts(self, row: dict[str, Any]) -> Any:
         yield " ".join(row["tokens"])
@@ -84,22 +76,22 @@ class TokenClassification(Objective):
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "pad_token", "which pads short rows")
 
+    def row_classes(self, tables: dict[str, Any]) -> list[list[str]]:
+        return [list(set(tags)) for tags in tables["train"]["tags"][:]]
+
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
-        class_names = {name: class_label_names(table.features["tags"]) for name, table in splits.items()}
-        names = class_names["train"] or collect_class_names(tag for tags in splits["train"]["tags"] for tag in tags)
+        names = self.class_names.get("tags") or sorted_names(chain.from_iterable(splits["train"]["tags"][:]))
         if len(names) < 2:
             raise ValueError(f"All training words have one tag ({', '.join(names)}); at least two are needed.")
-        self.labels = keep_label_order(LabelEncoder("single_label", names), self.checkpoint_labels)
+        self.labels = keep_label_order(LabelEncoder("class", names), self.checkpoint_labels)
         self.has_span_tags = all(name == "O" or name.startswith(SPAN_PREFIXES) for name in names)
         print_on_main_process(f"Tags: {self.labels.summary()}")
-        encoded = {}
-        for name, table in splits.items():
-            if class_names[name]:
-                # without the names of ClassLabel, which would reject the new ids
-                table = table.cast_column("tags", INTEGER_LISTS)
-            encode = partial(encode_tags, labels=self.labels, class_names=class_names[name], split=name)
-            encoded[name] = map_rows(table, encode, with_indices=True, desc="Reading tags")
-        return encoded
+        encode = partial(encode_tags, labels=self.labels)
+        named = {name: table.rename_column("tags", "_tags") for name, table in splits.items()}
+        return {
+            name: self.bad_rows.map(table, encode, remove=["_tags"], desc="Reading tags")
+            for name, table in named.items()
+        }
 
     def config_fields(self, tokenizer: Any) -> dict[str, Any]:
         fields = self.labels.config_fields()
@@ -110,7 +102,12 @@ class TokenClassification(Objective):
         align = partial(align_rows, tokenizer=tokenizer, max_length=self.args.max_length)
         return {
             name: map_rows(
-                table, align, remove=list(table.column_names), with_indices=True, num_proc=num_proc, desc="Tokenising"
+                table,
+                align,
+                remove=[*self.required_columns, LOCATION],
+                with_indices=True,
+                num_proc=num_proc,
+                desc="Tokenising",
             )
             for name, table in splits.items()
         }
@@ -200,17 +197,17 @@ def align_rows(batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max
     return align_word_labels(dict(batch) | {"row": rows}, tokenizer, max_length)
 
 
-def encode_tags(
-    batch: dict[str, list[Any]], rows: list[int], labels: LabelEncoder, class_names: tuple[str, ...] | None, split: str
-) -> dict[str, list[Any]]:
-    """Tags as label ids. `class_names`: the names if this split holds ids, else None. Raises ValueError for a tag that
-    the training split does not have."""
-    encoded = []
-    for row, tags in zip(rows, batch["tags"], strict=True):
-        where = f"Row {row + 1} of the {split} split"
-        names = tags if class_names is None else names_from_ids(tags, class_names, where)
-        encoded.append([labels.label_id(name, where) for name in names])
-    return {"tags": encoded}
+def encode_tags(batch: dict[str, list[Any]], labels: LabelEncoder) -> dict[str, list[Any]]:
+    """Tags as label ids, and the reason where the training split does not have one."""
+    encoded, problems = [], []
+    for tags in batch["_tags"]:
+        try:
+            encoded.append([labels.label_id(name) for name in tags])
+            problems.append("")
+        except RowError as error:
+            encoded.append([0])
+            problems.append(str(error).replace("label", "tag"))
+    return {"tags": encoded, PROBLEM: problems}
 
 
 def span_metrics(references: list[list[str]], predictions: list[list[str]], cache_dir: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Iterating, mapping and checking the rows of a `Dataset` (a table) or an `IterableDataset` (a stream)."""
+"""Iterating and mapping the rows of a `Dataset` (a table) or an `IterableDataset` (a stream)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset
 
-__all__ = ["check_text_column", "iterate_rows", "map_rows"]
+__all__ = ["code_digest", "iterate_rows", "map_rows"]
 
 
 def iterate_rows(table: Any) -> Iterator[dict[str, Any]]:
@@ -42,13 +42,3 @@ def code_digest() -> str:
     """A hash of the code of the training package."""
     folder = Path(__file__).parents[1]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hexdigest()
-
-
-def check_text_column(table: Any, column: str, where: str) -> None:
-    """Raises ValueError if a column of a table does not hold text."""
-    feature = (table.features or Features()).get(column)
-    if feature is not None and not (isinstance(feature, Value) and feature.dtype in ("string", "large_string", "null")):
-        raise ValueError(
-            f"Column {column!r} of {where} holds {feature.dtype if isinstance(feature, Value) else feature}, not text; "
-            f"choose another one: --columns {column}=<column>"
-        )

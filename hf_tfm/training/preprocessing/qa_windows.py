@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["best_answers", "check_answers", "make_qa_windows"]
+from .rows import LOCATION
+
+__all__ = ["best_answers", "make_qa_windows"]
 
 # the token position that means "no answer"
 NO_ANSWER_POSITION = 0
@@ -25,8 +27,8 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
     """One feature per window of each context, all columns as lists.
 
     `rows`: columns id, context, question, answers, and row (the index of each in its split; without it the batch is
-    the whole split). Answers are {"text": [...], "answer_start": [...]} or a list of {"text", "answer_start"}, empty
-    if there is none; the first one is the label. `doc_stride`: tokens that neighbouring windows share.
+    the whole split). Answers are {"text": [...], "answer_start": [...]}, as `answers_of` returns them; the first one is
+    the label. LOCATION, if it is a column, names rows in errors. `doc_stride`: tokens that neighbouring windows share.
 
     - `input_ids`, `attention_mask`, and `token_type_ids` if the tokenizer has them: at most `max_length` tokens
     - `start_positions`, `end_positions`: first and last token of the answer; 0 and 0 if the window does not contain all
@@ -36,20 +38,20 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
     - `example`: the row
 
     The labelled text is the answer without white space around it, extended to whole tokens.
-    Raises ValueError if an answer is not at its answer_start or has no token, if a question leaves no space for its
-    context, or if the tokenizer puts no special token before (question, context)."""
-    check_answers(rows)
+    Raises ValueError if an answer has no token, if a question leaves no space for its context, or if the tokenizer puts
+    no special token before (question, context)."""
     if doc_stride < 0:
         raise ValueError(f"doc_stride {doc_stride} is negative; it must be 0 or more, for instance {max_length // 3}.")
     encoded = tokenizer(list(rows["question"]), list(rows["context"]), return_offsets_mapping=True, verbose=False)
     features = defaultdict(list)
     for i, example in enumerate(rows.get("row", range(len(rows["id"])))):
-        question_id, context = rows["id"][i], rows["context"][i]
+        context, answers = rows["context"][i], rows["answers"][i]
+        where = rows[LOCATION][i] if LOCATION in rows else f"Question {rows['id'][i]}"
         begin, end = context_token_range(encoded.sequence_ids(i))
-        space = context_space(question_id, encoded.sequence_ids(i), max_length, doc_stride)
+        space = context_space(where, encoded.sequence_ids(i), max_length, doc_stride)
         offsets = [strip_span(context, *encoded["offset_mapping"][i][token]) for token in range(begin, end)]
-        answers = answer_spans(rows["answers"][i])
-        first, last = answer_token_range(question_id, context, offsets, *answers[0]) if answers else (-1, -1)
+        spans = list(zip(answers["answer_start"], answers["text"], strict=True))
+        first, last = answer_token_range(where, context, offsets, *spans[0]) if spans else (-1, -1)
         suffix_length = len(encoded["input_ids"][i]) - end
         for start in range(0, max(1, end - begin - doc_stride), space - doc_stride):
             stop = min(start + space, end - begin)
@@ -68,47 +70,17 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
     return dict(features)
 
 
-def context_space(question_id: str, sequence_ids: list[int | None], max_length: int, doc_stride: int) -> int:
+def context_space(where: str, sequence_ids: list[int | None], max_length: int, doc_stride: int) -> int:
     """Context tokens that fit into a window. Raises ValueError if windows that overlap by `doc_stride` do not fit."""
     num_question, num_special = sequence_ids.count(0), sequence_ids.count(None)
     space = max_length - num_question - num_special
     if space <= doc_stride:
         raise ValueError(
-            f"Question {question_id} is too long: {num_question} tokens, and {num_special} special ones, leave {space} "
+            f"{where} has too long a question: {num_question} tokens, and {num_special} special ones, leave {space} "
             f"of max_length {max_length} for its context, which needs more than doc_stride ({doc_stride}). Raise "
             "max_length, lower doc_stride, or shorten the question."
         )
     return space
-
-
-def check_answers(rows: Any) -> None:
-    """Raises ValueError for the first answer whose text is blank or is not at its answer_start in the context."""
-    for question_id, context, answers in zip(rows["id"], rows["context"], rows["answers"], strict=True):
-        for start, text in answer_spans(answers):
-            if not text.strip():
-                raise ValueError(
-                    f"Question {question_id} has an answer without text: {text!r} at character {start}. Remove it; a "
-                    "question that the context does not answer has an empty list of answers."
-                )
-            found = context[start : start + len(text)] if start >= 0 else ""
-            if found != text:
-                true_start = context.find(text)
-                hint = (
-                    f"the text stands at {true_start}: answer_start counts characters from 0, not bytes or words"
-                    if true_start >= 0
-                    else "the text is nowhere in the context: compare case, spaces and Unicode forms"
-                )
-                raise ValueError(
-                    f"Question {question_id}: answer {text!r} should stand at character {start} of its context, where "
-                    f"there is {found!r}; {hint}. Correct answer_start, or drop the row."
-                )
-
-
-def answer_spans(answers: Any) -> list[tuple[int, str]]:
-    """(first character, text) of every answer, from either format."""
-    if isinstance(answers, dict):
-        return list(zip(answers["answer_start"], answers["text"], strict=True))
-    return [(answer["answer_start"], answer["text"]) for answer in answers]
 
 
 def context_token_range(sequence_ids: list[int | None]) -> tuple[int, int]:
@@ -130,15 +102,13 @@ def strip_span(context: str, start: int, end: int) -> list[int]:
     return [end - len(text), end - len(text) + len(text.rstrip())]
 
 
-def answer_token_range(
-    question_id: str, context: str, offsets: list[list[int]], start: int, text: str
-) -> tuple[int, int]:
+def answer_token_range(where: str, context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
     """First and last token of the context that contain characters of the answer. Raises ValueError if there is none."""
     begin, end = strip_span(context, start, start + len(text))
     inside = [token for token, (left, right) in enumerate(offsets) if left < right and left < end and begin < right]
     if not inside:
         raise ValueError(
-            f"Question {question_id}: the tokenizer has no token for the answer {text!r} at character {start}; drop "
+            f"{where}: the tokenizer has no token for the answer {text!r} at character {start}; drop "
             "the row, or use a tokenizer that keeps these characters."
         )
     return inside[0], inside[-1]

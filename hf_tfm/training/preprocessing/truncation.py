@@ -1,4 +1,5 @@
-"""Texts above the maximum length give an error with row and length, or are truncated and counted; never silently."""
+"""Texts above the maximum length give an error with file, line and length, or are truncated and counted; never
+silently."""
 
 from typing import Any
 
@@ -18,10 +19,10 @@ def tokenize_within(
     limit: int,
     policy: str,
     option: str,
-    rows: list[int],
+    locations: list[str],
 ) -> dict[str, Any]:
     """Tokens of texts (or pairs of texts) with special tokens, at most `limit` long, and the column "truncated". With
-    the policy "error", a longer text raises ValueError with its row and `option`."""
+    the policy "error", a longer text raises ValueError with its location and `option`."""
     encoded = tokenizer(texts, pairs, verbose=False)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     longest = max(range(len(lengths)), key=lengths.__getitem__, default=None)
@@ -29,7 +30,7 @@ def tokenize_within(
         return dict(encoded) | {TRUNCATED: [False] * len(lengths)}
     if policy == "error":
         raise ValueError(
-            f"Row {rows[longest] + 1} has {lengths[longest]} tokens, more than {option} {limit}: "
+            f"{locations[longest]} has {lengths[longest]} tokens, more than {option} {limit}: "
             f"{texts[longest][:60]!r}... Raise {option}, or cut long texts with --long_texts truncate."
         )
     encoded = tokenizer(texts, pairs, truncation=True, max_length=limit, verbose=False)

@@ -114,6 +114,7 @@ def format_sample(sample: Sample) -> str:
 
 def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFacts:
     """The model card's section on the data."""
+    dropped = data.objective.bad_rows.note()
     sizes = {name: (len(data.splits[name]), data.source_bytes[name]) for name in SPLITS if name in data.source_bytes}
     return DataFacts(
         description=data.description,
@@ -122,7 +123,7 @@ def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFa
         language="en" if data.is_default else None,
         hub_name=data.hub_name,
         baselines=baselines,
-        notes=BUILTIN_DATA_NOTE if data.is_default else note,
+        notes=" ".join(filter(None, [BUILTIN_DATA_NOTE if data.is_default else note, *data.notes, dropped])),
     )
 
 

@@ -81,7 +81,7 @@ def error_of(task="causal-lm", **choices):
 @pytest.mark.parametrize("ending", [*WRITERS, *COMPRESSED])
 def test_all_formats_give_the_same_documents(tmp_path, ending):
     data = load(train_file=[write(tmp_path, ending)])
-    expected = complete_splits({"train": Dataset.from_dict({"text": FLAT})}, "text", (0.9, 0.05, 0.05))
+    expected, _ = complete_splits({"train": Dataset.from_dict({"text": FLAT})}, "text", (0.9, 0.05, 0.05))
     assert texts_of(data) == {name: list(expected[name]["text"]) for name in SPLITS}
     assert sum(data.source_bytes.values()) == sum(len(text.encode()) for text in FLAT)
     assert not data.is_default
@@ -142,12 +142,35 @@ def test_given_splits_are_kept_and_only_missing_ones_are_cut(tmp_path):
     assert len(data.splits["train"]) + len(data.splits["validation"]) == len(TEXTS)
 
 
-def test_validation_subset_is_the_first_rows_of_validation(tmp_path):
+def test_validation_subset_is_evenly_spaced_rows_of_validation(tmp_path):
+    """The first rows of a file that is sorted by label have one label."""
     path = write(tmp_path, "txt")
-    data = load(max_eval_samples=3, train_file=[path], validation_file=[path])
-    assert list(data.splits["validation_subset"]["text"]) == FLAT[:3]
-    assert data.source_bytes["validation_subset"] == sum(len(text.encode()) for text in FLAT[:3])
-    assert load(max_eval_samples=999, train_file=[path], validation_file=[path]).source_bytes["validation_subset"]
+    data = load(max_eval_samples=4, train_file=[path], validation_file=[path])
+    assert list(data.splits["validation_subset"]["text"]) == FLAT[::50]
+    assert data.source_bytes["validation_subset"] == sum(len(text.encode()) for text in FLAT[::50])
+    assert data.notes == ["4 of the 200 validation rows were evaluated during training, all of them at the end."]
+    assert "validation_subset" not in load(max_eval_samples=999, train_file=[path], validation_file=[path]).splits
+
+
+def test_large_validation_splits_are_limited_during_training(tmp_path, monkeypatch, capsys):
+    path = write(tmp_path, "txt")
+    given = {"train_file": [path], "validation_file": [path]}
+    assert set(load(**given).splits) == set(SPLITS)
+    assert "evaluated during training" not in capsys.readouterr().out
+    for limit, value, count in (("EVAL_ROWS", 20, 20), ("EVAL_BYTES", 1000, 13), ("EVAL_BYTES", 1, 1)):
+        with monkeypatch.context() as context:
+            context.setattr(f"hf_tfm.training.data.sources.{limit}", value)
+            assert len(load(**given).splits["validation_subset"]) == count
+        assert f"{count} of the 200 validation rows are evaluated during training" in capsys.readouterr().out
+
+
+def test_splits_that_are_cut_from_user_data_are_limited(tmp_path):
+    path = write(tmp_path, "txt")
+    data = load(train_file=[path], max_holdout_rows=2)
+    assert [len(data.splits[name]) for name in SPLITS] == [196, 2, 2]
+    assert data.notes[0].startswith("The splits that were cut from the training data were limited")
+    assert load(train_file=[path], max_holdout_bytes=1).notes
+    assert not load(train_file=[path], max_holdout_rows=0, max_holdout_bytes=0).notes
 
 
 def test_globs_folders_and_several_files(tmp_path):
@@ -201,11 +224,15 @@ def table_of(tmp_path, **columns):
 def test_columns_are_renamed_even_when_they_swap_names(tmp_path, streaming):
     table = table_of(tmp_path, target=["a", "b"], source=["A", "B"], other=["x", "y"])
     given = {"train_file": table, "validation_file": table, "test_file": table, "streaming": streaming}
-    rows = list(load("seq2seq", columns=["source=target", "target=source"], **given).splits["train"])
+
+    def load_rows(**choices):
+        return [{name: row[name] for name in ("source", "target")} for row in load(**choices).splits["train"]]
+
+    rows = load_rows(task="seq2seq", columns=["source=target", "target=source"], **given)
     assert rows == [{"source": "a", "target": "A"}, {"source": "b", "target": "B"}]
-    rows = list(load("seq2seq", columns=["source=target", "target=other"], **given).splits["train"])
+    rows = load_rows(task="seq2seq", columns=["source=target", "target=other"], **given)
     assert rows == [{"source": "a", "target": "x"}, {"source": "b", "target": "y"}]
-    rows = list(load("seq2seq", columns=["target=other"], **given).splits["train"])
+    rows = load_rows(task="seq2seq", columns=["target=other"], **given)
     assert rows == [{"source": "A", "target": "x"}, {"source": "B", "target": "y"}]
 
 
@@ -244,8 +271,7 @@ def test_splits_with_different_columns_are_refused(tmp_path):
         (["label=text"], "named twice"),
         (["text_pair=text"], "named twice"),
         (["text=text", "text=more"], "names text twice"),
-        (["text=text,more"], "not text"),
-        (["text=number"], "int64"),
+        (["text=text,more"], "row 1 has a text that is no text: ['a', 'c']"),
     ],
 )
 def test_invalid_columns_are_refused(tmp_path, columns, message):
@@ -260,9 +286,109 @@ def test_missing_column_lists_the_columns(tmp_path):
     assert "--columns text=<column>" in message
 
 
-def test_a_text_column_of_numbers_is_refused(tmp_path):
-    message = error_of(train_file=[write(tmp_path, "csv")], columns=["text=id"])
-    assert "int64, not text" in message
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_numbers_are_text_where_text_is_read(tmp_path, ending):
+    rows = [{"source": f"{i} + 1", "target": i + 1} for i in range(3)]
+    path = tmp_path / f"sums.{ending}"
+    if ending == "csv":
+        path.write_text("source,target\n" + "".join(f"{row['source']},{row['target']}\n" for row in rows))
+    elif ending == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        Dataset.from_list(rows).to_parquet(path)
+    given = {"train_file": [str(path)], "validation_file": [str(path)], "test_file": [str(path)]}
+    assert load("seq2seq", **given).splits["test"]["target"][:] == ["1", "2", "3"]
+
+
+# Rows that cannot be used
+
+CLASSES = "".join(f"some text {i},{'yes' if i % 2 else 'no'}\n" for i in range(60))
+RAGGED = f"text,label\n{CLASSES}real text,topic words,yes\n,no\n"
+
+
+def classes(tmp_path, text, name="a.csv", **choices):
+    (tmp_path / name).write_text(text)
+    return {"task": "sequence-classification", "train_file": [str(tmp_path / name)], **choices}
+
+
+def test_the_first_bad_row_and_their_number_are_named(tmp_path):
+    message = error_of(**classes(tmp_path, RAGGED))
+    assert "a.csv, line 62 has 3 fields instead of 2" in message
+    assert "(1 more of 62 rows cannot be used)" in message
+    assert "--bad_rows drop" in message
+
+
+def test_bad_rows_are_dropped_counted_and_listed(tmp_path, capsys):
+    for _ in range(2):
+        # the second time from the cache
+        data = load(**classes(tmp_path, RAGGED, bad_rows="drop"))
+        assert sum(len(data.splits[name]) for name in SPLITS) == 60
+        assert "Dropped 2 of 62 rows that cannot be used" in capsys.readouterr().out
+    bad_rows = data.objective.bad_rows
+    bad_rows.write(tmp_path)
+    listed = [json.loads(line) for line in (tmp_path / "_dropped_rows.jsonl").read_text().splitlines()]
+    assert [row["location"].split(", ")[-1] for row in listed] == ["line 62", "line 63"]
+    assert listed[1]["reason"] == "has no text"
+    assert bad_rows.note().startswith("2 rows that could not be used were dropped")
+    load(**classes(tmp_path, f"text,label\n{CLASSES}")).objective.bad_rows.write(tmp_path)
+    assert not (tmp_path / "_dropped_rows.jsonl").exists()
+
+
+def test_data_without_any_good_row_are_refused(tmp_path):
+    message = error_of(**classes(tmp_path, "text,label\n" + "a,b,c\n" * 9, bad_rows="drop"))
+    assert "would leave no row" in message
+    assert "holds no rows" in error_of(**classes(tmp_path, "text,label\n"))
+
+
+def test_unknown_labels_and_long_texts_are_located_in_the_users_files(tmp_path):
+    (tmp_path / "b.csv").write_text('text,label\n"two\nlines",yes\nmore,maybe\n')
+    given = classes(tmp_path, f"text,label\n{CLASSES}", validation_file=[str(tmp_path / "b.csv")])
+    assert "b.csv, line 4 has the label 'maybe', which no training row has" in error_of(**given)
+    assert len(load(**given, bad_rows="drop").splits["validation"]) == 1
+
+
+@pytest.mark.parametrize("policy", ["refuse", "drop"])
+def test_bad_rows_of_a_stream_are_named_as_they_come(tmp_path, policy, capsys):
+    good = write(tmp_path, "jsonl")
+    (tmp_path / "bad.jsonl").write_text('{"text": "one"}\n{"text": \n{"text": ["two"]}\n{"text": "three"}\n')
+    given = {"train_file": [str(tmp_path / "bad.jsonl")], "validation_file": [good], "test_file": [good]}
+    data = load(streaming=True, bad_rows=policy, **given)
+    if policy == "refuse":
+        with pytest.raises(ValueError, match=r"bad\.jsonl, line 2 is no JSON object"):
+            list(data.texts("train"))
+    else:
+        assert list(data.texts("train")) == ["one", "three"]
+        assert "bad.jsonl, line 3" in capsys.readouterr().out
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    for count in (120, 150):
+        rows = "".join(f"text {i},{i % 3}\n" for i in range(count))
+        data = load(**classes(tmp_path, f"text,label\n{rows}"))
+        assert sum(len(data.splits[name]) for name in SPLITS) == count
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_file_without_names_is_recognised(tmp_path, ending):
+    """The fields of the first row were listed as columns."""
+    rows = [(str(i % 4 + 1), f"Title {i}, in short", f"The text of number {i}, which is longer.") for i in range(90)]
+    path = tmp_path / f"news.{ending}"
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter="\t" if ending == "tsv" else ",").writerows(rows)
+    message = error_of("sequence-classification", train_file=[str(path)])
+    assert "is a row and not names of columns" in message
+    option = message.rsplit("--column_names ")[1]
+    assert option == "label,column2,text"
+    data = load("sequence-classification", train_file=[str(path)], column_names=option)
+    assert data.objective.labels.names == ("1", "2", "3", "4")
+    assert {text for name in SPLITS for text in data.splits[name]["text"]} == {text for _, _, text in rows}
+
+
+def test_words_in_the_first_line_may_be_names(tmp_path):
+    message = error_of(**classes(tmp_path, "review,stars\nbad,1\ngood,5\n"))
+    assert "No column 'text'" in message
+    assert "its columns are: review, stars" in message
+    assert message.endswith("If the first line is a row and not names, name the columns: --column_names text,label")
 
 
 # Built-in datasets, the Hub, and errors
@@ -300,7 +426,7 @@ def test_blank_and_empty_files_are_refused(tmp_path):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "blank.txt").write_text("\n \n\n")
     assert "empty.txt: the file is empty" in error_of(train_file=[str(tmp_path / "empty.txt")])
-    assert "blank.txt holds no text" in error_of(train_file=[str(tmp_path / "blank.txt")])
+    assert "blank.txt holds no rows" in error_of(train_file=[str(tmp_path / "blank.txt")])
 
 
 def test_too_few_documents_name_the_missing_splits(tmp_path):

@@ -74,13 +74,16 @@ def word_count(monkeypatch):
 @pytest.fixture
 def rows(tmp_path):
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps({"text": f"row {i}" + " word" * (i % 9)}) + "\n" for i in range(90)))
+    file.write_text(
+        "".join(json.dumps({"text": f"row {i}" + " word" * (i % 9)}) + "\n" for i in range(90)) + "no row\n"
+    )
     return file
 
 
 def test_train_py_runs_a_registered_task(word_count, rows, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "out"
     options = ["--task", "word-count", "--train_file", str(rows), "--output_dir", str(folder), "--use_cpu"]
+    options += ["--bad_rows", "drop"]
     monkeypatch.setattr(sys, "argv", ["train.py", *options, "--disable_tqdm", "true"])
     state = torch.get_rng_state()
     train.main()
@@ -94,6 +97,8 @@ def test_train_py_runs_a_registered_task(word_count, rows, tmp_path, monkeypatch
     card = (folder / "README.md").read_text()
     assert "mean absolute error in words" in card
     assert "most frequent count" in card
+    assert "1 rows that could not be used were dropped; _dropped_rows.jsonl says why" in card
+    assert "rows.jsonl, line 91" in json.loads((folder / "_dropped_rows.jsonl").read_text())["location"]
     assert "mean absolute error in words" in capsys.readouterr().out
 
 

@@ -179,7 +179,7 @@ def test_correct_tags_get_the_best_score_also_in_split_rows(tmp_path):
 def test_correct_labels_get_the_best_score(rows, tmp_path):
     tiny = make_tiny("sequence-classification", rows)
     labels = np.asarray(tiny.examples["test"]["labels"][:])
-    if tiny.objective.labels.problem_type == "single_label":
+    if tiny.objective.labels.kind == "class":
         scores = np.eye(len(tiny.objective.labels.names))[labels]
     else:
         scores = labels[:, None] if labels.ndim == 1 else 2 * labels - 1
@@ -270,16 +270,20 @@ def refused(task, rows, **options):
 
 def test_invalid_rows_are_named():
     question, choice = ROWS["question-answering"], ROWS["multiple-choice"]
-    assert "Row 2" in refused("seq2seq", [ROWS["seq2seq"](0), {"source": "x", "target": " "}])
-    assert "Row 2" in refused("multiple-choice", [choice(0), choice(1) | {"label": 3}])
-    assert "Row 2 has 2 choices" in refused("multiple-choice", [choice(0), choice(1) | {"choices": ["a", "b"]}])
-    assert "Row 1" in refused("token-classification", [{"tokens": ["a"], "tags": ["O", "O"]}])
+    assert "train, row 2 has no target" in refused("seq2seq", [ROWS["seq2seq"](0), {"source": "x", "target": " "}])
+    assert "train, row 2 has the label '3'" in refused("multiple-choice", [choice(0), choice(1) | {"label": 3}])
+    rows = [choice(0), choice(1) | {"choices": ["a", "b"]}]
+    assert "train, row 2 has 2 choices, and most training rows 3" in refused("multiple-choice", rows)
+    assert "train, row 1 has 1 tokens" in refused("token-classification", [{"tokens": ["a"], "tags": ["O", "O"]}])
     assert "one tag" in refused("token-classification", [{"tokens": ["a"], "tags": ["O"]}])
     assert "should stand" in refused(
         "question-answering", [question(1) | {"answers": {"text": ["sky"], "answer_start": [0]}}]
     )
-    assert "q1" in refused("question-answering", [question(1), question(1)])
-    assert "Row 1" in refused("chat", [{"messages": [{"role": "user", "content": "x"}]}])
+    assert "validation, row 2 has the id q1, as has validation, row 1" in refused(
+        "question-answering", [question(1), question(1)]
+    )
+    unanswered = [{"messages": [{"role": "user", "content": "x"}]}]
+    assert "train, row 1 has no message of the assistant" in refused("chat", unanswered)
     messages = [{"role": "user", "content": "long " * 60}, {"role": "assistant", "content": "x"}]
     assert "--max_length" in refused("chat", [{"messages": messages}], long_texts="truncate")
 

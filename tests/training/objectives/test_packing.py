@@ -13,6 +13,7 @@ from hf_tfm.training.data.splits import SPLITS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
 from hf_tfm.training.objectives.causal_lm import split_into_rows
+from hf_tfm.training.preprocessing.rows import LOCATION
 from tests.training.tiny import make_tiny
 
 IGNORED = -100
@@ -49,7 +50,7 @@ def make_texts(count):
 
 def make_rows(texts, tokenizer, packing="connected", length=16, task="causal-lm"):
     objective = OBJECTIVES[task](TaskArguments(block_size=length, packing=packing))
-    splits = {"test": Dataset.from_dict({"text": texts})}
+    splits = {"test": Dataset.from_dict({"text": texts, LOCATION: texts})}
     return objective, objective.examples(splits, tokenizer, None)["test"]
 
 
@@ -74,7 +75,10 @@ def test_bits_per_byte_follow_the_formula(tokenizer, tmp_path, packing):
     texts = make_texts(7)
     objective, rows = make_rows(texts, tokenizer, packing)
     data = TaskData(
-        dict.fromkeys(SPLITS, Dataset.from_dict({"text": texts})), "", is_default=False, objective=objective
+        dict.fromkeys(SPLITS, Dataset.from_dict({"text": texts, LOCATION: texts})),
+        "",
+        is_default=False,
+        objective=objective,
     )
     labels = torch.tensor(rows["labels"][:])
     kept = objective.preprocess_logits(torch.zeros(*labels.shape, len(tokenizer)), labels).numpy()

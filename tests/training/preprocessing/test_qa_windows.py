@@ -11,7 +11,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import TokenizersBackend
 
 from hf_tfm.training.data.tokenizer import END_OF_TEXT, PAD_TOKEN, train_tokenizer
-from hf_tfm.training.preprocessing.qa_windows import best_answers, check_answers, make_qa_windows
+from hf_tfm.training.preprocessing.qa_windows import best_answers, make_qa_windows
+from hf_tfm.training.preprocessing.row_values import answers_of
+from hf_tfm.training.preprocessing.rows import LOCATION
 
 WORDS = ["the", "cat", "sat", "on", "日本", "café", "😀", "x", "naïve", "7½", "don't", "<|pad|>"]
 SPACES = [" ", "  ", "\n", "\t ", " \u3000", "\u00a0"]
@@ -173,45 +175,24 @@ def test_windows_by_hand(plain):
     assert list(map(sum, features["attention_mask"])) == [before + 4, before + 4, before + 1]
 
 
-def test_both_formats_of_answers_and_given_row_numbers_are_read(plain):
+def test_given_row_numbers_are_read(plain):
     rows = rows_of(("the cat", "cat", 4), ("the cat", None, 0)) | {"row": [7, 9]}
     assert make_qa_windows(rows, plain, 100, 10)["example"] == [7, 9]
-    listed = rows | {"answers": [[{"text": "cat", "answer_start": 4}], []]}
-    assert make_qa_windows(rows, plain, 100, 10) == make_qa_windows(listed, plain, 100, 10)
 
 
-@pytest.mark.parametrize(
-    ("context", "text", "start", "message"),
-    [
-        ("the cat", "cat", 3, r"q0: answer 'cat' .* character 3 .* ' ca'; the text stands at 4"),
-        ("the cat", "cat", -3, r"character -3 .* ''; the text stands at 4"),
-        ("the cat", "dog", 4, r"'cat'; the text is nowhere .* answer_start, or drop"),
-        ("the cat", "cat sat", 4, r"there is 'cat'; the text is nowhere"),
-        ("the cat", " ", 3, r"q0 has an answer without text: ' ' at character 3"),
-        ("the cat", "", 3, r"answer without text"),
-    ],
-)
-def test_wrong_offsets_are_refused(plain, context, text, start, message):
-    rows = rows_of((context, text, start))
-    with pytest.raises(ValueError, match=message):
-        check_answers(rows)
-    with pytest.raises(ValueError, match=message):
-        make_qa_windows(rows, plain, 100, 10)
-
-
-def test_every_answer_is_checked_and_must_have_tokens():
-    rows = rows_of(("the cat", "cat", 4)) | {"answers": [{"text": ["cat", "the"], "answer_start": [4, 1]}]}
-    with pytest.raises(ValueError, match="'the' should stand at character 1"):
-        check_answers(rows)
+def test_an_answer_must_have_tokens():
+    rows = rows_of(("the \u200b cat", "\u200b", 4))
     with pytest.raises(ValueError, match=r"q0: the tokenizer has no token for the answer '\\u200b' at character 4"):
-        make_qa_windows(rows_of(("the \u200b cat", "\u200b", 4)), TOKENIZERS["bert"](), 100, 10)
+        make_qa_windows(rows, TOKENIZERS["bert"](), 100, 10)
+    with pytest.raises(ValueError, match=r"a\.json, row 3: the tokenizer"):
+        make_qa_windows(rows | {LOCATION: ["a.json, row 3"]}, TOKENIZERS["bert"](), 100, 10)
 
 
 def test_questions_without_space_for_context_or_no_answer_are_refused(plain):
     rows = rows_of(("the cat", "cat", 4))
     question = len(plain("who sat", add_special_tokens=False).input_ids)
     make_qa_windows(rows, plain, question + 3 + 6, 5)
-    with pytest.raises(ValueError, match=rf"q0 is too long: {question} tokens, and 3 special .* leave 5 of max_length"):
+    with pytest.raises(ValueError, match=rf"q0 has too long a question: {question} tokens, .* leave 5 of max_length"):
         make_qa_windows(rows, plain, question + 3 + 5, 5)
     with pytest.raises(ValueError, match="doc_stride -1 is negative"):
         make_qa_windows(rows, plain, 100, -1)
@@ -339,7 +320,8 @@ def test_answers_of_real_questions_are_restored():
     path = Path(os.environ["HF_TFM_DATA"], "qa_xquad_en", "xquad.en.json")
     paragraphs = [text for article in json.loads(path.read_text())["data"] for text in article["paragraphs"]]
     questions = [{**question, "context": text["context"]} for text in paragraphs for question in text["qas"]]
-    rows = {name: [question[name] for question in questions] for name in ("id", "context", "question", "answers")}
+    rows = {name: [question[name] for question in questions] for name in ("id", "context", "question")}
+    rows["answers"] = [answers_of(question["answers"], question["context"]) for question in questions]
     tokenizer = with_template(train_tokenizer(rows["context"], 4096, 1000))
     features = make_qa_windows(rows, tokenizer, 384, 128)
     found = best_answers(*label_logits(features), features, rows, max_answer_tokens=100, allow_null=True)

@@ -1,4 +1,4 @@
-"""Texts that are too long are refused with their row, or truncated and counted; special tokens are kept."""
+"""Texts that are too long are refused with their location, or truncated and counted; special tokens are kept."""
 
 import pytest
 from datasets import Dataset
@@ -23,8 +23,8 @@ SHORT_ROWS = {
 
 
 @pytest.mark.parametrize("task", LONG_ROWS)
-def test_a_long_text_is_refused_with_row_and_option(task):
-    with pytest.raises(ValueError, match=r"(Row|Conversation) 2 has \d+ tokens, more than --max_length 48") as caught:
+def test_a_long_text_is_refused_with_location_and_option(task):
+    with pytest.raises(ValueError, match=r"train, row 2 has \d+ tokens, more than --max_length 48") as caught:
         make_tiny(task, [SHORT_ROWS[task], LONG_ROWS[task]])
     assert "--long_texts truncate" in str(caught.value)
 
@@ -57,7 +57,7 @@ def test_texts_that_fit_are_not_changed_and_nothing_is_printed(capsys):
 @pytest.mark.parametrize("limit", [5, 6, 30, 100])
 def test_pairs_keep_both_texts_and_all_special_tokens(limit):
     tokenizer = make_tiny("sequence-classification").tokenizer
-    encoded = tokenize_within(tokenizer, [LONG, "a"], ["b " * 40, "c"], limit, "truncate", "--max_length", [0, 1])
+    encoded = tokenize_within(tokenizer, [LONG, "a"], ["b " * 40, "c"], limit, "truncate", "--max_length", ["a", "b"])
     separators = [ids.count(tokenizer.sep_token_id) for ids in encoded["input_ids"]]
     assert separators == [2, 2]
     assert encoded["input_ids"][0][-1] == tokenizer.sep_token_id

@@ -231,7 +231,8 @@ def test_real_files_have_the_known_number_of_sentences():
         "emerging.test.annotated": (1287, 23394),
     }
     for name, (sentences, words) in sizes.items():
-        table = read_conll(folder / name)
+        rows = [row.values for row in read_conll(str(folder / name))]
+        table = {column: [row[column] for row in rows] for column in ("tokens", "tags")}
         assert (len(table["tokens"]), sum(map(len, table["tokens"]))) == (sentences, words)
         names = sorted({tag for tags in table["tags"] for tag in tags})
         assert len(names) == 13
