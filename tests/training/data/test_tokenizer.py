@@ -160,7 +160,8 @@ def test_an_existing_tokenizer_is_reused_and_saved(tokenizer, tmp_path):
 
 def test_a_resumed_run_loads_its_tokenizer(tmp_path):
     first = make(tmp_path, "--vocab_size", "270")
-    again = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9, resume_from="checkpoint-1")
+    first.save_pretrained(tmp_path / "checkpoint-1")
+    again = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9, resume_from=str(tmp_path / "checkpoint-1"))
     assert again.get_vocab() == first.get_vocab()
     new = make(tmp_path, "--vocab_size", "270", texts=["Other text."] * 9)
     assert new.get_vocab() != first.get_vocab()
