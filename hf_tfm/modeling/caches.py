@@ -46,7 +46,7 @@ def check_cache(cache: Any, config: Any, num_tokens: int, memory: torch.Tensor |
     own = self_attention_cache(cache)
     windows = {"full_attention": None, "sliding_attention": config.sliding_window}
     for kind, layer in zip(config.layer_types, own.layers, strict=False):
-        if forgets(layer, windows[kind], layer.get_seq_length() + num_tokens):
+        if may_forget(layer, windows[kind]) and layer.get_max_length() < layer.get_seq_length() + num_tokens:
             raise ValueError(
                 f"The given cache keeps {layer.get_max_length()} tokens for a layer of {kind} (sliding_window="
                 f"{windows[kind]}), which reads more: make it for this model, DynamicCache(config=model.config), or a "
@@ -55,7 +55,7 @@ def check_cache(cache: Any, config: Any, num_tokens: int, memory: torch.Tensor |
     if memory is None or own is cache:
         return
     for layer in cache.cross_attention_cache.layers:
-        if forgets(layer, None, memory.shape[1]):
+        if may_forget(layer, None) and layer.get_max_length() < memory.shape[1]:
             raise ValueError(
                 f"The given cache keeps {layer.get_max_length()} of the {memory.shape[1]} tokens of the source: it was "
                 "made with windows, which the cross-attention does not have; give EncoderDecoderCache(..., "
@@ -63,7 +63,7 @@ def check_cache(cache: Any, config: Any, num_tokens: int, memory: torch.Tensor |
             )
 
 
-def forgets(layer: Any, window: int | None, num_tokens: int) -> bool:
-    """Whether a layer of a cache, of `num_tokens` tokens, drops some that a window (None: no window) covers."""
-    kept = layer.get_max_length() if getattr(layer, "is_sliding", False) else num_tokens
-    return kept < num_tokens and (window is None or kept < window)
+def may_forget(layer: Any, window: int | None) -> bool:
+    """Whether a layer of a cache keeps fewer tokens than a window (None: no window) covers. Asked before its length,
+    which is a tensor where the layer forgets nothing."""
+    return getattr(layer, "is_sliding", False) and (window is None or layer.get_max_length() < window)
