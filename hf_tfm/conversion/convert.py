@@ -14,6 +14,7 @@ from transformers.utils import logging
 from ..modeling.modeling_tfm import TfmPreTrainedModel
 from .auto_classes import head_of_model, model_class
 from .bidirectional import as_encoder
+from .checkpoint_files import check_plain_weights
 from .config_diff import output_differences, training_differences
 from .errors import ConversionError
 from .family import Family
@@ -22,6 +23,7 @@ from .parity_check import ParityCheck, stored_dtype
 from .registry import FAMILIES, family_of, get_family
 from .weight_map import resolve
 from .weight_transfer import StateDict, take_state_dict, transfer_weights
+from .whole_checkpoints import errors_of
 
 __all__ = ["convert_to_native", "convert_to_ours", "from_native", "to_native"]
 
@@ -99,9 +101,9 @@ def convert_to_ours(native: PreTrainedModel, copy_weights: bool = False, verify:
             f"{native.dtype} cannot hold the converted weights of {family.name}: convert in float32 "
             "(dtype=torch.float32) and cast the result."
         )
-    config = family.config_to_ours(native.config, head, fields_from_tensors(native, head))
-    our_class = model_class(config, family.our_head(head))
-    with torch.device("meta"):
+    with errors_of(f"A {family.name} of this configuration", "making our model"), torch.device("meta"):
+        config = family.config_to_ours(native.config, head, fields_from_tensors(native, head))
+        our_class = model_class(config, family.our_head(head))
         empty = our_class(config)
     check = parity_check(native, head, verify)
     tables = stored_tables(native, head, family)
@@ -137,6 +139,7 @@ def convert_to_native(
     model: TfmPreTrainedModel, family_name: str | None, copy_weights: bool = False, verify: bool = True
 ) -> Conversion:
     """The native model from ours. Unless `copy_weights`, our model loses its tensors and cannot be used again."""
+    check_plain_weights(f"The {model.config.model_type}", getattr(model.config, "quantization_config", None))
     our_head = head_of_model(model)
     family = get_family(family_name or model.config.origin or only_possible_family(model.config, our_head))
     if (family.our_model_type, model.config.model_type) == ("tfm_decoder", "tfm_encoder"):
@@ -147,7 +150,7 @@ def convert_to_native(
         logger.warning(f"{family.name} has no equivalent of {loss}; this affects only training.")
     native_class = model_class(config, head)
     arguments = constructor_arguments(native_class, model)
-    with torch.device("meta"):
+    with errors_of(f"A {our_head} model of this configuration", f"making a {family.name}"), torch.device("meta"):
         empty = native_class(copy.deepcopy(config), **arguments)
     check = parity_check(model, our_head, verify)
     names, dtype = set(empty.state_dict()), model.dtype

@@ -1,22 +1,30 @@
 """`hf-tfm convert`: convert a native checkpoint to one of hf_tfm, or back, and check that the outputs are equal."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
-from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model, model_class
+from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model
+from .checkpoint_files import has_any_file, read_json
 from .convert import convert_to_native, convert_to_ours
 from .errors import ConversionError
-from .native_checkpoints import NativeCheckpoint, load_native, weight_notes
+from .native_checkpoints import NativeCheckpoint, load_native, model_type_of, weight_notes
 from .registry import family_of
+from .whole_checkpoints import errors_of, load_tfm
 
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+TOKENIZER_JSON = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+)  # fmt: skip
+TOKENIZER_FILES = (*TOKENIZER_JSON, "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 
 
 def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespace:
@@ -58,7 +66,8 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm convert") -> No
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Loads, converts and saves a checkpoint. Writes nothing unless the outputs before and after are equal."""
+    """Loads, converts and saves a checkpoint. Leaves no folder unless the outputs before and after are equal and all of
+    it is written."""
     if args.destination.is_file() or (args.destination.is_dir() and any(args.destination.iterdir())):
         raise ConversionError(f"{args.destination} is not an empty folder; give a new or empty one.")
     model, notes = load_source(args)
@@ -70,18 +79,29 @@ def convert(args: argparse.Namespace) -> None:
     else:
         converted, difference = convert_to_native(model, args.family, verify=not args.no_verify)
     del model
-    converted.save_pretrained(args.destination, max_shard_size=args.max_shard_size)
-    tokenizer = copy_tokenizer(args.source, args.destination)
+    tokenizer, tokenizer_note = load_tokenizer(args.source, len(converted.get_input_embeddings().weight))
     compared = "not compared" if difference is None else f"{difference:.1e} of the largest output"
     lines = [
         f"{class_before} -> {type(converted).__name__}, {converted.num_parameters():,} parameters, {dtype}.",
         f"Largest difference on a test batch: {compared}.",
         *notes,
     ]
-    write_card(args, lines)
+    save(converted, tokenizer, lines, args)
     print("\n".join(lines))
-    print(f"Written: {args.destination} (weights, configuration, {tokenizer}).")
+    print(f"Written: {args.destination} (weights, configuration, {tokenizer_note}).")
     print(f"Next: {loading_command(head_of_model(converted), args)}")
+
+
+def save(model: Any, tokenizer: Any, lines: list[str], args: argparse.Namespace) -> None:
+    """Writes the result, or nothing: what is there of it when something fails would pass for a checkpoint."""
+    try:
+        model.save_pretrained(args.destination, max_shard_size=args.max_shard_size)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(args.destination)
+        write_card(args, lines)
+    except BaseException:
+        shutil.rmtree(args.destination, ignore_errors=True)
+        raise
 
 
 def write_card(args: argparse.Namespace, lines: list[str]) -> None:
@@ -99,29 +119,44 @@ def load_source(args: argparse.Namespace) -> NativeCheckpoint:
     dtype = getattr(torch, args.dtype) if args.dtype else None
     if args.to == "tfm":
         return load_native(args.source, args.head, dtype, args.allow_pickle)
-    config = AutoConfig.from_pretrained(args.source)
-    if config.model_type not in TFM_CONFIGS:
+    fields = read_json(args.source, "config.json")
+    if fields is not None and model_type_of(args.source, fields) not in TFM_CONFIGS:
         raise ConversionError(
-            f"{args.source} is a {config.model_type}, which is already native; leave out --to native to convert it."
+            f"{args.source} is a {fields['model_type']}, which is already native; leave out --to native to convert it."
         )
+    with errors_of(args.source, "reading config.json"):
+        config = AutoConfig.from_pretrained(args.source)
     head = args.head or head_of_config(config)
-    model, report = model_class(config, head).from_pretrained(
-        args.source,
-        dtype=dtype or "auto",
-        use_safetensors=None if args.allow_pickle else True,
-        output_loading_info=True,
-    )
-    return NativeCheckpoint(model, weight_notes(head, set(report["missing_keys"]), set(report["unexpected_keys"])))
+    loaded = load_tfm(config, head, args.source, args.allow_pickle, dtype or "auto")
+    return NativeCheckpoint(loaded.model, weight_notes(head, loaded.new, loaded.left_out))
 
 
-def copy_tokenizer(source: str, destination: Path) -> str:
-    """Saves the tokenizer of a checkpoint next to the result. Returns its class name, or why there is none."""
+def load_tokenizer(source: str, vocab_size: int) -> tuple[Any, str]:
+    """The tokenizer of a checkpoint and the name of its class, or None and why there is none. Raises ConversionError if
+    it is damaged, or has more tokens than the `vocab_size` rows of the embedding."""
+    found = has_any_file(source, TOKENIZER_FILES)
+    if not found:
+        return None, "no tokenizer: the checkpoint has none"
+    for name in TOKENIZER_JSON:
+        read_json(source, name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        return f"no tokenizer: {str(error).strip().splitlines()[0][:100]}"
-    tokenizer.save_pretrained(destination)
-    return type(tokenizer).__name__
+        # code that a checkpoint brings is not run
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, ImportError) or "trust_remote_code" in text:
+            return None, f"no tokenizer: {text[:100]}"
+        raise ConversionError(
+            f"{source}: its tokenizer ({', '.join(found)}) cannot be read ({type(error).__name__}: {text[:200]}); "
+            "repair its files, or remove them to convert the model alone."
+        ) from error
+    if len(tokenizer) > vocab_size:
+        raise ConversionError(
+            f"{source}: its tokenizer ({', '.join(found)}) has {len(tokenizer):,} tokens, the embedding only "
+            f"{vocab_size:,} rows. Resize the model first (resize_token_embeddings), or remove these files to convert "
+            "the model alone."
+        )
+    return tokenizer, type(tokenizer).__name__
 
 
 def loading_command(head: str, args: argparse.Namespace) -> str:

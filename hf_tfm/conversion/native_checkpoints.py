@@ -6,15 +6,14 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .auto_classes import TFM_CONFIGS, head_and_reason, model_class, saved_class
+from .checkpoint_files import check_plain_weights, hub_options, read_json
 from .errors import ConversionError
 from .family import Family
 from .registry import family_of, get_family
 from .weight_map import listing
+from .whole_checkpoints import base_prefix, check_base_weights, check_shapes, errors_of, load_model
 
-__all__ = ["NativeCheckpoint", "load_native", "weight_notes"]
-
-# keyword arguments that say which files are meant
-HUB_OPTIONS = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
+__all__ = ["NativeCheckpoint", "load_native", "model_type_of", "weight_notes"]
 
 
 class NativeCheckpoint(NamedTuple):
@@ -31,8 +30,8 @@ def load_native(
     """The native model of a checkpoint; see `from_native` for the arguments.
 
     Raises ConversionError if the checkpoint is already one of ours, its family or head cannot be converted, its weights
-    are pickled, or weights of the base model are missing."""
-    config = native_config(source, **{name: kwargs[name] for name in HUB_OPTIONS if name in kwargs})
+    are pickled, quantised or damaged, or weights of the base model are missing."""
+    config = native_config(source, **hub_options(kwargs))
     family = family_of(config)
     reason = None
     if head is None:
@@ -47,18 +46,35 @@ def load_native(
 def native_config(source: str, **options: Any) -> PreTrainedConfig:
     """The configuration of a native checkpoint. Raises ConversionError if its model type cannot be converted, without
     looking for the code of one that transformers does not know."""
-    fields = PreTrainedConfig.get_config_dict(source, **options)[0]
+    fields = read_json(source, "config.json", **options)
+    if fields is not None:
+        check_model_type(source, fields)
+        check_plain_weights(source, fields.get("quantization_config"))
+    with errors_of(source, "reading config.json"):
+        return AutoConfig.from_pretrained(source, **options)
+
+
+def model_type_of(source: str, fields: dict[str, Any]) -> str:
+    """The model type in a config.json. Raises ConversionError if it has none."""
     model_type = fields.get("model_type")
+    if not isinstance(model_type, str):
+        raise ConversionError(
+            f'{source}: config.json has no "model_type"; add that of its architecture, such as "model_type": "bert".'
+        )
+    return model_type
+
+
+def check_model_type(source: str, fields: dict[str, Any]) -> None:
+    """Raises ConversionError if the model of a config.json cannot be converted."""
+    model_type = model_type_of(source, fields)
     if model_type in TFM_CONFIGS:
         raise ConversionError(f"{source} is already a {model_type}; load it with from_pretrained.")
     other_encoders = sorted({"vision_config", "audio_config"} & fields.keys())
-    if model_type is not None and other_encoders:
+    if other_encoders:
         raise ConversionError(
             f"{source} is a {model_type} with {other_encoders[0]}: only text models can be converted."
         )
-    if model_type is not None:
-        get_family(model_type)
-    return AutoConfig.from_pretrained(source, **options)
+    get_family(model_type)
 
 
 def load_weights(
@@ -70,19 +86,11 @@ def load_weights(
     kwargs = {**family.native_head_fields.get(head, {}), **kwargs}
     if dtype is None:
         dtype = torch.float32 if family.needs_float32 else "auto"
-    try:
-        native, report = native_class.from_pretrained(
-            source, dtype=dtype, use_safetensors=None if allow_pickle else True, output_loading_info=True, **kwargs
-        )
-    except OSError as error:
-        if allow_pickle or "safetensors" not in str(error):
-            raise
-        raise ConversionError(
-            f"{source} has no safetensors weights. Loading pickled weights can run any code: if you trust the author, "
-            "allow them with --allow_pickle (in Python: allow_pickle=True)."
-        ) from error
-    new = new_weights(native, family, head, report, source)
-    return native, weight_notes(head, new, set(report["unexpected_keys"])), not new
+    loaded = load_model(native_class, source, allow_pickle, dtype=dtype, **kwargs)
+    if not kwargs.get("ignore_mismatched_sizes"):
+        check_shapes(source, loaded.other_shapes)
+    new = new_weights(loaded.model, family, head, loaded.new, source)
+    return loaded.model, weight_notes(head, new, loaded.left_out), not new
 
 
 def weight_notes(head: str, new: set[str], left_out: set[str]) -> list[str]:
@@ -98,19 +106,19 @@ def weight_notes(head: str, new: set[str], left_out: set[str]) -> list[str]:
     return notes
 
 
-def new_weights(native: PreTrainedModel, family: Family, head: str, report: dict[str, Any], source: str) -> set[str]:
-    """Weights of the head that the checkpoint lacks, or has in another size: they keep random values, as in
-    transformers. Raises ConversionError if it lacks weights of the base model.
+def new_weights(native: PreTrainedModel, family: Family, head: str, missing: set[str], source: str) -> set[str]:
+    """Weights of the head among the missing ones: they keep random values, as in transformers. Raises ConversionError
+    if weights of the base model are missing.
 
     Two other things may be missing: a pooler that was not saved (it is removed), and tables that are computed."""
-    missing = set(report["missing_keys"]) | {key[0] for key in report["mismatched_keys"]}
     if missing and all(name.startswith("pooler.") for name in missing):
         native.register_module("pooler", None)
         return set()
-    # without a head, the names of the base model have no prefix
-    prefix = "" if head in ("base", "encoder") else native.base_model_prefix + "."
-    missing -= {prefix + name for rule in family.base_weights if not rule.ours for name in rule.native}
-    missing_base = {name for name in missing if name.startswith(prefix) and "pooler." not in name}
-    if missing_base:
-        raise ConversionError(f"{source} lacks weights of the base model: {listing(missing_base)}.")
+    prefix = base_prefix(native)
+    missing = missing - {prefix + name for rule in family.base_weights if not rule.ours for name in rule.native}
+    # some native heads (T5) have no base model apart from themselves
+    head_names = () if prefix else tuple(name for rule in family.head_weights[head] for name in rule.native)
+    check_base_weights(
+        source, [name for name in missing if name.startswith(prefix) and not name.startswith(head_names)]
+    )
     return missing

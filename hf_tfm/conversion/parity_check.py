@@ -130,6 +130,12 @@ class ParityCheck:
         self.batch = make_test_batch(model, head)
         self.dtype = torch.float32 if self.in_float32 else model.dtype
         self.outputs = self.outputs_of(model)
+        not_finite = [name for name, output in self.outputs.items() if not output.isfinite().all()]
+        if not_finite:
+            raise ConversionError(
+                f"{not_finite[0]} of the {model.config.model_type} on a test batch is NaN or infinite before its "
+                "conversion: weights are damaged, or too large (verify=False converts it nevertheless)."
+            )
 
     def outputs_of(self, model: Any) -> dict[str, Tensor]:
         batch = {name: tensor.to(model.device) for name, tensor in self.batch.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .checkpoint_files import check_plain_weights
 from .errors import ConversionError
 
 __all__ = ["HARMLESS_VALUES", "WITHOUT_EFFECT", "check_undeclared_fields", "unread_fields"]
@@ -60,7 +61,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "gradient_checkpointing": "only in training",
     "embedding_size": "only allows a hidden_size that is no multiple of num_attention_heads",
     "sep_token_id": "only for a warning",
-    "quantization_config": "read when the weights are loaded",
+    "quantization_config": "read when the weights are loaded, and refused",
     "model_type": "the name of the family",
     "auto_map": "names code, which is not run",
     "tokenizer_class": "read by the tokenizer",
@@ -80,6 +81,7 @@ def undeclared_fields(native: PreTrainedConfig, known: Collection[str]) -> dict[
 def check_undeclared_fields(native: PreTrainedConfig, known: Collection[str], is_encoder: bool) -> None:
     """Raises ConversionError if an undeclared field has a value that changes outputs. `known`: the fields that the
     family reads. `is_encoder`: whether attention has no direction anyway."""
+    check_plain_weights(f"The {native.model_type}", getattr(native, "quantization_config", None))
     for part in (native, *(value for value in vars(native).values() if isinstance(value, PreTrainedConfig))):
         for name, value in undeclared_fields(part, known).items():
             is_harmless = HARMLESS_VALUES.get(name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedModel
 
+from hf_tfm.conversion.whole_checkpoints import base_prefix, check_base_weights, check_shapes, load_model
 from hf_tfm.modeling.recipes import RECIPES
 
 from ..arguments.model_arguments import ModelArguments
@@ -116,8 +117,9 @@ def make_model(args: ModelArguments, objective: Objective, tokenizer: Any) -> Pr
 
 
 def load_checkpoint(model_class: Any, args: ModelArguments, fields: dict[str, Any], objective: Objective) -> Any:
-    """The model of a checkpoint. Weights that the checkpoint lacks, such as a new head, are initialised and printed; so
-    is a head for labels with other names, because its rows belong to other classes.
+    """The model of a checkpoint. Weights of the head that the checkpoint lacks are initialised and printed; so is a
+    head for labels with other names, because its rows belong to other classes. Raises ValueError if it lacks other
+    weights, or if its files are damaged.
 
     A new head has the task's default pooling. Native families keep their own pooling, and so does a checkpoint that
     gets an adapter, because the adapter is later loaded on the unchanged checkpoint."""
@@ -131,18 +133,16 @@ def load_checkpoint(model_class: Any, args: ModelArguments, fields: dict[str, An
     if has_other_labels:
         # so that the old head is loaded with its own size, and replaced below
         fields = {name: value for name, value in fields.items() if name not in labels}
-    try:
-        with converted_checkpoint(str(args.init_from), objective.auto_class, labels) as folder:
-            model, report = model_class.from_pretrained(folder, output_loading_info=True, **fields | args.overrides)
-    except RuntimeError as error:
-        raise ValueError(
-            f"Some weights in {args.init_from} have other shapes than the model of this run, for example a head for "
-            f"another number of labels (it has {len(config.id2label)}, the data {len(labels.get('id2label', ()))}); "
-            "use a checkpoint without that head."
-        ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        print_on_main_process(f"New weights, not in {args.init_from}: {', '.join(missing)}")
+    with converted_checkpoint(str(args.init_from), objective.auto_class, labels) as folder:
+        loaded = load_model(model_class, folder, **fields | args.overrides)
+    model = loaded.model
+    labels_of_both = f"(it has {len(config.id2label)}, the data {len(labels.get('id2label', ()))})"
+    advice = f" If that is a head for another number of labels {labels_of_both}, use a checkpoint without that head."
+    check_shapes(str(args.init_from), loaded.other_shapes, advice)
+    prefix = base_prefix(model)
+    check_base_weights(str(args.init_from), [name for name in loaded.new if name.startswith(prefix)])
+    if loaded.new:
+        print_on_main_process(f"New weights, not in {args.init_from}: {', '.join(sorted(loaded.new))}")
     if has_other_labels:
         print_on_main_process(
             f"A new head: {args.init_from} has other labels than the data ({', '.join(old_names[:20])})."

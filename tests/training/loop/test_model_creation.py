@@ -1,9 +1,11 @@
 """The model of a run: where it comes from, which options fit together, and what is kept of a checkpoint."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.arguments.model_arguments import ModelArguments
@@ -206,3 +208,14 @@ def test_the_decoder_starts_with_a_special_token(task, recipe):
 def test_generated_texts_may_have_the_length_of_the_longest_target():
     tiny = make_tiny("seq2seq")
     assert tiny.model().generation_config.max_length == tiny.objective.args.max_target_length
+
+
+def test_a_checkpoint_that_lacks_more_than_its_head_is_refused(masked, tmp_path):
+    folder, tiny, _ = masked
+    shutil.copytree(folder, tmp_path / "damaged")
+    tensors = load_file(folder / "model.safetensors")
+    incomplete = {name: tensor for name, tensor in tensors.items() if ".mlp." not in name}
+    save_file(incomplete, tmp_path / "damaged" / "model.safetensors", metadata={"format": "pt"})
+    assert "lacks weights of the base model" in refused(tiny, init_from=str(tmp_path / "damaged"))
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"")
+    assert "model.safetensors (0 bytes) is cut short" in refused(tiny, init_from=str(tmp_path / "damaged"))
