@@ -71,8 +71,13 @@ def make_mixtral() -> Any:
 
 
 # xglm, m2m_100: tables of sinusoids; gptj: tables inside attention modules
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("family", ["mixtral", "llama", "qwen3", "gptj", "xglm", "m2m_100"])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        ("mixtral", torch.float16), ("mixtral", torch.bfloat16), ("llama", torch.float16), ("qwen3", torch.bfloat16),
+        ("gptj", torch.float16), ("xglm", torch.float16), ("m2m_100", torch.bfloat16),
+    ],
+)  # fmt: skip
 def test_half_precision_is_compared_in_float32(family: str, dtype: torch.dtype) -> None:
     native = make_mixtral() if family == "mixtral" else tiny_native(family, CASES[family][0], "base")
     ours, difference = convert_to_ours(native.to(dtype), copy_weights=True)

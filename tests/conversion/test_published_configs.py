@@ -154,14 +154,16 @@ def save_native(config: Config, folder: Path) -> Any:
 @pytest.mark.parametrize("config", published())
 def test_a_published_configuration_gives_equal_numbers_or_names_the_feature(config: Config, tmp_path: Path) -> None:
     config = shrunk(config)
-    if config["model_type"] in REFUSED:
+    feature = "is quantised" if "quantization_config" in config else REFUSED.get(config["model_type"])
+    if feature is not None:
         (tmp_path / "config.json").write_text(json.dumps(config))
-        with pytest.raises(ConversionError, match=REFUSED[config["model_type"]]):
+        with pytest.raises(ConversionError, match=feature):
             from_native(str(tmp_path))
         return
     save_native(config, tmp_path)
     ours = from_native(str(tmp_path))
-    back = to_native(ours)
+    # its weights and its configuration are compared below
+    back = to_native(ours, verify=False)
     native = type(back).from_pretrained(tmp_path, dtype=ours.dtype).eval()
     mask = torch.arange(30) < torch.tensor([[30], [21]])
     ids = torch.randint(3, VOCAB_SIZE, mask.shape, generator=torch.Generator().manual_seed(0))
