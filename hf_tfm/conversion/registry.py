@@ -101,4 +101,4 @@ def family_of(native: Any) -> Family:
     """The family of a native configuration. A decoder whose attention has no direction is an encoder of ours. Raises
     ConversionError as `get_family` does."""
     family = get_family(native.model_type)
-    return as_encoder(family) if is_bidirectional(native, family) else family
+    return as_encoder(family, native) if is_bidirectional(native, family) else family

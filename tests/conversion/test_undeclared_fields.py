@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,7 +138,7 @@ def test_a_decoder_whose_attention_has_no_direction_is_an_encoder_or_refused(nam
     back = to_native(ours, verify=False)
     assert ours.config.model_type == "tfm_encoder"
     assert type(back) is type(native)
-    assert back.config.is_causal is False
+    assert getattr(back.config, "is_causal", None) is False or back.config.use_bidirectional_attention
     batch = padded_batch(native.config)
     with torch.no_grad():
         expected, found = (model(**batch).last_hidden_state[batch["attention_mask"] > 0] for model in (native, ours))
@@ -156,3 +158,23 @@ def test_every_head_without_direction_goes_there_and_back(head: str) -> None:
     back = to_native(ours)
     assert type(back) is type(native)
     assert all(torch.equal(a, b) for a, b in zip(native.parameters(), back.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("head", ["base", "causal-lm"])
+def test_the_field_of_embeddinggemma_gives_an_encoder_with_the_same_window(head: str, tmp_path: Path) -> None:
+    fields = {"sliding_window": 6, "use_bidirectional_attention": True, "layer_types": ["sliding_attention"] * 3}
+    native = tiny_native("gemma3_text", Case({**SIZES, **fields, "head_dim": 12}), head)
+    native.save_pretrained(tmp_path / "native")
+    ours = from_native(str(tmp_path / "native"))  # compares the outputs of 24 tokens
+    assert type(ours).__name__ == {"base": "TfmEncoderModel", "causal-lm": "TfmEncoderForMaskedLM"}[head]
+    assert ours.config.sliding_window == 3
+    ours.save_pretrained(tmp_path / "ours")
+    back = to_native(type(ours).from_pretrained(tmp_path / "ours"))
+    assert type(back) is type(native)
+    back.save_pretrained(tmp_path / "back")
+    saved = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert {name: saved[name] for name in fields} == fields
+    batch = padded_batch(native.config)
+    with torch.no_grad():
+        outputs = [next(iter(model(**batch).values()))[batch["attention_mask"] > 0] for model in (native, ours, back)]
+    assert all(((outputs[0] - found).abs().max() / outputs[0].abs().max()).item() <= 1e-5 for found in outputs[1:])

@@ -27,7 +27,6 @@ def logits(model: Any) -> torch.Tensor:
     [
         ("olmoe", {"clip_qkv": 1.0}, "clip_qkv=1.0"),
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
-        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ("granite_swa", {"layer_rope_theta": [500.0, 0, 100.0, 0, 0]}, "layer_rope_theta"),
         ("granitemoeshared", {"shared_intermediate_size": 16}, "shared_intermediate_size=16"),
         ("mellum", {"num_mtp_layers": 1}, "num_mtp_layers=1"),
