@@ -25,6 +25,7 @@ __all__ = [
     "head_of_config",
     "head_of_model",
     "model_class",
+    "registered_classes",
     "saved_class",
 ]
 

@@ -18,7 +18,7 @@ from .checkpoint_files import check_plain_weights
 from .config_diff import output_differences, training_differences
 from .errors import ConversionError
 from .family import Family
-from .native_checkpoints import load_native
+from .native_checkpoints import has_unlisted_class, load_from_model, load_native
 from .parity_check import ParityCheck, stored_dtype
 from .registry import FAMILIES, family_of, get_family
 from .weight_map import resolve
@@ -51,21 +51,22 @@ def from_native(
     Raises ConversionError with the name of the family, head or configuration field that has no equivalent, or with the
     difference of the outputs if that is more than rounding."""
     is_model = isinstance(source, PreTrainedModel)
-    if is_model:
-        if head not in (None, head_of_model(source)):
-            raise ConversionError(
-                f'The model has the head "{head_of_model(source)}", not "{head}"; give its folder or Hub name instead.'
-            )
-        if kwargs:
-            raise ConversionError(
-                f"The model is already loaded; give {', '.join(kwargs)} to its from_pretrained instead."
-            )
-        native = source
-    else:
+    if is_model and kwargs:
+        raise ConversionError(f"The model is already loaded; give {', '.join(kwargs)} to its from_pretrained instead.")
+    notes: list[str] = []
+    if not is_model:
         native, notes = load_native(source, head, dtype, allow_pickle, **kwargs)
-        for note in notes:
-            logger.warning(note)
-    return convert_to_ours(native, copy_weights=is_model, verify=verify).model
+    elif has_unlisted_class(source):
+        native, notes = load_from_model(source, head)
+    elif head not in (None, head_of_model(source)):
+        raise ConversionError(
+            f'The model has the head "{head_of_model(source)}", not "{head}"; give its folder or Hub name instead.'
+        )
+    else:
+        native = source
+    for note in notes:
+        logger.warning(note)
+    return convert_to_ours(native, copy_weights=native is source, verify=verify).model
 
 
 def to_native(model: TfmPreTrainedModel, family: str | None = None, *, verify: bool = True) -> PreTrainedModel:

@@ -1,11 +1,12 @@
 """Loads native checkpoints from folders and the Hub with the loader of transformers."""
 
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from .auto_classes import TFM_CONFIGS, head_and_reason, model_class, saved_class
+from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_and_reason, model_class, registered_classes, saved_class
 from .checkpoint_files import check_plain_weights, hub_options, read_json
 from .errors import ConversionError
 from .family import Family
@@ -13,7 +14,9 @@ from .registry import family_of, get_family
 from .weight_map import listing
 from .whole_checkpoints import base_prefix, check_base_weights, check_shapes, errors_of, load_model
 
-__all__ = ["NativeCheckpoint", "load_native", "model_type_of", "weight_notes"]
+__all__ = [
+    "NativeCheckpoint", "has_unlisted_class", "load_from_model", "load_native", "model_type_of", "weight_notes",
+]  # fmt: skip
 
 
 class NativeCheckpoint(NamedTuple):
@@ -41,6 +44,21 @@ def load_native(
         native, notes, _ = load_weights(source, config, family, "base", dtype, allow_pickle, **kwargs)
         reason = f'Opened without a head: the checkpoint names {saved_class(config)} and has no weights of "{head}".'
     return NativeCheckpoint(native, notes if reason is None else [reason, *notes])
+
+
+def has_unlisted_class(model: PreTrainedModel) -> bool:
+    """Whether a model in memory has a class of transformers that belongs to no Auto class (BertForPreTraining). Those
+    of users may compute something else than the class whose name they resemble."""
+    config_class, listed = type(model.config), AUTO_CLASSES.values()
+    is_listed = any(type(model) in registered_classes(auto_class, config_class) for auto_class in listed)
+    return type(model).__module__.startswith("transformers.") and not is_listed
+
+
+def load_from_model(model: PreTrainedModel, head: str | None) -> NativeCheckpoint:
+    """The native model that opens the file of a model in memory."""
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_native(folder, head, model.dtype)
 
 
 def native_config(source: str, **options: Any) -> PreTrainedConfig:

@@ -183,8 +183,21 @@ def test_an_unsupported_native_field_is_named() -> None:
 
 
 def test_an_unsupported_head_is_named() -> None:
-    with pytest.raises(ConversionError, match="BertForPreTraining"):
-        from_native(BertForPreTraining(BertConfig(**SIZES)))
+    class MyLlama(LlamaForCausalLM):
+        """May compute anything."""
+
+    with pytest.raises(ConversionError, match="MyLlama"):
+        from_native(MyLlama(LlamaConfig(**SIZES)))
+
+
+def test_a_class_in_no_auto_class_converts_in_memory_as_its_file_does(tmp_path: Path) -> None:
+    native = randomise(BertForPreTraining(BertConfig(**SIZES)))
+    native.save_pretrained(tmp_path)
+    ours, of_file = from_native(native), from_native(str(tmp_path))
+    assert type(ours) is type(of_file)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), of_file.parameters(), strict=True))
+    assert_same(ours(INPUT_IDS).logits, native(INPUT_IDS).prediction_logits, 1e-6, "logits")
+    assert ours.name_or_path == ""
 
 
 def test_our_own_checkpoint_is_not_native(tmp_path: Path) -> None:
