@@ -15,7 +15,7 @@ from transformers.utils.hub import cached_file, has_file
 
 from .errors import ConversionError
 
-__all__ = ["HUB_OPTIONS", "check_plain_weights", "check_weight_files", "has_any_file", "hub_options", "read_json"]
+__all__ = ["check_plain_weights", "check_weight_files", "files_among", "hub_options", "read_config", "read_json"]
 
 # keyword arguments that say which files are meant
 HUB_OPTIONS = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
@@ -41,6 +41,9 @@ QUANTISED_NAMES = (
     ".qweight", ".qzeros", ".g_idx", ".weight_packed", ".weight_scale", ".weight_scale_inv", ".absmax", ".SCB",
     ".quant_map",
 )  # fmt: skip
+REMEDY = (
+    "Convert the checkpoint that it was made from, or load it with transformers, call dequantize() and save the result."
+)
 QUANTISED_DTYPES = ("F8", "F4", "I4", "torch.float8", "torch.float4")
 
 
@@ -54,7 +57,7 @@ def find_file(source: str, name: str, **options: Any) -> str | None:
     return cached_file(source, name, _raise_exceptions_for_missing_entries=False, **options)
 
 
-def has_any_file(source: str, names: tuple[str, ...], **options: Any) -> list[str]:
+def files_among(source: str, names: tuple[str, ...], **options: Any) -> list[str]:
     """Those of the files that a checkpoint has. Downloads nothing."""
     subfolder = options.pop("subfolder", "")
     options.pop("force_download", None)
@@ -76,6 +79,23 @@ def read_json(source: str, name: str, **options: Any) -> dict[str, Any] | None:
     return content
 
 
+def read_config(source: str, **options: Any) -> dict[str, Any]:
+    """The fields of the config.json of a checkpoint. Raises OSError if there is none, and ConversionError if it is that
+    of an adapter, or names no model type."""
+    fields = read_json(source, "config.json", **options)
+    if fields is None and files_among(source, ("adapter_config.json",), **options):
+        advice = OTHER_WEIGHTS["adapter_config.json"]
+        raise ConversionError(f"{source} has no config.json, but adapter_config.json: {advice}.")
+    if fields is None:
+        # says where transformers looked
+        raise OSError(cached_file(source, "config.json", **options))
+    if not isinstance(fields.get("model_type"), str):
+        raise ConversionError(
+            f'{source}: config.json has no "model_type"; add that of its architecture, such as "model_type": "bert".'
+        )
+    return fields
+
+
 def check_plain_weights(source: str, quantization_config: Any) -> None:
     """Raises ConversionError for the `quantization_config` of a configuration, if it has one."""
     if not quantization_config:
@@ -83,11 +103,6 @@ def check_plain_weights(source: str, quantization_config: Any) -> None:
     fields = quantization_config if isinstance(quantization_config, dict) else vars(quantization_config)
     method = fields.get("quant_method", "no quant_method")
     raise ConversionError(f"{source} is quantised (quantization_config: {getattr(method, 'value', method)}). {REMEDY}")
-
-
-REMEDY = (
-    "Convert the checkpoint that it was made from, or load it with transformers, call dequantize() and save the result."
-)
 
 
 # Weights
@@ -132,9 +147,9 @@ def weight_files(
 
 def other_weights(source: str, **options: Any) -> str:
     """What weights a checkpoint has besides those that were looked for, and what to do."""
-    if has_any_file(source, PICKLES, **options):
+    if files_among(source, PICKLES, **options):
         return f", but pickled ones. {ALLOW_PICKLE}"
-    found = has_any_file(source, tuple(OTHER_WEIGHTS), **options)
+    found = files_among(source, tuple(OTHER_WEIGHTS), **options)
     if found:
         return f", but {found[0]}: {OTHER_WEIGHTS[found[0]]}."
     names = sorted(os.listdir(source)) if os.path.isdir(source) else []

@@ -11,10 +11,10 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
 from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model
-from .checkpoint_files import has_any_file, read_json
+from .checkpoint_files import files_among, read_config, read_json
 from .convert import convert_to_native, convert_to_ours
 from .errors import ConversionError
-from .native_checkpoints import NativeCheckpoint, load_native, model_type_of, weight_notes
+from .native_checkpoints import NativeCheckpoint, load_native, weight_notes
 from .registry import family_of
 from .whole_checkpoints import errors_of, load_tfm
 
@@ -119,10 +119,10 @@ def load_source(args: argparse.Namespace) -> NativeCheckpoint:
     dtype = getattr(torch, args.dtype) if args.dtype else None
     if args.to == "tfm":
         return load_native(args.source, args.head, dtype, args.allow_pickle)
-    fields = read_json(args.source, "config.json")
-    if fields is not None and model_type_of(args.source, fields) not in TFM_CONFIGS:
+    model_type = read_config(args.source)["model_type"]
+    if model_type not in TFM_CONFIGS:
         raise ConversionError(
-            f"{args.source} is a {fields['model_type']}, which is already native; leave out --to native to convert it."
+            f"{args.source} is a {model_type}, which is already native; leave out --to native to convert it."
         )
     with errors_of(args.source, "reading config.json"):
         config = AutoConfig.from_pretrained(args.source)
@@ -134,7 +134,7 @@ def load_source(args: argparse.Namespace) -> NativeCheckpoint:
 def load_tokenizer(source: str, vocab_size: int) -> tuple[Any, str]:
     """The tokenizer of a checkpoint and the name of its class, or None and why there is none. Raises ConversionError if
     it is damaged, or has more tokens than the `vocab_size` rows of the embedding."""
-    found = has_any_file(source, TOKENIZER_FILES)
+    found = files_among(source, TOKENIZER_FILES)
     if not found:
         return None, "no tokenizer: the checkpoint has none"
     for name in TOKENIZER_JSON:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_and_reason, model_class, registered_classes, saved_class
-from .checkpoint_files import check_plain_weights, hub_options, read_json
+from .checkpoint_files import check_plain_weights, hub_options, read_config
 from .errors import ConversionError
 from .family import Family
 from .registry import family_of, get_family
@@ -15,7 +15,7 @@ from .weight_map import listing
 from .whole_checkpoints import base_prefix, check_base_weights, check_shapes, errors_of, load_model
 
 __all__ = [
-    "NativeCheckpoint", "has_unlisted_class", "load_from_model", "load_native", "model_type_of", "weight_notes",
+    "NativeCheckpoint", "has_unlisted_class", "load_from_model", "load_native", "weight_notes",
 ]  # fmt: skip
 
 
@@ -64,27 +64,16 @@ def load_from_model(model: PreTrainedModel, head: str | None) -> NativeCheckpoin
 def native_config(source: str, **options: Any) -> PreTrainedConfig:
     """The configuration of a native checkpoint. Raises ConversionError if its model type cannot be converted, without
     looking for the code of one that transformers does not know."""
-    fields = read_json(source, "config.json", **options)
-    if fields is not None:
-        check_model_type(source, fields)
-        check_plain_weights(source, fields.get("quantization_config"))
+    fields = read_config(source, **options)
+    check_model_type(source, fields)
+    check_plain_weights(source, fields.get("quantization_config"))
     with errors_of(source, "reading config.json"):
         return AutoConfig.from_pretrained(source, **options)
 
 
-def model_type_of(source: str, fields: dict[str, Any]) -> str:
-    """The model type in a config.json. Raises ConversionError if it has none."""
-    model_type = fields.get("model_type")
-    if not isinstance(model_type, str):
-        raise ConversionError(
-            f'{source}: config.json has no "model_type"; add that of its architecture, such as "model_type": "bert".'
-        )
-    return model_type
-
-
 def check_model_type(source: str, fields: dict[str, Any]) -> None:
     """Raises ConversionError if the model of a config.json cannot be converted."""
-    model_type = model_type_of(source, fields)
+    model_type = fields["model_type"]
     if model_type in TFM_CONFIGS:
         raise ConversionError(f"{source} is already a {model_type}; load it with from_pretrained.")
     other_encoders = sorted({"vision_config", "audio_config"} & fields.keys())

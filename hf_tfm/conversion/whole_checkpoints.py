@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .auto_classes import model_class
-from .checkpoint_files import check_plain_weights, check_weight_files, hub_options, read_json
+from .checkpoint_files import check_plain_weights, check_weight_files, hub_options, read_config, read_json
 from .errors import ConversionError
 from .weight_map import listing
 
@@ -48,7 +48,7 @@ def load_model(native_or_our_class: Any, source: str, allow_pickle: bool = False
     Raises ConversionError if a file is missing, cut short, pickled or quantised, if transformers cannot build the model
     from its configuration, or if the checkpoint has more layers than that says. See `check_shapes` for the others."""
     options = hub_options(kwargs)
-    fields = read_json(source, "config.json", **options) or {}
+    fields = read_config(source, **options)
     read_json(source, "generation_config.json", **options)
     check_plain_weights(source, fields.get("quantization_config"))
     check_weight_files(source, allow_pickle, fields.get("transformers_weights"), kwargs.get("variant"), **options)

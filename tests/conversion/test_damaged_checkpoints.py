@@ -141,6 +141,11 @@ def only_in(name: str) -> Callable[[Path], None]:
     return lambda folder: shutil.move(folder / WEIGHTS, folder / name) and None
 
 
+def adapter(folder: Path) -> None:
+    removed("config.json", WEIGHTS)(folder)
+    (folder / "adapter_config.json").write_text("{}")
+
+
 def pickled(folder: Path) -> None:
     names = list(load_file(folder / WEIGHTS))
     (folder / WEIGHTS).unlink()
@@ -187,6 +192,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "float8": (tensors_changed(as_float8), f"{WEIGHTS} holds quantised.*F8_E4M3"),
     "TensorFlow": (only_in("tf_model.h5"), "tf_model.h5"),
     "Flax": (only_in("flax_model.msgpack"), "flax_model.msgpack"),
+    "adapter": (adapter, "adapter_config.json.*merge"),
     "unknown file": (only_in("weights.gguf"), "weights.gguf"),
     "pickle": (pickled, "--allow_pickle"),
     "pickle in an index": (indexed("x.bin"), f"{INDEX} names 'x.bin'"),

@@ -104,8 +104,9 @@ def test_weights_that_are_not_in_memory_are_refused() -> None:
         from_native(native)
 
 
-@pytest.mark.parametrize("pad_token_id", [None, 3])
-def test_classifiers_without_a_padding_id_are_compared(pad_token_id: int | None) -> None:
+# 2: also the end of a sequence
+@pytest.mark.parametrize("pad_token_id", [None, 2, 3])
+def test_classifiers_without_a_padding_id_of_their_own_are_compared(pad_token_id: int | None) -> None:
     native = tiny_native("llama", CASES["llama"][0], "sequence-classification")
     native.config.pad_token_id = pad_token_id
     _, difference = convert_to_ours(native, copy_weights=True)
