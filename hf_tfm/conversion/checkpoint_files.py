@@ -80,15 +80,15 @@ def read_json(source: str, name: str, **options: Any) -> dict[str, Any] | None:
 
 
 def read_config(source: str, **options: Any) -> dict[str, Any]:
-    """The fields of the config.json of a checkpoint. Raises OSError if there is none, and ConversionError if it is that
-    of an adapter, or names no model type."""
+    """The fields of the config.json of a checkpoint. Raises ConversionError if there is none, or if it names no model
+    type."""
     fields = read_json(source, "config.json", **options)
-    if fields is None and files_among(source, ("adapter_config.json",), **options):
-        advice = OTHER_WEIGHTS["adapter_config.json"]
-        raise ConversionError(f"{source} has no config.json, but adapter_config.json: {advice}.")
     if fields is None:
-        # says where transformers looked
-        raise OSError(cached_file(source, "config.json", **options))
+        # raises OSError if the Hub was not reached
+        cached_file(source, "config.json", **options)
+        is_adapter = files_among(source, ("adapter_config.json",), **options)
+        advice = f", but adapter_config.json: {OTHER_WEIGHTS['adapter_config.json']}" if is_adapter else ""
+        raise ConversionError(f"{source} has no config.json{advice}.")
     if not isinstance(fields.get("model_type"), str):
         raise ConversionError(
             f'{source}: config.json has no "model_type"; add that of its architecture, such as "model_type": "bert".'

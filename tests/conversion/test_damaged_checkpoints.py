@@ -121,7 +121,7 @@ def indexed(shard: str) -> Callable[[Path], None]:
         names = list(load_file(folder / WEIGHTS))
         (folder / WEIGHTS).unlink()
         for target in (folder / "x.bin", folder.parent / "x.safetensors"):
-            target.write_bytes(pickle.dumps({names[0]: Payload(marker_of(folder))}))
+            target.write_bytes(pickle.dumps({names[0]: Payload(marker_of(folder))}, protocol=2))
         shard_name = shard.format(parent=folder.parent)
         index = {"metadata": {}, "weight_map": dict.fromkeys(names, shard_name)}
         (folder / INDEX).write_text(json.dumps(index))
@@ -149,7 +149,7 @@ def adapter(folder: Path) -> None:
 def pickled(folder: Path) -> None:
     names = list(load_file(folder / WEIGHTS))
     (folder / WEIGHTS).unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({names[0]: Payload(marker_of(folder))}))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({names[0]: Payload(marker_of(folder))}, protocol=2))
 
 
 def larger_tokenizer(folder: Path) -> None:
