@@ -1,7 +1,6 @@
 """`hf-tfm convert`: convert a native checkpoint to one of hf_tfm, or back, and check that the outputs are equal."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -50,11 +49,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm convert") -> None:
     args = parse_arguments(arguments, prog)
     logging.set_verbosity_error()
-    try:
-        convert(args)
-    except (ConversionError, OSError, ValueError) as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    convert(args)
 
 
 def convert(args: argparse.Namespace) -> None:

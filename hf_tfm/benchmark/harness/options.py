@@ -1,25 +1,21 @@
-"""Command-line options that the tools for speed and memory share, and how a tool reports a user's error."""
+"""Command-line options that the tools for speed and memory share."""
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 
 from hf_tfm.cpu_inference import use_onednn
 from hf_tfm.modeling.recipes import RECIPES
 
 from .interleaved_timing import RoundSettings
-from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes, PeerNotInstalledError
+from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes
 from .workloads import WORKLOADS, workloads_of_tool
 
 __all__ = ["DTYPES", "add_batch_options", "add_device_options", "add_model_options", "add_onednn_option",
            "add_output_options", "add_timing_options", "apply_onednn", "autocast", "check_device", "model_sizes",
-           "parse_arguments", "report_user_errors", "round_settings", "tool_parser"]  # fmt: skip
+           "parse_arguments", "round_settings", "tool_parser"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-weights": torch.bfloat16}
 
@@ -163,13 +159,3 @@ def round_settings(args: argparse.Namespace) -> RoundSettings:
 def autocast(dtype: str, device: torch.device) -> Any:
     """Autocast to bfloat16 if `dtype` is bf16; otherwise a context that changes nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16")
-
-
-@contextlib.contextmanager
-def report_user_errors(prog: str) -> Iterator[None]:
-    """Print errors that a user can correct in one line and end with status 2. Other errors keep their traceback."""
-    try:
-        yield
-    except (ValueError, OSError, PeerNotInstalledError, StrictDataclassError) as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)

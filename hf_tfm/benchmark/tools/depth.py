@@ -9,7 +9,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..harness.options import report_user_errors
 from ..harness.plots import plot_depth
 from .depth_training import VARIANTS, DepthData, DepthSettings, train_variant
 
@@ -57,8 +56,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench depth") -> None:
     args = parse(arguments, prog)
     settings = DepthSettings(**{field.name: getattr(args, field.name) for field in fields(DepthSettings)})
-    with report_user_errors(prog):
-        report = load_or_start_report(args.json, settings)
+    report = load_or_start_report(args.json, settings)
     if missing := [name for name in args.variants if name not in report["runs"]]:
         data = DepthData(settings)
         report["data"], report["unigram"] = data.data.summary(), data.unigram

@@ -20,7 +20,6 @@ from ..harness.options import (
     autocast,
     model_sizes,
     parse_arguments,
-    report_user_errors,
     round_settings,
     tool_parser,
 )
@@ -54,8 +53,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench generate") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:

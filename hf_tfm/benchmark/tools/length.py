@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench length") 
 
 
 def measure_in_fresh_process(settings: LengthSettings) -> dict[str, Any]:
-    """What `length_worker` measures. Raises RuntimeError with the end of its error messages if it fails."""
+    """What `length_worker` measures. Raises ChildProcessError if it fails."""
     return run_module_in_fresh_process("hf_tfm.benchmark.tools.length_worker", asdict(settings), str(settings))
 
 

@@ -15,7 +15,6 @@ from ..harness.options import (
     add_model_options,
     add_output_options,
     parse_arguments,
-    report_user_errors,
     tool_parser,
 )
 from ..harness.peer_models import ModelSizes
@@ -55,8 +54,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench memory") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:

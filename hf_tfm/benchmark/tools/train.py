@@ -15,7 +15,6 @@ from ..harness.options import (
     add_timing_options,
     model_sizes,
     parse_arguments,
-    report_user_errors,
     round_settings,
     tool_parser,
 )
@@ -57,8 +56,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench train") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:
