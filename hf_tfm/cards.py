@@ -11,6 +11,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from .privacy import shareable
+
 __all__ = ["DataFacts", "RunFacts", "Sample", "escaped", "model_card"]
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "evaluate")
@@ -18,6 +20,7 @@ PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "ev
 MARKDOWN = re.compile(r"[\\`*~<|$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#|\w+;)|!(?=\[)")
 # fields of every saved configuration that say nothing about the model
 BOOKKEEPING_FIELDS = (
+    "_name_or_path",
     "architectures",
     "auto_map",
     "dtype",
@@ -186,7 +189,7 @@ def changed_fields(config: Any) -> dict[str, Any]:
     """Fields of the configuration that differ from the defaults of its class, without bookkeeping."""
     defaults = type(config)().to_dict()
     return {
-        name: value
+        name: shareable(value)
         for name, value in config.to_dict().items()
         if name not in BOOKKEEPING_FIELDS and value != defaults.get(name)
     }

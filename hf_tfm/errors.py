@@ -75,10 +75,12 @@ def is_expected(error: BaseException) -> bool:
 
 
 def describe(error: BaseException, extra: str) -> str:
-    """An error in one line without secrets. What this package raises explains itself; other errors get their class in
-    front, and how to see where they come from."""
+    """An error in one line without secrets, that of a configuration's field in our words. What this package
+    raises explains itself; other errors get their class in front, and how to see where they come from."""
+    if isinstance(error, StrictDataclassError) and error.__cause__ and is_raised_here(error.__cause__):
+        error = error.__cause__
     text = without_secrets(" ".join(str(error).split()))
-    if is_raised_here(error):
+    if is_raised_here(error) or isinstance(error, StrictDataclassError):
         return text
     if isinstance(error, ModuleNotFoundError) and extra:
         return f'the package {error.name} is missing: pip install "hf_tfm[{extra}]"'

@@ -13,6 +13,7 @@ from ..harness.options import (
     add_model_options,
     add_output_options,
     add_timing_options,
+    count,
     model_sizes,
     parse_arguments,
     round_settings,
@@ -48,7 +49,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     )
     group = parser.add_argument_group("batches")
     add_batch_options(group, batch_size=8, fraction_note=" causal-lm always has full rows.")
-    group.add_argument("--steps", type=int, default=2, help="Steps in a round.")
+    group.add_argument("--steps", type=count, default=2, help="Steps in a round.")
     add_timing_options(parser)
     add_output_options(parser)
     return parse_arguments(parser, arguments)
