@@ -5,6 +5,7 @@ It decides nothing about the commands themselves, which only raise."""
 import contextlib
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Iterator
@@ -97,9 +98,9 @@ def silence_closed_output() -> bool:
     """Whether the reader of stdout or stderr is gone; what is still written there is then dropped."""
     closed = False
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
+        poll = select.poll()
+        poll.register(stream, select.POLLERR)
+        if poll.poll(0):
             closed = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return closed

@@ -342,7 +342,7 @@ def test_a_second_process_in_the_same_folder_is_refused(data, unbroken, tmp_path
 
 def test_other_options_are_refused_and_listed(data, unbroken, killed):
     done = train(data, *unbroken[0], "--learning_rate", "0.5", "--output_dir", "killed")
-    assert done.code == 2
+    assert done.code == 1
     assert "learning_rate (0.01 there, 0.5 now)" in done.stderr
     assert "--overwrite_output_dir" in done.stderr
 
@@ -363,7 +363,7 @@ def test_changed_data_are_refused(data, unbroken, killed, tmp_path):
     shutil.copytree(killed, tmp_path / "killed")
     (tmp_path / "own.txt").write_text((data / "own.txt").read_text() + "\n\nOne line more.")
     done = train(tmp_path, *unbroken[0], "--output_dir", "killed")
-    assert done.code == 2
+    assert done.code == 1
     assert "The data have changed" in done.stderr
     assert (tmp_path / "killed/checkpoint-6/trainer_state.json").exists()
 
@@ -373,7 +373,7 @@ def test_overwriting_deletes_the_old_run_only_after_the_new_data_are_read(data, 
     shutil.copytree(killed, tmp_path / "out")
     overwrite = [*command, "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
     mistyped = train(data, *overwrite, "--train_file", "nowhere.txt")
-    assert mistyped.code == 2
+    assert mistyped.code == 1
     assert (tmp_path / "out/checkpoint-6").exists()
     done = train(data, *overwrite)
     assert done.code == 0, done.stderr

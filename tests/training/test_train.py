@@ -174,7 +174,7 @@ def test_the_printed_snippet_and_auto_classes_load_the_model(run):
 
 def test_the_folder_of_a_finished_run_is_refused(run):
     again = train(run[0], *TINY, "--output_dir", "runs/tiny")
-    assert again.code == 2
+    assert again.code == 1
     assert "finished" in again.stderr
     assert "--overwrite_output_dir" in again.stderr
 
