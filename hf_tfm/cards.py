@@ -18,6 +18,8 @@ __all__ = ["DataFacts", "RunFacts", "Sample", "escaped", "model_card"]
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "evaluate")
 # What starts something in a line of Markdown; a bracket only where a link can follow, so that lists stay readable.
 MARKDOWN = re.compile(r"[\\`*~<|$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#|\w+;)|!(?=\[)")
+# What starts a list, a heading or a quotation at the beginning of a line.
+LINE_START = re.compile(r"^(\d*)([-+#>.)])(?=\s|\2|$)")
 # fields of every saved configuration that say nothing about the model
 BOOKKEEPING_FIELDS = (
     "_name_or_path",
@@ -167,7 +169,7 @@ def baseline_note(data: DataFacts, metrics: Mapping[str, str]) -> str:
     if not data.baselines:
         return ""
     values = ", ".join(f"{escaped(name)} {value:.3f}" for name, value in data.baselines.items())
-    first_metric = next(iter(metrics.values()))
+    first_metric = escaped(next(iter(metrics.values())))
     return f"For comparison, methods without a neural network on the same test split, {first_metric}: {values}."
 
 
@@ -216,7 +218,7 @@ def escaped(value: Any) -> str:
     """A value in one line of Markdown, also in a table, that shows its text as it is; what cannot be printed becomes a
     space."""
     line = " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
-    return MARKDOWN.sub(r"\\\g<0>", line)
+    return LINE_START.sub(r"\1\\\2", MARKDOWN.sub(r"\\\g<0>", line))
 
 
 def fenced(text: str, language: str = "") -> str:
