@@ -146,6 +146,10 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         by the module `copy` lacks them too; `dataclasses.replace` keeps them."""
         return shareable(vars(self))
 
+    def to_dict(self) -> dict[str, Any]:
+        """What experiment trackers log."""
+        return shareable(super().to_dict())
+
     def check_report_to(self) -> None:
         """Raises ValueError for a missing package. Trainer would do so only after the data are read and the model is
         built."""

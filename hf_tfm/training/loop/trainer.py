@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer
 from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import default_logdir
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
+from hf_tfm.privacy import shareable
 
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
@@ -87,7 +89,7 @@ class TfmTrainer(Seq2SeqTrainer):
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
                 # names of its files hold the name of the machine; a leading underscore keeps a folder out of pushes
-                callback.logging_dir = str(Path(str(args.output_dir)) / "_tensorboard")
+                callback.logging_dir = str(Path(str(args.output_dir)) / f"_{default_logdir()}")
 
     def make_ema(self) -> ExponentialMovingAverage | None:
         """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
@@ -355,5 +357,7 @@ class TfmTrainer(Seq2SeqTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Keeps the card that train.py wrote; before there is one, Trainer writes its own."""
-        if not (Path(str(self.args.output_dir)) / CARD_FILE).exists():
+        card = Path(str(self.args.output_dir)) / CARD_FILE
+        if self.is_world_process_zero() and not card.exists():
             super().create_model_card(*args, **kwargs)
+            card.write_text(shareable(card.read_text(encoding="utf-8")), encoding="utf-8")
