@@ -42,9 +42,9 @@ RECIPES = {
 ROWS, LENGTH, MASK = 16, 24, 1
 # Half the learning rates of train.py: with all of it, T5 amplifies rounding to 3e-3 in 50 steps.
 RATES = {"learning_rate": 1e-3, "muon_learning_rate": 0.01}
-# Relative. AVX-512, AVX2 and no vector instructions, one thread and two, with and without oneDNN differ by up to 1e-6;
-# a norm_eps of 1e-5 instead of 1e-6 makes more than 2e-5.
-TOLERANCE = 1e-5
+# Relative: twenty times the differences between AVX-512, AVX2 and no vector instructions, one thread and two, with and
+# without oneDNN. A norm_eps ten times larger moves the losses by 9e-6 (BERT) to 6e-4 (Llama).
+TOLERANCE = 2e-6
 
 
 def batch(step, model):

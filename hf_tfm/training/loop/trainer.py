@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer
-from transformers.integrations import TensorBoardCallback
-from transformers.integrations.integration_utils import default_logdir
+from transformers.integrations.integration_utils import TensorBoardCallback, default_logdir
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
