@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -15,6 +14,7 @@ from transformers import TrainingArguments
 from hf_tfm.privacy import shareable
 from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
 
+from .test_push import Hub, pushed
 from .test_train import SHORT_RUN, cli_arguments, python, refuse_connections, start, wait_for
 from .tiny import make_tiny
 
@@ -24,20 +24,6 @@ pytestmark = pytest.mark.xdist_group("train")
 PERSON, MACHINE = "jane-d0e", "jane-l4ptop"
 SECRETS = {name: f"s3cret-of-{name}" for name in ("token", "env", "key", "url", "signature", "optimizer")}
 STEM = "|x|\n# hi <script> `a` ``` {0}"
-
-
-class Hub:
-    """Stands in for the Hub: copies every upload into a folder, and knows the name of the user."""
-
-    def create_repo(self, name, **kwargs):
-        return SimpleNamespace(repo_id=f"someone/{name}")
-
-    def upload_folder(self, folder_path, ignore_patterns=(), path_in_repo="", **kwargs):
-        target = Path("pushed") / str(len(list(Path("pushed").glob("*")))) / path_in_repo
-        shutil.copytree(folder_path, target, ignore=shutil.ignore_patterns(*ignore_patterns))
-        done = Future()
-        done.set_result(None)
-        return done
 
 
 class SummaryWriter:
@@ -58,12 +44,13 @@ class SummaryWriter:
 def stub_hub_and_tensorboard():
     """A job of `train`."""
     refuse_connections()
-    from transformers import trainer
     from transformers.integrations import integration_utils
+    from transformers.utils import hub
 
     from hf_tfm.training.arguments import training_arguments
 
-    trainer.hf_api = Hub
+    hub._hf_api = Hub()
+    hub._hf_api.create_repo = lambda name, **kwargs: SimpleNamespace(repo_id=f"someone/{name}")
     socket.gethostname = lambda: MACHINE
     integration_utils.is_tensorboard_available = lambda: True
     training_arguments.find_spec = lambda name: name
@@ -143,8 +130,7 @@ assert "hf_tfm" not in sys.modules
 
 
 def test_the_code_of_the_card_runs_on_the_pushed_folder(run):
-    last = max((run / "pushed").iterdir(), key=lambda path: int(path.name))
-    shutil.copytree(last, run / "someone" / "model")
+    shutil.copytree(pushed(run)["End of training"], run / "someone" / "model")
     used = python(["-c", RUN_CARD], run)
     assert used.returncode == 0, used.stderr
     assert used.stdout.strip() in ("'a'", '"b"')

@@ -265,4 +265,8 @@ def test_the_snippet_of_every_task_runs_without_the_package(task_folder):
     assert used.returncode == 0, used.stderr
     printed = dict(part.split("\n", 1) for part in used.stdout.split("\n--- ")[1:])
     assert not [text for text in printed.values() if "FAILED" in text]
-    assert all(text.strip() for text in printed.values()), printed
+    # a model of three steps may generate nothing, but every snippet prints
+    assert set(printed) == set(tasks)
+    assert all(printed.values()), printed
+    # and no part of a checkpoint asks whether to run its code
+    assert "custom code" not in used.stdout + used.stderr

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer
-from transformers.integrations.integration_utils import TensorBoardCallback, default_logdir
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
@@ -28,6 +27,7 @@ from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import make_optimizer
 from .option_checks import check_generation, check_rows
 from .progress_bar import ProgressBarCallback
+from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
 
 __all__ = ["TfmTrainer"]
 
@@ -85,10 +85,7 @@ class TfmTrainer(Seq2SeqTrainer):
                 item for item in self.callback_handler.callbacks if not type(item).__name__.endswith("ProgressCallback")
             ]
             self.add_callback(ProgressBarCallback())
-        for callback in self.callback_handler.callbacks:
-            if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
-                # names of its files hold the name of the machine; a leading underscore keeps a folder out of pushes
-                callback.logging_dir = str(Path(str(args.output_dir)) / f"_{default_logdir()}")
+        keep_logs_out_of_pushes(self.callback_handler.callbacks, Path(str(args.output_dir)))
 
     def make_ema(self) -> ExponentialMovingAverage | None:
         """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
@@ -167,10 +164,7 @@ class TfmTrainer(Seq2SeqTrainer):
         between logging, evaluation and saving come from the options, not from the checkpoint."""
         epoch, batches = super()._init_training_state(max_steps, *args, **kwargs)
         self.state.compute_steps(self.args, max_steps)
-        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
-        if best.is_dir():
-            # the state of a pushed or moved run has another path
-            self.state.best_model_checkpoint = str(best)
+        find_best_checkpoint(self.state, Path(str(self.args.output_dir)))
         states: Any = self.state.stateful_callbacks
         saved = states.get(EpochCounter.__name__, {}).get("attributes")
         if saved and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
@@ -256,6 +250,7 @@ class TfmTrainer(Seq2SeqTrainer):
                 self.ema.save(str(folder))
             self.accelerator.wait_for_everyone()
             if args.should_save:
+                hide_folders_in_state(folder)
                 write_manifest(folder)
         except Exception:
             # half a checkpoint is of no use, and a full disk needs its space
@@ -289,15 +284,6 @@ class TfmTrainer(Seq2SeqTrainer):
                 f"{self.resumed_from} is a checkpoint of another model: only one of both has {', '.join(names[:5])}. "
                 "Resume with the options of its run."
             )
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        hide_folders_in_state(Path(checkpoint_folder))
-        super()._push_from_checkpoint(checkpoint_folder)
-
-    def save_state(self) -> None:
-        super().save_state()
-        if self.args.should_save:
-            hide_folders_in_state(Path(str(self.args.output_dir)))
 
     def _load_best_model(self) -> None:
         """Also loads the average of that checkpoint."""

@@ -17,6 +17,7 @@ from ..arguments.run_arguments import RunArguments
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
 from ..data.splits import SPLITS
+from ..loop.shared_files import hide_folders_in_state
 from ..loop.trainer import TfmTrainer
 from ..objectives.base import checkpoint_arguments
 from .training_plot import nats_per_token, plot_training
@@ -72,6 +73,7 @@ class RunReport:
         )
         card = hide_secret_values(card, self.trainer.args.hub_token)
         (self.folder / CARD_FILE).write_text(card, encoding="utf-8")
+        hide_folders_in_state(self.folder)
 
     def usage_snippet(self, folder: str) -> str:
         """Python code that uses the model by its Hub name if it is pushed, else by a folder."""
