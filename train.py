@@ -6,10 +6,13 @@ your own data, and the same command again resumes an interrupted run."""
 
 from contextlib import closing
 
-from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.errors import one_line_errors
 
 
+@one_line_errors(extra="train")
 def main() -> None:
+    from hf_tfm.training.cli.parser import parse_arguments
+
     run_args = parse_arguments()
     # imported here, so that --help and a mistyped option do not wait for the rest
     from transformers import set_seed
@@ -24,13 +27,11 @@ def main() -> None:
     from hf_tfm.training.loop.trainer import TfmTrainer
     from hf_tfm.training.objectives import OBJECTIVES
     from hf_tfm.training.report.run_report import RunReport
-    from hf_tfm.training.utils.errors import one_line_errors
     from hf_tfm.training.utils.printing import print_on_main_process
 
     args = run_args.training
     with (
         end_on_signal(args.output_dir) as signals,
-        one_line_errors(),
         full_disk_errors(args.output_dir),
         closing(open_output_dir(run_args)) as output_dir,
     ):

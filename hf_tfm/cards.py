@@ -3,6 +3,7 @@
 This module imports neither the models nor the training: it takes plain values and returns Markdown."""
 
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -10,11 +11,18 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-__all__ = ["DataFacts", "RunFacts", "Sample", "model_card"]
+from .privacy import shareable
+
+__all__ = ["DataFacts", "RunFacts", "Sample", "escaped", "model_card"]
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "accelerate", "evaluate")
+# What starts something in a line of Markdown; a bracket only where a link can follow, so that lists stay readable.
+MARKDOWN = re.compile(r"[\\`*~<|$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#|\w+;)|!(?=\[)")
+# What starts a list, a heading or a quotation at the beginning of a line.
+LINE_START = re.compile(r"^(\d*)([-+#>.)])(?=\s|\2|$)")
 # fields of every saved configuration that say nothing about the model
 BOOKKEEPING_FIELDS = (
+    "_name_or_path",
     "architectures",
     "auto_map",
     "dtype",
@@ -85,14 +93,15 @@ def model_card(
     usage: str,
     notes: Mapping[str, str] | None = None,
 ) -> str:
-    """A model card for the Hub: YAML front matter with the results as model-index, then Markdown.
+    """A model card for the Hub: YAML front matter with the results as model-index, then Markdown, in which names,
+    labels and samples are shown as they are; only `data.notes` may hold Markdown.
 
     `results`: names as Trainer gives them (`test_bits_per_byte`, `eval_perplexity`) -> value. `metrics`: the metrics to
     show, name without the prefix of the split -> description, the most important first. `notes`: how something was
     measured. `usage`: Python code that loads and uses the checkpoint. Sections without content are left out."""
     sections = [
-        f"# {name}",
-        f"A `{config.model_type}` with {parameters:,} parameters, {run.origin} on {data.description}.",
+        f"# {escaped(name)}",
+        f"A `{config.model_type}` with {parameters:,} parameters, {escaped(f'{run.origin} on {data.description}')}.",
         section("Use", fenced(usage, "python")),
         section("Results", result_table(results, metrics), baseline_note(data, metrics), bullets(notes or {})),
         section("Examples", *map(sample_text, samples)),
@@ -148,7 +157,7 @@ def result_table(results: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
     for metric, description in metrics.items():
         names = [f"{prefixes[split]}_{metric}" for split in splits]
         if names and all(name in results for name in names):
-            rows.append([description, *(f"{results[name]:.3f}" for name in names)])
+            rows.append([escaped(description), *(f"{results[name]:.3f}" for name in names)])
     if not rows:
         return ""
     header = ["metric", *splits]
@@ -159,8 +168,8 @@ def result_table(results: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
 def baseline_note(data: DataFacts, metrics: Mapping[str, str]) -> str:
     if not data.baselines:
         return ""
-    values = ", ".join(f"{name} {value:.3f}" for name, value in data.baselines.items())
-    first_metric = next(iter(metrics.values()))
+    values = ", ".join(f"{escaped(name)} {value:.3f}" for name, value in data.baselines.items())
+    first_metric = escaped(next(iter(metrics.values())))
     return f"For comparison, methods without a neural network on the same test split, {first_metric}: {values}."
 
 
@@ -173,7 +182,8 @@ def sample_text(sample: Sample) -> str:
 
 def data_text(data: DataFacts) -> str:
     sizes = {split: f"{rows:,} rows, {size:,} bytes of text" for split, (rows, size) in data.sizes.items()}
-    text = f"{data.description[:1].upper()}{data.description[1:]}; fingerprint `{data.fingerprint}`. {data.notes}"
+    description = escaped(data.description[:1].upper() + data.description[1:])
+    text = f"{description}; fingerprint `{data.fingerprint}`. {data.notes}"
     return text.strip() + "\n\n" + bullets(sizes)
 
 
@@ -181,7 +191,7 @@ def changed_fields(config: Any) -> dict[str, Any]:
     """Fields of the configuration that differ from the defaults of its class, without bookkeeping."""
     defaults = type(config)().to_dict()
     return {
-        name: value
+        name: shareable(value)
         for name, value in config.to_dict().items()
         if name not in BOOKKEEPING_FIELDS and value != defaults.get(name)
     }
@@ -197,11 +207,18 @@ def limitations(config: Any) -> str:
 
 
 def bullets(items: Mapping[str, Any]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in items.items())
+    return "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in items.items())
 
 
 def comma_separated(items: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in items.items())
+
+
+def escaped(value: Any) -> str:
+    """A value in one line of Markdown, also in a table, that shows its text as it is; what cannot be printed becomes a
+    space."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
+    return LINE_START.sub(r"\1\\\2", MARKDOWN.sub(r"\\\g<0>", line))
 
 
 def fenced(text: str, language: str = "") -> str:

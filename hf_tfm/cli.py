@@ -5,6 +5,8 @@ import importlib
 import sys
 from typing import NamedTuple
 
+from hf_tfm.errors import DEBUG, one_line_errors
+
 __all__ = ["main"]
 
 
@@ -34,21 +36,26 @@ TOOLS: dict[tuple[str, ...], Tool] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool that the first arguments name, with the rest. For other arguments, print the list of tools and exit
     with status 2."""
-    given = sys.argv[1:] if arguments is None else arguments
-    for name, tool in TOOLS.items():
-        if tuple(given[: len(name)]) == name:
-            importlib.import_module(tool.module).main(given[len(name) :], " ".join(["hf-tfm", *name]))
+    everything = sys.argv[1:] if arguments is None else arguments
+    given = [argument for argument in everything if argument != DEBUG]
+    found = next((name for name in TOOLS if tuple(given[: len(name)]) == name), ())
+    prog = " ".join(["hf-tfm", *found])
+    # depth trains on the data of train.py
+    with one_line_errors(prog, extra="train,bench" if "bench" in found else "", debug=DEBUG in everything):
+        if found:
+            importlib.import_module(TOOLS[found].module).main(given[len(found) :], prog)
             return
-    wants_help = not given or given[-1] in ("-h", "--help")
-    print(usage(given), file=sys.stdout if wants_help else sys.stderr)
-    sys.exit(0 if wants_help else 2)
+        wants_help = not given or given[-1] in ("-h", "--help")
+        print(usage(given), file=sys.stdout if wants_help else sys.stderr)
+        sys.exit(0 if wants_help else 2)
 
 
 def usage(given: list[str]) -> str:
     """The tools that begin with the first argument, or all of them."""
     tools = {name: tool for name, tool in TOOLS.items() if given[:1] == [name[0]]} or TOOLS
     lines = [f"  hf-tfm {' '.join(name):<14} {tool.summary}" for name, tool in tools.items()]
-    return "\n".join(["usage: hf-tfm TOOL [--option value ...]    (hf-tfm TOOL --help lists its options)", "", *lines])
+    options = f"(hf-tfm TOOL --help lists its options; {DEBUG} shows where an error comes from)"
+    return "\n".join([f"usage: hf-tfm TOOL [--option value ...]    {options}", "", *lines])
 
 
 if __name__ == "__main__":

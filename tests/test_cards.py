@@ -1,10 +1,12 @@
 """Model cards: valid front matter, every number of the run, no sections without content."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from hf_tfm import TfmDecoderConfig
 from hf_tfm.cards import DataFacts, RunFacts, Sample, model_card
@@ -125,3 +127,49 @@ def test_only_metrics_with_results_are_shown_in_the_given_order():
 
 def test_notes_are_listed():
     assert "- BLEU: sacrebleu nrefs:1" in make_card(notes={"BLEU": "sacrebleu nrefs:1"})
+
+
+HOSTILE = [
+    "|x|\n# hi <script>alert(1)</script>", "`code` ``` ```` ~~~", "[a](http://b) ![c](d) [e][f]", "*a* _b_ __c__ ~~d~~",
+    "&lt;b&gt; $$x$$", "- a\n- b", "\n---\nlicense: mit\n---\n", "a: b # c", "'\"\\\t\r\x00\u2028\x85", "1. a",
+    "> a", "{{ x }} {% y %}",
+]  # fmt: skip
+
+
+def shown(text):
+    """A text as a page shows it in one line: without control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_the_data_is_shown_as_it_is(text):
+    """Nothing becomes a heading, a link, a list, a table, HTML or other front matter."""
+    names = {0: text, 1: "fine"}
+    card = make_card(
+        name=text,
+        config=TfmDecoderConfig(id2label=names, hidden_size=32, num_attention_heads=2),
+        data=DataFacts(text, "f", {"train": (1, 2)}, baselines={text: 1.0}),
+        run=RunFacts("x", {"setting": text}, origin=f"trained further from {text}"),
+        samples=[Sample(text, text, text, text)],
+        metrics={"bits_per_byte": text},
+        notes={text: text},
+    )
+    assert ModelCard(card).data.model_name == text
+    assert ModelCard(card).data.eval_results[0].dataset_name == text
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(ModelCard(card).text)
+    inline = [token for token in tokens if token.type == "inline"]
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    plain = "Use Results Examples Data Training Reproduce Configuration Limitations".split()
+    assert headings[1:] == plain
+    assert "".join(child.content for child in inline[0].children) == shown(text)
+    kinds = {child.type for token in inline for child in token.children} - {"code_inline"}
+    assert kinds <= {"text", "text_special", "softbreak"}, kinds
+    assert {token.type for token in tokens} & {"html_block", "hr", "blockquote_open", "ordered_list_open"} == set()
+    rows = [token for token in tokens if token.type == "tr_open"]
+    cells = [token for token in tokens if token.type in ("td_open", "th_open")]
+    assert (len(rows), len(cells)) == (2, 6)
+    texts = ["".join(child.content for child in token.children) for token in inline]
+    assert f"{shown(text)}: {shown(text)}" in texts
+    assert f"id2label: {shown(str(names))}" in texts
+    fences = [token for token in tokens if token.type == "fence"]
+    assert len(fences) == 2 + 4

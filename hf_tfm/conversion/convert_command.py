@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +57,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm convert") -> None:
     args = parse_arguments(arguments, prog)
     logging.set_verbosity_error()
-    try:
-        convert(args)
-    except (ConversionError, OSError, ValueError) as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    convert(args)
 
 
 def convert(args: argparse.Namespace) -> None:

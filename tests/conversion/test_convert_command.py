@@ -44,7 +44,7 @@ def test_the_command_converts_to_ours_and_back(folder: Path, capsys: pytest.Capt
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as exit:
         cli.main(["convert", *arguments])
-    assert exit.value.code == 2
+    assert exit.value.code == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error

@@ -137,14 +137,14 @@ def test_a_push_that_is_refused_is_said_and_pushed_again_by_the_same_command(tmp
     folder = folder_with_data(tmp_path_factory)
     command = cli_arguments(**PUSHING, output_dir="out", hub_strategy="every_save")
     first = train(folder, *command, job=partial(stub_hub, ("Start of training",)))
-    assert first.code == 2
-    assert "error: the Hub refuses" in first.stderr
+    assert first.code == 1
+    assert "error: HfHubHTTPError: the Hub refuses" in first.stderr
     # any other command may use the folder
     assert not any((folder / "out").iterdir())
     later = train(folder, *command, job=partial(stub_hub, ("step 3", "End of training")))
-    assert later.code == 2
+    assert later.code == 1
     assert "Not pushed: the model of step 3: the Hub refuses" in later.stdout
-    assert "error: the Hub refuses" in later.stderr
+    assert "error: HfHubHTTPError: the Hub refuses" in later.stderr
     again = train(folder, *command, job=stub_hub)
     assert again.code == 0, again.stderr
     assert (pushed(folder)["End of training"] / "model.safetensors").exists()

@@ -237,7 +237,7 @@ def test_a_run_that_was_killed_before_its_card_writes_the_card(data, unbroken):
 def test_a_disk_that_is_full_at_the_end_is_said_in_one_line_and_the_same_command_goes_on(data, unbroken):
     command = [*unbroken[0], "--output_dir", "full"]
     full = train(data, *command, job=fill_the_disk_after_training)
-    assert full.code == 2
+    assert full.code == 1
     assert full.stderr.splitlines()[-1].startswith("train.py: error: The disk of full is full (")
     assert full.stderr.endswith("Free some space; the same command resumes from full/checkpoint-10.\n")
     assert train(data, *command).code == 0
@@ -255,12 +255,12 @@ def test_a_run_that_saved_only_models_is_not_resumed(data, unbroken):
     command = [*unbroken[0], "--save_only_model", "--output_dir", "models"]
     assert train(data, *command, job=partial(kill_at, 8)).code == -9
     resumed = train(data, *command)
-    assert resumed.code == 2
+    assert resumed.code == 1
     assert "weights only" in resumed.stderr
     assert "--init_from models/checkpoint-6" in resumed.stderr
     assert "Resuming from" not in resumed.stdout
     # as the option was in the first run only
-    assert train(data, *unbroken[0], "--output_dir", "models").code == 2
+    assert train(data, *unbroken[0], "--output_dir", "models").code == 1
 
 
 def test_an_unfinished_run_has_no_weights_that_could_be_taken_for_its_result(data, unbroken, killed):
@@ -268,7 +268,7 @@ def test_an_unfinished_run_has_no_weights_that_could_be_taken_for_its_result(dat
     with pytest.raises(ValueError, match=r"config\.json"):
         AutoModelForCausalLM.from_pretrained(killed)
     done = train(data, *cli_arguments(train_file="own.txt", init_from="killed", output_dir="taken"))
-    assert done.code == 2
+    assert done.code == 1
     assert "a run that has not ended" in done.stderr
     assert f"killed{os.sep}checkpoint-6" in done.stderr
 
@@ -277,7 +277,7 @@ def test_a_checkpoint_of_another_model_is_refused(data, unbroken, killed):
     """Tensors that it lacks kept their initial values, with a warning."""
     options = OWN | {"resume_from_checkpoint": "killed/checkpoint-6", "output_dir": "other", "num_hidden_layers": 2}
     done = train(data, *cli_arguments(**options))
-    assert done.code == 2
+    assert done.code == 1
     assert "a checkpoint of another model" in done.stderr
     assert "model.layers.1." in done.stderr
 
@@ -334,7 +334,7 @@ def test_a_second_process_in_the_same_folder_is_refused(data, unbroken, tmp_path
     lock = DirectoryLock(tmp_path)
     lock.acquire()
     done = train(data, *unbroken[0], "--output_dir", tmp_path)
-    assert done.code == 2
+    assert done.code == 1
     assert f"in use by another train.py (process {os.getpid()}" in done.stderr
     lock.release()
     assert not any(tmp_path.iterdir())
@@ -342,7 +342,7 @@ def test_a_second_process_in_the_same_folder_is_refused(data, unbroken, tmp_path
 
 def test_other_options_are_refused_and_listed(data, unbroken, killed):
     done = train(data, *unbroken[0], "--learning_rate", "0.5", "--output_dir", "killed")
-    assert done.code == 2
+    assert done.code == 1
     assert "learning_rate (0.01 there, 0.5 now)" in done.stderr
     assert "--overwrite_output_dir" in done.stderr
 
@@ -363,7 +363,7 @@ def test_changed_data_are_refused(data, unbroken, killed, tmp_path):
     shutil.copytree(killed, tmp_path / "killed")
     (tmp_path / "own.txt").write_text((data / "own.txt").read_text() + "\n\nOne line more.")
     done = train(tmp_path, *unbroken[0], "--output_dir", "killed")
-    assert done.code == 2
+    assert done.code == 1
     assert "The data have changed" in done.stderr
     assert (tmp_path / "killed/checkpoint-6/trainer_state.json").exists()
 
@@ -373,7 +373,7 @@ def test_overwriting_deletes_the_old_run_only_after_the_new_data_are_read(data, 
     shutil.copytree(killed, tmp_path / "out")
     overwrite = [*command, "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
     mistyped = train(data, *overwrite, "--train_file", "nowhere.txt")
-    assert mistyped.code == 2
+    assert mistyped.code == 1
     assert (tmp_path / "out/checkpoint-6").exists()
     done = train(data, *overwrite)
     assert done.code == 0, done.stderr

@@ -1,27 +1,31 @@
-"""Command-line options that the tools for speed and memory share, and how a tool reports a user's error."""
+"""Command-line options that the tools for speed and memory share."""
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 
 from hf_tfm.cpu_inference import use_onednn
 from hf_tfm.modeling.recipes import RECIPES
 
 from .interleaved_timing import RoundSettings
-from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes, PeerNotInstalledError
+from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes
 from .workloads import WORKLOADS, workloads_of_tool
 
 __all__ = ["DTYPES", "add_batch_options", "add_device_options", "add_model_options", "add_onednn_option",
-           "add_output_options", "add_timing_options", "apply_onednn", "autocast", "check_device", "model_sizes",
-           "parse_arguments", "report_user_errors", "round_settings", "tool_parser"]  # fmt: skip
+           "add_output_options", "add_timing_options", "apply_onednn", "autocast", "check_device", "count",
+           "make_output_folders", "model_sizes", "parse_arguments", "round_settings", "tool_parser"]  # fmt: skip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16-weights": torch.bfloat16}
+
+
+def count(text: str) -> int:
+    """An option's value as a whole number. Raises ArgumentTypeError unless it is 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
 
 
 def tool_parser(tool: str, prog: str, description: str) -> argparse.ArgumentParser:
@@ -48,9 +52,22 @@ def parse_arguments(parser: argparse.ArgumentParser, arguments: list[str] | None
     args = parser.parse_args(arguments)
     if args.json is None:
         args.json = Path("runs/bench") / f"{args.workload or parser.prog.split()[-1]}.json"
+    make_output_folders(parser, args.json, args.png)
     torch.set_num_threads(args.threads)
     check_device(parser, args)
     return args
+
+
+def make_output_folders(parser: argparse.ArgumentParser, *files: Path | None) -> None:
+    """Make the folders of the files that a tool will write; end with status 2, before anything is measured, if that
+    fails."""
+    for file in filter(None, files):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"{file} cannot be written: {error.strerror}; give another file.")
+        if file.is_dir() or not os.access(file.parent, os.W_OK):
+            parser.error(f"{file} cannot be written; give a file in a folder that you may write to.")
 
 
 def check_device(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -81,23 +98,26 @@ def add_model_options(parser: argparse.ArgumentParser, sizes: ModelSizes, peers:
         group, "convert_each", convert_each,
         "Convert one model of ours from every peer. Otherwise one from the first peer is compared with all.",
     )  # fmt: skip
-    group.add_argument("--hidden_size", type=int, default=sizes.hidden_size, help="Width, elements.")
+    group.add_argument("--hidden_size", type=count, default=sizes.hidden_size, help="Width, elements.")
     group.add_argument(
-        "--layers", type=int, default=sizes.layers, help="Layers; in an encoder-decoder, of each of the two stacks."
+        "--layers",
+        type=count,
+        default=sizes.layers,
+        help="Layers; in an encoder-decoder, of each of the two stacks.",
     )
-    group.add_argument("--heads", type=int, default=sizes.heads, help="Attention heads; must divide --hidden_size.")
-    group.add_argument("--vocab_size", type=int, default=sizes.vocab_size, help="Entries of the vocabulary.")
+    group.add_argument("--heads", type=count, default=sizes.heads, help="Attention heads; must divide --hidden_size.")
+    group.add_argument("--vocab_size", type=count, default=sizes.vocab_size, help="Entries of the vocabulary.")
     group.add_argument("--seed", type=int, default=0, help="Seed of random weights and random tokens.")
 
 
 def add_batch_options(group: Any, batch_size: int, fraction_note: str = "") -> None:
     """Size and lengths of batches. `fraction_note` is added to the help of --mean_length_fraction."""
-    group.add_argument("--length", type=int, default=256, help="Longest sequence, tokens.")
+    group.add_argument("--length", type=count, default=256, help="Longest sequence, tokens.")
     group.add_argument(
         "--mean_length_fraction", type=float, default=0.4,
         help=f"Mean length as a fraction of the longest.{fraction_note}",
     )  # fmt: skip
-    group.add_argument("--batch_size", type=int, default=batch_size, help="Sequences in a batch.")
+    group.add_argument("--batch_size", type=count, default=batch_size, help="Sequences in a batch.")
 
 
 def add_onednn_option(group: Any) -> None:
@@ -124,8 +144,8 @@ def apply_onednn(models: list[Any], args: argparse.Namespace) -> str:
 def add_timing_options(parser: argparse.ArgumentParser) -> None:
     """Rounds, device, dtype and compilation."""
     default, group = RoundSettings(), parser.add_argument_group("measuring")
-    group.add_argument("--rounds", type=int, default=default.rounds, help="Least number of counted rounds.")
-    group.add_argument("--max_rounds", type=int, default=default.max_rounds, help="Largest number of counted rounds.")
+    group.add_argument("--rounds", type=count, default=default.rounds, help="Least number of counted rounds.")
+    group.add_argument("--max_rounds", type=count, default=default.max_rounds, help="Largest number of counted rounds.")
     group.add_argument(
         "--warmup_rounds", type=int, default=default.warmup_rounds, help="Rounds before these that are not counted."
     )
@@ -147,7 +167,7 @@ def add_device_options(parser: Any) -> None:
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Threads, and the files that a tool writes."""
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of every model.")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads(), help="CPU threads of every model.")
     parser.add_argument("--json", type=Path, help="File for all numbers. Without it: runs/bench/WORKLOAD.json.")
     parser.add_argument("--png", type=Path, help="File for a plot of the ratios. Without it no plot is drawn.")
 
@@ -163,13 +183,3 @@ def round_settings(args: argparse.Namespace) -> RoundSettings:
 def autocast(dtype: str, device: torch.device) -> Any:
     """Autocast to bfloat16 if `dtype` is bf16; otherwise a context that changes nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16")
-
-
-@contextlib.contextmanager
-def report_user_errors(prog: str) -> Iterator[None]:
-    """Print errors that a user can correct in one line and end with status 2. Other errors keep their traceback."""
-    try:
-        yield
-    except (ValueError, OSError, PeerNotInstalledError, StrictDataclassError) as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)

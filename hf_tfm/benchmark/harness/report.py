@@ -107,13 +107,11 @@ class Report:
 
     def finish(self, args: argparse.Namespace, next_step: str) -> None:
         """Write the numbers, draw the plot, and print the tables."""
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         written = asdict(self)
         written["results"] = [asdict(result) | {"met": result.met} for result in self.results]
         args.json.write_text(json.dumps(written, indent=1), encoding="utf-8")
         files = f"{args.json} (all numbers)"
         if args.png:
-            args.png.parent.mkdir(parents=True, exist_ok=True)
             plot_ratios(written["results"], args.png)
             files += f", {args.png} (plot)"
         parts = [self.speed_table(), ratio_table(self.results), self.notes_text()]

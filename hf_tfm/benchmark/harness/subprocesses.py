@@ -15,19 +15,21 @@ ROOT = Path(__file__).parents[3]
 
 def run_python(arguments: list[str], description: str, environment: dict[str, str] | None = None) -> Any:
     """Run `python ARGUMENTS` with more environment variables. Returns the last line of its output, read as JSON.
-    Raises RuntimeError with the end of its error messages if it fails."""
+    Raises ChildProcessError with the last line of its error messages if it fails; its cause has all of them."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        cause = "it was killed, most likely for memory" if done.returncode == -9 else done.stderr[-2000:]
-        raise RuntimeError(f"The process for {description} ended with status {done.returncode}: {cause}")
+        last_line = (done.stderr.strip().splitlines() or [""])[-1]
+        reason = "it was killed, most likely for memory" if done.returncode == -9 else last_line
+        message = f"The process for {description} ended with status {done.returncode}: {reason}"
+        raise ChildProcessError(message) from RuntimeError(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_module_in_fresh_process(module: str, settings: dict[str, Any], description: str) -> Any:
-    """What `python -m MODULE SETTINGS` prints, both in JSON. Raises RuntimeError as `run_python` does."""
+    """What `python -m MODULE SETTINGS` prints, both in JSON. Raises ChildProcessError as `run_python` does."""
     return run_python(["-m", module, json.dumps(settings)], description)
 
 

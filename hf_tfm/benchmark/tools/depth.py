@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..harness.options import report_user_errors
+from ..harness.options import count, make_output_folders
 from ..harness.plots import plot_depth
 from .depth_training import VARIANTS, DepthData, DepthSettings, train_variant
 
@@ -39,7 +39,8 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     for field in fields(DepthSettings):
-        value_type = float if isinstance(field.default, float) else int
+        is_count = field.name not in ("seed", "warmup_steps")
+        value_type = float if isinstance(field.default, float) else count if is_count else int
         parser.add_argument(f"--{field.name}", type=value_type, default=field.default, help=HELP[field.name])
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="Variants to train, in this order."
@@ -51,22 +52,22 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         help="File for everything recorded; variants that it holds with the same settings are not trained again.",
     )
     parser.add_argument("--png", type=Path, default=Path("runs/depth.png"), help="File for the plot.")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    make_output_folders(parser, args.json, args.png)
+    return args
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench depth") -> None:
     args = parse(arguments, prog)
     settings = DepthSettings(**{field.name: getattr(args, field.name) for field in fields(DepthSettings)})
-    with report_user_errors(prog):
-        report = load_or_start_report(args.json, settings)
+    report = load_or_start_report(args.json, settings)
     if missing := [name for name in args.variants if name not in report["runs"]]:
         data = DepthData(settings)
         report["data"], report["unigram"] = data.data.summary(), data.unigram
         for name in missing:
             report["runs"][name] = train_variant(name, settings, data)
             # after every variant: the next may be interrupted
-            write_report(args.json, report)
-    args.png.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(report), encoding="utf-8")
     plot_depth(report, args.png)
     print(f"\n{report['data']}\n\n{table(report)}\n\nWritten: {args.json} (all numbers), {args.png} (plot).")
     print(
@@ -80,16 +81,16 @@ def load_or_start_report(path: Path, settings: DepthSettings) -> dict[str, Any]:
     wanted = asdict(settings)
     if not path.exists():
         return {"settings": wanted, "runs": {}}
-    report = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        report = None
+    if not isinstance(report, dict) or not {"settings", "runs"} <= report.keys():
+        raise ValueError(f"{path} is no report of this tool; give another --json, or delete the file.")
     if report["settings"] != wanted:
         other = {name: value for name, value in report["settings"].items() if wanted.get(name) != value}
         raise ValueError(f"{path} was measured with other settings ({other}); give another --json, or delete the file.")
     return report
-
-
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report), encoding="utf-8")
 
 
 def gradient_norm_ratios(run: dict[str, Any]) -> list[float]:

@@ -18,9 +18,9 @@ from ..harness.options import (
     add_timing_options,
     apply_onednn,
     autocast,
+    count,
     model_sizes,
     parse_arguments,
-    report_user_errors,
     round_settings,
     tool_parser,
 )
@@ -37,10 +37,14 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     add_model_options(parser, ModelSizes(768, 12, 12, 50257), ["llama", "gpt2"], convert_each=False)
     group = parser.add_argument_group("generation")
     group.add_argument(
-        "--batch_sizes", nargs="+", type=int, default=[1, 8], help="Prompts in a batch; each size is a case of its own."
+        "--batch_sizes",
+        nargs="+",
+        type=count,
+        default=[1, 8],
+        help="Prompts in a batch; each size is a case of its own.",
     )
-    group.add_argument("--prompt_length", type=int, default=8, help="Tokens of a prompt.")
-    group.add_argument("--new_tokens", type=int, default=256, help="Tokens generated after every prompt.")
+    group.add_argument("--prompt_length", type=count, default=8, help="Tokens of a prompt.")
+    group.add_argument("--new_tokens", type=count, default=256, help="Tokens generated after every prompt.")
     group.add_argument(
         "--cache", choices=("dynamic", "static"), default="dynamic",
         help="Cache of keys and values. static: of fixed size, with decoding compiled by `generate`.",
@@ -54,8 +58,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench generate") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:

@@ -6,7 +6,7 @@ import statistics
 from tqdm.auto import tqdm
 
 from ..harness.interleaved_timing import spread
-from ..harness.options import add_output_options, parse_arguments, report_user_errors, tool_parser
+from ..harness.options import add_output_options, count, parse_arguments, tool_parser
 from ..harness.report import Report, Result, target_for
 from ..harness.subprocesses import run_python
 
@@ -26,7 +26,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser = tool_parser(
         "import", prog, f"Measure seconds of `import hf_tfm` after `{TRANSFORMERS_IMPORT}`, in fresh processes."
     )
-    parser.add_argument("--rounds", type=int, default=9, help="Counted processes.")
+    parser.add_argument("--rounds", type=count, default=9, help="Counted processes.")
     parser.add_argument("--warmup_rounds", type=int, default=1, help="Processes before these that are not counted.")
     add_output_options(parser)
     return parse_arguments(parser, arguments)
@@ -34,8 +34,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench import") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args)
+    run(args)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,9 +19,9 @@ from ..harness.options import (
     add_timing_options,
     apply_onednn,
     autocast,
+    count,
     model_sizes,
     parse_arguments,
-    report_user_errors,
     round_settings,
     tool_parser,
 )
@@ -38,7 +38,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     add_model_options(parser, ModelSizes(384, 6, 12, 30522), ["bert", "modernbert"], convert_each=True)
     group = parser.add_argument_group("sentences")
     add_batch_options(group, batch_size=32)
-    group.add_argument("--batches", type=int, default=2, help="Batches in a round.")
+    group.add_argument("--batches", type=count, default=2, help="Batches in a round.")
     group.add_argument(
         "--peer_order", choices=("unsorted", "sorted"), default="unsorted",
         help="Order of the sentences in peers' batches; sorted by length they need little padding. Ours are unsorted.",
@@ -51,8 +51,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench infer") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..harness.memory_usage import GIB
+from ..harness.options import count, make_output_folders
 from ..harness.plots import plot_length
 from ..harness.subprocesses import run_module_in_fresh_process
 from .length_worker import LengthSettings
@@ -29,20 +30,22 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         epilog="Time grows with the square of the length: the default lengths take about ten minutes on one CPU core.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--lengths", nargs="+", type=int, default=list(LENGTHS), help="Sequence lengths, tokens.")
+    parser.add_argument("--lengths", nargs="+", type=count, default=list(LENGTHS), help="Sequence lengths, tokens.")
     parser.add_argument(
         "--attention", nargs="+", choices=("full", "sliding"), default=["full", "sliding"],
         help="Attention of all layers; each is measured by itself.",
     )  # fmt: skip
     parser.add_argument(
-        "--sliding_window", type=int, default=default.sliding_window,
+        "--sliding_window", type=count, default=default.sliding_window,
         help="Keys that a query of sliding attention sees, its own included.",
     )  # fmt: skip
-    parser.add_argument("--hidden_size", type=int, default=default.hidden_size, help="Width, elements.")
-    parser.add_argument("--layers", type=int, default=default.layers, help="Number of layers.")
-    parser.add_argument("--heads", type=int, default=default.heads, help="Attention heads; must divide --hidden_size.")
+    parser.add_argument("--hidden_size", type=count, default=default.hidden_size, help="Width, elements.")
+    parser.add_argument("--layers", type=count, default=default.layers, help="Number of layers.")
     parser.add_argument(
-        "--vocab_size", type=int, default=default.vocab_size,
+        "--heads", type=count, default=default.heads, help="Attention heads; must divide --hidden_size."
+    )
+    parser.add_argument(
+        "--vocab_size", type=count, default=default.vocab_size,
         help="Entries of the vocabulary; logits take length x vocab_size x 4 bytes.",
     )  # fmt: skip
     parser.add_argument(
@@ -51,7 +54,9 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, default=Path("runs/length.json"), help="File for all numbers.")
     parser.add_argument("--png", type=Path, default=Path("runs/length.png"), help="File for the plot.")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    make_output_folders(parser, args.json, args.png)
+    return args
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench length") -> None:
@@ -59,8 +64,6 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench length") 
     shared = {name: getattr(args, name) for name in asdict(LengthSettings()) if name not in ("length", "attention")}
     points = [LengthSettings(length, kind, **shared) for length in sorted(args.lengths) for kind in args.attention]
     report: dict[str, Any] = {"points": []}
-    for path in (args.json, args.png):
-        path.parent.mkdir(parents=True, exist_ok=True)
     progress = tqdm(points, unit="point")
     for point in progress:
         progress.set_description(f"{point.attention}, {point.length} tokens")
@@ -73,7 +76,7 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench length") 
 
 
 def measure_in_fresh_process(settings: LengthSettings) -> dict[str, Any]:
-    """What `length_worker` measures. Raises RuntimeError with the end of its error messages if it fails."""
+    """What `length_worker` measures. Raises ChildProcessError if it fails."""
     return run_module_in_fresh_process("hf_tfm.benchmark.tools.length_worker", asdict(settings), str(settings))
 
 

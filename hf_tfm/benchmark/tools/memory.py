@@ -14,8 +14,8 @@ from ..harness.options import (
     add_device_options,
     add_model_options,
     add_output_options,
+    count,
     parse_arguments,
-    report_user_errors,
     tool_parser,
 )
 from ..harness.peer_models import ModelSizes
@@ -46,8 +46,8 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     add_model_options(parser, ModelSizes(768, 12, 12, 50257), ["native"], convert_each=True)
     group = parser.add_argument_group("batches")
     add_batch_options(group, batch_size=8, fraction_note=" causal-lm always has full rows.")
-    group.add_argument("--steps", type=int, default=2, help="Steps over which the peak is taken.")
-    parser.add_argument("--rounds", type=int, default=3, help="Processes per model.")
+    group.add_argument("--steps", type=count, default=2, help="Steps over which the peak is taken.")
+    parser.add_argument("--rounds", type=count, default=3, help="Processes per model.")
     add_device_options(parser)
     add_output_options(parser)
     return parse_arguments(parser, arguments)
@@ -55,8 +55,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench memory") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:

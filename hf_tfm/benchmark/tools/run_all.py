@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..harness.options import check_device
+from ..harness.options import check_device, count, make_output_folders
 from ..harness.plots import plot_ratios
 from ..harness.report import Result, ratio_table
 from ..harness.subprocesses import run_and_forward_stderr
@@ -36,9 +36,9 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="WORKLOAD", help="Run these workloads only.")
     parser.add_argument("--list", action="store_true", help="Print workloads, targets and commands, and run nothing.")
     parser.add_argument(
-        "--rounds", type=int, help="Least number of counted rounds. Without it, that of each tool or workload."
+        "--rounds", type=count, help="Least number of counted rounds. Without it, that of each tool or workload."
     )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of every model.")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads(), help="CPU threads of every model.")
     parser.add_argument(
         "--output_dir", type=Path, default=Path("runs/bench"), help="Folder for the numbers of every workload."
     )
@@ -47,6 +47,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if not args.list:
         check_device(parser, args)
+        make_output_folders(parser, args.json, args.png, args.output_dir / "report.json")
     args.only = args.only or workloads_on_device(args.device)
     return args
 
@@ -56,8 +57,6 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench all") -> 
     if args.list:
         print(workload_table())
         return
-    for path in (args.json, args.png):
-        path.parent.mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Any] = {}
     progress = tqdm(args.only, unit="workload")
     for name in progress:

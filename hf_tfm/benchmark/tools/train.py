@@ -13,9 +13,9 @@ from ..harness.options import (
     add_model_options,
     add_output_options,
     add_timing_options,
+    count,
     model_sizes,
     parse_arguments,
-    report_user_errors,
     round_settings,
     tool_parser,
 )
@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     )
     group = parser.add_argument_group("batches")
     add_batch_options(group, batch_size=8, fraction_note=" causal-lm always has full rows.")
-    group.add_argument("--steps", type=int, default=2, help="Steps in a round.")
+    group.add_argument("--steps", type=count, default=2, help="Steps in a round.")
     add_timing_options(parser)
     add_output_options(parser)
     return parse_arguments(parser, arguments)
@@ -57,8 +57,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench train") -> None:
     args = parse(arguments, prog)
-    with report_user_errors(prog):
-        run(args, prog)
+    run(args, prog)
 
 
 def run(args: argparse.Namespace, prog: str) -> None:

@@ -3,12 +3,14 @@
 import dataclasses
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import IntervalStrategy, SchedulerType, Seq2SeqTrainingArguments
 from transformers.trainer_utils import SaveStrategy
 from transformers.training_args import OptimizerNames
+
+from hf_tfm.privacy import shareable
 
 __all__ = ["LEARNING_RATES", "TfmTrainingArguments"]
 
@@ -138,6 +140,15 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         self.check_optimizer()
         self.check_sharding()
         self.check_report_to()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What training_args.bin holds, which is pushed with the model: no token and no folder of this machine. A copy
+        by the module `copy` lacks them too; `dataclasses.replace` keeps them."""
+        return shareable(vars(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What experiment trackers log."""
+        return shareable(super().to_dict())
 
     def check_report_to(self) -> None:
         """Raises ValueError for a missing package. Trainer would do so only after the data are read and the model is

@@ -6,8 +6,13 @@ import dataclasses
 import sys
 import textwrap
 from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn
 
 from transformers import HfArgumentParser
+
+from hf_tfm.errors import DEBUG
+from hf_tfm.privacy import hide_secret_arguments, without_secrets
 
 from ..arguments.data_arguments import DataArguments
 from ..arguments.fine_tuning_defaults import fine_tuning_arguments
@@ -33,14 +38,23 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         return super()._format_action_invocation(shown)
 
 
+class OptionParser(HfArgumentParser):
+    """Shows no secret in a message about an invalid option."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_secrets(message))
+
+
 def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
-    """The options of a run from `arguments`, by default from the command line. Exits with a message and status 2, as
-    argparse does, for an unknown option or an invalid value."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = HfArgumentParser(
+    """The options of a run from `arguments`, by default from the command line, in which secrets are hidden afterwards,
+    because experiment trackers record it. Exits with a message and status 2, as argparse does, for an unknown option or
+    an invalid value."""
+    from_command_line = arguments is None
+    arguments = without_debug_flag(sys.argv[1:] if arguments is None else arguments)
+    parser = OptionParser(
         [ModelArguments, DataArguments, TaskArguments, TfmTrainingArguments],  # pyright: ignore[reportArgumentType]
         usage="%(prog)s [--task TASK] [--option value ...]    (--help lists all options, --task TASK --help shows the "
-        "defaults of a task)",
+        f"defaults of a task, {DEBUG} shows where an error comes from)",
         description="Train one Transformer and save a checkpoint that transformers loads.",
         epilog=describe_tasks(),
         formatter_class=HelpFormatter,
@@ -49,12 +63,36 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
     task = option_value("task", arguments) or TfmTrainingArguments.task
     set_defaults(parser, OBJECTIVES.get(task, Objective), arguments)
     try:
-        run_args = RunArguments(*parser.parse_args_into_dataclasses(args=arguments))
+        # train.args beside the script, which transformers would read, is in no command that a card could show
+        run_args = RunArguments(*parser.parse_args_into_dataclasses(args=arguments, look_for_args_file=False))
+        check_pushed_adapter(run_args)
     except ValueError as error:
         parser.error(str(error))
     if run_args.training.task not in OBJECTIVES:
         parser.error(f"--task {run_args.training.task} is unknown; known tasks: {', '.join(OBJECTIVES)}.")
+    if from_command_line:
+        sys.argv[1:] = hide_secret_arguments(sys.argv[1:])
     return run_args
+
+
+def without_debug_flag(arguments: list[str]) -> list[str]:
+    """Arguments without a --debug that has no value. With a value it is an option of transformers."""
+    following = [*arguments[1:], "--"]
+    return [
+        argument for argument, after in zip(arguments, following, strict=True)
+        if argument != DEBUG or not after.startswith("--")
+    ]  # fmt: skip
+
+
+def check_pushed_adapter(run_args: RunArguments) -> None:
+    """Raises ValueError if an adapter for a model in a folder is to be pushed: it names its base model, which nobody
+    else has under that path."""
+    model = run_args.model
+    if run_args.training.push_to_hub and model.peft and not model.merge_adapter and Path(str(model.init_from)).exists():
+        raise ValueError(
+            f"--push_to_hub pushes an adapter for {model.init_from}, a folder that only this machine has; push the "
+            "base model first and give its Hub name to --init_from, or add --merge_adapter to push the whole model."
+        )
 
 
 def set_defaults(parser: argparse.ArgumentParser, objective: type[Objective], arguments: list[str]) -> None:

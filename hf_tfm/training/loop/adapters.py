@@ -30,6 +30,9 @@ def add_adapter(model: Any, args: ModelArguments, objective: Objective) -> Any:
     register_model_types_in_peft()
     from peft import LoraConfig, get_peft_model
 
+    if args.merge_adapter:
+        # the base model stays out of the adapter's files, which are only kept until the adapter is merged
+        model.name_or_path = model.config.name_or_path = ""
     head = head_modules(model)
     config = LoraConfig(
         task_type=objective.peft_task_type,

@@ -16,6 +16,8 @@ from typing import Any
 
 from transformers.trainer_utils import SaveStrategy
 
+from hf_tfm.privacy import shareable
+
 from ..arguments.run_arguments import RunArguments
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..preprocessing.rows import DROPPED_ROWS_FILE
@@ -196,7 +198,8 @@ def entries(path: Path) -> list[Path]:
 
 
 def resume_options(run_args: RunArguments) -> dict[str, Any]:
-    """The options that change what is learned, and the number of processes, as JSON values by name."""
+    """The options that change what is learned, and the number of processes, as JSON values by name. A file is named
+    without its folder: run.json may be shared, and the fingerprint tells data apart."""
     options = {"world_size": run_args.training.world_size}
     for arguments in run_args:
         for item in dataclasses.fields(arguments):
@@ -208,7 +211,7 @@ def resume_options(run_args: RunArguments) -> dict[str, Any]:
 def to_json_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
-    return value if isinstance(value, (bool, int, float, str, type(None), list)) else str(value)
+    return shareable(value if isinstance(value, (bool, int, float, str, type(None), list)) else str(value))
 
 
 def read_run_file(path: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
+from hf_tfm.privacy import shareable
 
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
@@ -26,6 +27,7 @@ from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import make_optimizer
 from .option_checks import check_generation, check_rows
 from .progress_bar import ProgressBarCallback
+from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
 
 __all__ = ["TfmTrainer"]
 
@@ -83,6 +85,7 @@ class TfmTrainer(Seq2SeqTrainer):
                 item for item in self.callback_handler.callbacks if not type(item).__name__.endswith("ProgressCallback")
             ]
             self.add_callback(ProgressBarCallback())
+        keep_logs_out_of_pushes(self.callback_handler.callbacks, Path(str(args.output_dir)))
 
     def make_ema(self) -> ExponentialMovingAverage | None:
         """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
@@ -161,6 +164,7 @@ class TfmTrainer(Seq2SeqTrainer):
         between logging, evaluation and saving come from the options, not from the checkpoint."""
         epoch, batches = super()._init_training_state(max_steps, *args, **kwargs)
         self.state.compute_steps(self.args, max_steps)
+        find_best_checkpoint(self.state, Path(str(self.args.output_dir)))
         states: Any = self.state.stateful_callbacks
         saved = states.get(EpochCounter.__name__, {}).get("attributes")
         if saved and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
@@ -246,6 +250,7 @@ class TfmTrainer(Seq2SeqTrainer):
                 self.ema.save(str(folder))
             self.accelerator.wait_for_everyone()
             if args.should_save:
+                hide_folders_in_state(folder)
                 write_manifest(folder)
         except Exception:
             # half a checkpoint is of no use, and a full disk needs its space
@@ -337,5 +342,7 @@ class TfmTrainer(Seq2SeqTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Keeps the card that train.py wrote; before there is one, Trainer writes its own."""
-        if not (Path(str(self.args.output_dir)) / CARD_FILE).exists():
+        card = Path(str(self.args.output_dir)) / CARD_FILE
+        if self.is_world_process_zero() and not card.exists():
             super().create_model_card(*args, **kwargs)
+            card.write_text(shareable(card.read_text(encoding="utf-8")), encoding="utf-8")

@@ -28,6 +28,7 @@ from ..preprocessing.rows import BadRows, prepared_batches, prepared_schema, tab
 __all__ = [
     "ComputeMetrics",
     "Objective",
+    "checkpoint_arguments",
     "forward_in_eval_mode",
     "perplexity_results",
     "python_literal",
@@ -255,8 +256,9 @@ class Objective:
         """The correct output for a sample input, if it is known."""
         return None
 
-    def usage_snippet(self, home: str, sample_input: Any) -> str:
-        """A few lines of Python that load the checkpoint `home` (a folder or Hub name) and use it without hf_tfm."""
+    def usage_snippet(self, checkpoint: str, sample_input: Any) -> str:
+        """A few lines of Python that load a checkpoint and use it without hf_tfm. `checkpoint`: the arguments that
+        every part of it is loaded with, as Python source (see `checkpoint_arguments`)."""
         raise NotImplementedError
 
 
@@ -278,9 +280,22 @@ def short_test_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
     return (short or rows)[:count]
 
 
+def checkpoint_arguments(name: str, revision: str | None = None) -> str:
+    """The arguments of `pipeline` and `from_pretrained` that load a checkpoint, a folder or Hub name, with its code."""
+    chosen = f", revision={python_literal(revision)}" if revision else ""
+    return f"{python_literal(name)}{chosen}, trust_remote_code=True"
+
+
 def python_literal(value: Any) -> str:
-    """A value as Python source code, with double quotes around strings."""
-    return json.dumps(value, ensure_ascii=False)
+    """A value as Python source code, with double quotes around strings and escapes for what cannot be printed."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{python_literal(key)}: {python_literal(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(python_literal, value))}]"
+    if not isinstance(value, str):
+        return repr(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def require_special_token(tokenizer: Any, token: str, reason: str) -> None:

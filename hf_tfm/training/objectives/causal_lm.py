@@ -106,11 +106,11 @@ class CausalLM(LanguageModel):
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
         return sample_text(model, tokenizer, sample_input, self.seed)
 
-    def usage_snippet(self, home: str, sample_input: str) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: str) -> str:
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'generate = pipeline("text-generation", model={python_literal(home)}, trust_remote_code=True)',
+                f'generate = pipeline("text-generation", model={checkpoint})',
                 f'print(generate({python_literal(sample_input)}, max_new_tokens=40)[0]["generated_text"])',
             ]
         )

@@ -114,11 +114,11 @@ class Chat(CausalLM):
         shown = tokenizer.decode(tokenizer(prompt, add_special_tokens=False).input_ids, skip_special_tokens=True)
         return generated[len(shown) :].strip()
 
-    def usage_snippet(self, home: str, sample_input: list[dict[str, str]]) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: list[dict[str, str]]) -> str:
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'chat = pipeline("text-generation", model={python_literal(home)}, trust_remote_code=True)',
+                f'chat = pipeline("text-generation", model={checkpoint})',
                 f"messages = {python_literal(messages_before_answer(sample_input))}",
                 'print(chat(messages, max_new_tokens=60)[0]["generated_text"][-1]["content"])',
             ]

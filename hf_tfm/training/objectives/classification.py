@@ -191,13 +191,13 @@ class SequenceClassification(Objective):
         logits = forward_in_eval_mode(model, dict(inputs)).logits.float().cpu().numpy()
         return self.label_text(self.predict(logits)[0].tolist())
 
-    def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         texts = {name: sample_input[name] for name in ("text", "text_pair") if sample_input.get(name)}
         argument = python_literal(texts if len(texts) > 1 else texts["text"])
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'classify = pipeline("text-classification", model={python_literal(home)}, trust_remote_code=True)',
+                f'classify = pipeline("text-classification", model={checkpoint})',
                 f"print(classify({argument}))",
             ]
         )

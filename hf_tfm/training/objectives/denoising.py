@@ -83,8 +83,8 @@ class Denoising(LanguageModel):
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
         return generate_text(model, tokenizer, sample_input, self.args.block_size, skip_special_tokens=False)
 
-    def usage_snippet(self, home: str, sample_input: str) -> str:
-        return seq2seq_usage_snippet(home, sample_input, skip_special_tokens=False)
+    def usage_snippet(self, checkpoint: str, sample_input: str) -> str:
+        return seq2seq_usage_snippet(checkpoint, sample_input, skip_special_tokens=False)
 
 
 def mask_middle(text: str, mask: str) -> str:

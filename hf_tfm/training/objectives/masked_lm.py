@@ -84,11 +84,11 @@ class MaskedLM(LanguageModel):
         ids = torch.where(inputs["input_ids"] == tokenizer.mask_token_id, predicted, inputs["input_ids"])
         return tokenizer.decode(ids[0], skip_special_tokens=True)
 
-    def usage_snippet(self, home: str, sample_input: str) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: str) -> str:
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'fill = pipeline("fill-mask", model={python_literal(home)}, trust_remote_code=True)',
+                f'fill = pipeline("fill-mask", model={checkpoint})',
                 f'print([token["token_str"] for token in fill({python_literal(sample_input)})])',
             ]
         )

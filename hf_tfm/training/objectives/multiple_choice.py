@@ -137,12 +137,12 @@ class MultipleChoice(Objective):
         logits = forward_in_eval_mode(model, {name: value[None] for name, value in encoded.items()}).logits
         return sample_input["choices"][int(logits.argmax())]
 
-    def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         return "\n".join(
             [
                 "from transformers import AutoModelForMultipleChoice, AutoTokenizer",
-                f"tokenizer = AutoTokenizer.from_pretrained({python_literal(home)})",
-                f"model = AutoModelForMultipleChoice.from_pretrained({python_literal(home)}, trust_remote_code=True)",
+                f"tokenizer = AutoTokenizer.from_pretrained({checkpoint})",
+                f"model = AutoModelForMultipleChoice.from_pretrained({checkpoint})",
                 f"stem, choices = {python_literal(sample_input['stem'])}, {python_literal(sample_input['choices'])}",
                 'inputs = tokenizer([stem] * len(choices), choices, padding=True, return_tensors="pt")',
                 "print(choices[model(**{name: value[None] for name, value in inputs.items()}).logits.argmax()])",

@@ -152,15 +152,14 @@ class QuestionAnswering(Objective):
         )
         return answers[sample_input["id"]]["text"] or "(no answer)"
 
-    def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         """Uses model and tokenizer directly, because transformers 5 has no pipeline for question answering."""
-        name, question = python_literal(home), python_literal(sample_input["question"])
-        context = python_literal(sample_input["context"])
+        question, context = python_literal(sample_input["question"]), python_literal(sample_input["context"])
         return "\n".join(
             [
                 "from transformers import AutoModelForQuestionAnswering, AutoTokenizer",
-                f"tokenizer = AutoTokenizer.from_pretrained({name})",
-                f"model = AutoModelForQuestionAnswering.from_pretrained({name}, trust_remote_code=True)",
+                f"tokenizer = AutoTokenizer.from_pretrained({checkpoint})",
+                f"model = AutoModelForQuestionAnswering.from_pretrained({checkpoint})",
                 f'inputs = tokenizer({question}, {context}, return_tensors="pt")',
                 "outputs = model(**inputs)",
                 "start, end = outputs.start_logits.argmax(), outputs.end_logits.argmax()",

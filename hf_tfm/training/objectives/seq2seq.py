@@ -111,8 +111,8 @@ class Seq2Seq(Objective):
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, str]) -> str:
         return generate_text(model, tokenizer, sample_input["source"], self.args.max_target_length)
 
-    def usage_snippet(self, home: str, sample_input: dict[str, str]) -> str:
-        return seq2seq_usage_snippet(home, sample_input["source"], skip_special_tokens=True)
+    def usage_snippet(self, checkpoint: str, sample_input: dict[str, str]) -> str:
+        return seq2seq_usage_snippet(checkpoint, sample_input["source"], skip_special_tokens=True)
 
 
 def encode_pairs(batch: dict[str, list[str]], tokenizer: Any, args: TaskArguments, long_texts: str) -> dict[str, Any]:
@@ -143,13 +143,13 @@ def generate_text(model: Any, tokenizer: Any, source: str, max_length: int, skip
     return tokenizer.decode(ids[0], skip_special_tokens=skip_special_tokens).strip()
 
 
-def seq2seq_usage_snippet(home: str, source: str, skip_special_tokens: bool) -> str:
+def seq2seq_usage_snippet(checkpoint: str, source: str, skip_special_tokens: bool) -> str:
     """Uses model and tokenizer directly, because transformers 5 has no pipeline for text to text."""
     return "\n".join(
         [
             "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
-            f"tokenizer = AutoTokenizer.from_pretrained({python_literal(home)})",
-            f"model = AutoModelForSeq2SeqLM.from_pretrained({python_literal(home)}, trust_remote_code=True)",
+            f"tokenizer = AutoTokenizer.from_pretrained({checkpoint})",
+            f"model = AutoModelForSeq2SeqLM.from_pretrained({checkpoint})",
             f'ids = model.generate(**tokenizer({python_literal(source)}, return_tensors="pt"))',
             f"print(tokenizer.decode(ids[0], skip_special_tokens={skip_special_tokens}))",
         ]

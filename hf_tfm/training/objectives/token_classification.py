@@ -182,12 +182,12 @@ class TokenClassification(Objective):
         [(_, tags)] = word_predictions(predicted, labels, columns)
         return self.format_tags(sample_input["tokens"], tags)
 
-    def usage_snippet(self, home: str, sample_input: dict[str, Any]) -> str:
+    def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         text = " ".join(sample_input["tokens"])
         return "\n".join(
             [
                 "from transformers import pipeline",
-                f'tag = pipeline("token-classification", model={python_literal(home)}, trust_remote_code=True)',
+                f'tag = pipeline("token-classification", model={checkpoint})',
                 f'print([(word["word"], word["entity"]) for word in tag({python_literal(text)})])',
             ]
         )

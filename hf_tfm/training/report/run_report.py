@@ -10,13 +10,16 @@ import torch
 from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from hf_tfm.cards import DataFacts, RunFacts, Sample, model_card
+from hf_tfm.cards import DataFacts, RunFacts, Sample, escaped, model_card
+from hf_tfm.privacy import hide_secret_values, is_absolute, shareable, shareable_arguments
 
 from ..arguments.run_arguments import RunArguments
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..data.sources import TaskData
 from ..data.splits import SPLITS
+from ..loop.shared_files import hide_folders_in_state
 from ..loop.trainer import TfmTrainer
+from ..objectives.base import checkpoint_arguments
 from .training_plot import nats_per_token, plot_training
 
 __all__ = ["RunReport"]
@@ -46,8 +49,7 @@ class RunReport:
         self.folder = Path(str(args.output_dir))
         self.model: Any = self.trainer.accelerator.unwrap_model(self.trainer.model)
         self.objective = self.trainer.objective
-        home = (args.push_to_hub and args.hub_model_id) or str(self.folder)
-        self.usage_snippet = self.objective.usage_snippet(home, self.sample_input)
+        self.hub_name: str | None = self.trainer.hub_model_id if args.push_to_hub else None
         note = self.run_args.data.data_note or ""
         self.data = data_facts(self.trainer.data, self.objective.baselines(self.trainer.data), note)
 
@@ -56,7 +58,7 @@ class RunReport:
         title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
         plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_losses())
         card = model_card(
-            name=(self.trainer.args.hub_model_id or self.folder.resolve().name).split("/")[-1],
+            name=(self.hub_name or self.folder.resolve().name).split("/")[-1],
             config=self.model.config,
             parameters=self.model.num_parameters(),
             pipeline_tag=self.objective.pipeline_tag,
@@ -65,10 +67,18 @@ class RunReport:
             data=self.data,
             run=run_facts(self.trainer, self.run_args, self.results),
             samples=self.samples,
-            usage=self.usage_snippet,
+            # of a run that is not pushed, but may be shared: "." is the folder of the card
+            usage=self.usage_snippet("." if is_absolute(str(self.folder)) else str(self.folder)),
             notes=self.objective.metric_notes,
         )
+        card = hide_secret_values(card, self.trainer.args.hub_token)
         (self.folder / CARD_FILE).write_text(card, encoding="utf-8")
+        hide_folders_in_state(self.folder)
+
+    def usage_snippet(self, folder: str) -> str:
+        """Python code that uses the model by its Hub name if it is pushed, else by a folder."""
+        revision = self.trainer.args.hub_revision if self.hub_name else None
+        return self.objective.usage_snippet(checkpoint_arguments(self.hub_name or folder, revision), self.sample_input)
 
     def baseline_losses(self) -> dict[str, float]:
         """Baselines in bits per byte, converted to nats per token as the loss; empty if the task has none."""
@@ -87,7 +97,7 @@ class RunReport:
         files = ", ".join([*names, "the model's code (*.py)"])
         return (
             f"\n{samples}\n\n{self.result_table()}\n\nWritten to {self.folder}: {files}\n\n"
-            f"Load it and use it:\n\n{self.usage_snippet}\n"
+            f"Load it and use it:\n\n{self.usage_snippet(str(self.folder))}\n"
         )
 
     def result_table(self) -> str:
@@ -114,16 +124,17 @@ def format_sample(sample: Sample) -> str:
 
 def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFacts:
     """The model card's section on the data."""
-    dropped = data.objective.bad_rows.note()
+    # these hold labels and names of files
+    about_data = [escaped(shareable(text)) for text in (*data.notes, data.objective.bad_rows.note()) if text]
     sizes = {name: (len(data.splits[name]), data.source_bytes[name]) for name in SPLITS if name in data.source_bytes}
     return DataFacts(
-        description=data.description,
+        description=shareable(data.description),
         fingerprint=data.fingerprint,
         sizes=sizes,
         language="en" if data.is_default else None,
-        hub_name=data.hub_name,
+        hub_name=None if data.hub_name is None or Path(data.hub_name).exists() else data.hub_name,
         baselines=baselines,
-        notes=" ".join(filter(None, [BUILTIN_DATA_NOTE if data.is_default else note, *data.notes, dropped])),
+        notes=" ".join([BUILTIN_DATA_NOTE if data.is_default else shareable(note), *about_data]).strip(),
     )
 
 
@@ -149,8 +160,9 @@ def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, An
         "device": describe_device(args),
         "training time": f"{results['train_runtime']:.0f} s{resumed}",
     }
-    command = shlex.join(["python", "train.py", *sys.argv[1:]])
-    origin = f"trained further from {run_args.model.init_from}" if run_args.model.init_from else "trained from scratch"
+    command = shlex.join(["python", "train.py", *shareable_arguments(sys.argv[1:])])
+    source = shareable(run_args.model.init_from)
+    origin = f"trained further from {source}" if source else "trained from scratch"
     return RunFacts(command=command, settings=settings, picture=PLOT_FILE, origin=origin)
 
 

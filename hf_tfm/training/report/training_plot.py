@@ -57,7 +57,8 @@ def plot_training(
     loss_axes, *other_axes = axes[:, 0]
     plot_losses(loss_axes, history)
     plot_baselines(loss_axes, baselines or {})
-    loss_axes.set_title(title, fontsize=10, loc="left", pad=10)
+    # names of files may hold $, which would begin a formula
+    loss_axes.set_title(title, fontsize=10, loc="left", pad=10, parse_math=False)
     for ax, (key, (label, color)) in zip(other_axes, panels.items(), strict=True):
         steps, values = values_by_step(history, key)
         ax.plot(steps, values, color=color, linewidth=1.5)

@@ -1,3 +1,3 @@
-"""Shared helpers of the training package: printing from the main process, errors in one line, hashes, whole files.
+"""Shared helpers of the training package: printing from the main process, hashes, whole files.
 
 They know nothing about models, data or tasks."""

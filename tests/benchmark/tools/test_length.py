@@ -48,7 +48,7 @@ def test_decoding_after_a_long_prefill_equals_the_full_forward(attention, length
 def test_failed_process_says_why(status, message, monkeypatch):
     done = subprocess.CompletedProcess([], status, stdout="", stderr="no such kernel")
     monkeypatch.setattr(subprocess, "run", lambda *command, **options: done)
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ChildProcessError, match=message):
         measure_in_fresh_process(LengthSettings())
 
 

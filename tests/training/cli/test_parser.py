@@ -1,6 +1,7 @@
 """Options of a run: defaults of each task, options of transformers, and errors before any work is done."""
 
 import json
+import sys
 
 import pytest
 
@@ -8,7 +9,7 @@ from hf_tfm.training.arguments.data_arguments import DataArguments
 from hf_tfm.training.arguments.fine_tuning_defaults import FINE_TUNING_ARGUMENTS
 from hf_tfm.training.arguments.model_arguments import DEFAULT_CONFIG_FIELDS, ModelArguments
 from hf_tfm.training.arguments.task_arguments import TaskArguments
-from hf_tfm.training.arguments.training_arguments import LEARNING_RATES
+from hf_tfm.training.arguments.training_arguments import LEARNING_RATES, TfmTrainingArguments
 from hf_tfm.training.cli.parser import parse_arguments
 from hf_tfm.training.objectives import OBJECTIVES
 
@@ -192,3 +193,30 @@ def test_help_shows_every_option_once_with_underscores(capsys):
     assert not [option for option in options if "-" in option.removeprefix("--")]
     assert "--train-file" not in text
     assert parse("--train-file", "a.txt").data.train_file == ["a.txt"]
+
+
+def test_debug_without_a_value_is_no_option_of_transformers(monkeypatch):
+    for arguments in (["--debug"], ["--debug", "--seed", "3"]):
+        assert parse(*arguments).training.debug == []
+    assert parse("--debug", "underflow_overflow").training.debug == ["underflow_overflow"]
+
+
+def test_secrets_are_hidden_in_the_command_line_afterwards(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--use_cpu", "--hub_token", "abc", "--seed", "3"])
+    assert parse_arguments().training.hub_token == "abc"
+    assert sys.argv == ["train.py", "--use_cpu", "--hub_token", "<HIDDEN>", "--seed", "3"]
+
+
+def test_a_file_beside_the_script_gives_no_options(tmp_path, monkeypatch):
+    (tmp_path / "train.args").write_text("--seed 3")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "train.py"), "--use_cpu"])
+    assert parse_arguments().training.seed == TfmTrainingArguments.seed
+
+
+def test_pushing_an_adapter_for_a_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "tfm_decoder"}))
+    push = ["--init_from", str(tmp_path), "--peft", "lora", "--optimizer", "adamw", "--push_to_hub"]
+    with pytest.raises(SystemExit):
+        parse(*push)
+    assert "--merge_adapter" in capsys.readouterr().err
+    assert parse(*push, "--merge_adapter").training.push_to_hub

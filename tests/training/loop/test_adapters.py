@@ -102,6 +102,15 @@ def test_the_merged_model_equals_base_model_and_adapter(base, tmp_path, monkeypa
     torch.testing.assert_close(logits(tmp_path / "merged"), logits(tmp_path / "adapter"), rtol=1e-5, atol=1e-6)
 
 
+def test_files_of_an_adapter_that_is_merged_do_not_name_the_base_model(base, tmp_path):
+    """They are pushed until the run ends, and the base model may be a folder."""
+    model = TfmEncoderForMaskedLM.from_pretrained(base / "model")
+    args = ModelArguments(init_from=str(base / "model"), peft="lora", merge_adapter=True)
+    add_adapter(model, args, make_tiny("masked-lm").objective).save_pretrained(tmp_path)
+    assert (tmp_path / "adapter_config.json").exists()
+    assert not [file for file in tmp_path.iterdir() if str(base).encode() in file.read_bytes()]
+
+
 def test_an_adapter_on_random_weights_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         sys, "argv", ["train.py", "--peft", "lora", "--output_dir", str(tmp_path / "out"), "--optimizer", "adamw"]

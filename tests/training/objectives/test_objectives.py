@@ -14,6 +14,7 @@ from hf_tfm.training.arguments.task_arguments import TaskArguments
 from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
+from hf_tfm.training.objectives.base import checkpoint_arguments, python_literal
 from tests.training.tiny import ROWS, SIZES, WORDS, make_tiny, sentence
 
 HEADS = [(task, kind) for task, objective in OBJECTIVES.items() for kind in objective.models]
@@ -138,7 +139,21 @@ def test_samples_are_text_and_the_usage_snippet_is_python(task, kind):
             assert isinstance(output, str)
             assert isinstance(objective.reference(item), (str, type(None)))
             assert prompts is None or "The sky" in objective.format_input(item)
-        ast.parse(objective.usage_snippet('a "folder"', inputs[0]))
+        source = objective.usage_snippet(checkpoint_arguments('a "folder"', "a revision"), inputs[0])
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+        loaders = [call for call in calls if ast.unparse(call.func).endswith(("from_pretrained", "pipeline"))]
+        # a tokenizer without trust_remote_code asks for it, and waits
+        assert loaders
+        for call in loaders:
+            options = {option.arg: option.value.value for option in call.keywords}
+            assert (options["revision"], options["trust_remote_code"]) == ("a revision", True)
+
+
+def test_python_literals_are_read_back():
+    for value in ({"a": None, "b": [True, 1.5, "x\"\n\u2028\x7f'"]}, "|x|\n# hi <script>", "\ud800"):
+        text = python_literal(value)
+        assert ast.literal_eval(text) == value
+        assert text.isprintable()
 
 
 @pytest.mark.parametrize("task", sorted(set(OBJECTIVES) - set(LANGUAGE_MODELS)))
