@@ -87,5 +87,6 @@ class HubPushes:
         for name, job in self.jobs.items():
             error = job.exception()
             if error is not None:
-                print_on_main_process(f"Not pushed: {name}: {' '.join(str(error).split())}")
+                text = " ".join(str(error).split()) or type(error).__name__
+                print_on_main_process(f"Not pushed: {name}: {text}")
         self.jobs = {}
