@@ -35,17 +35,21 @@ def data(tmp_path_factory):
     return folder
 
 
-def train_in_two_processes(folder, *arguments, job=None):
+def start_two_processes(folder, *arguments, job=None, log=""):
     """train.py in two processes with the environment variables that torchrun sets, without its start-up time."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = [
-        start(folder, *arguments, job=job, log=rank, environment=shared | {"RANK": rank, "LOCAL_RANK": rank})
+    return [
+        start(folder, *arguments, job=job, log=f"{log}{rank}", environment=shared | {"RANK": rank, "LOCAL_RANK": rank})
         for rank in ("0", "1")
     ]
-    return [wait_for(folder, process, log=rank) for process, rank in zip(processes, ("0", "1"), strict=True)]
+
+
+def train_in_two_processes(folder, *arguments, job=None):
+    processes = start_two_processes(folder, *arguments, job=job)
+    return [wait_for(folder, process, log=str(rank)) for rank, process in enumerate(processes)]
 
 
 def assert_run_of_two_processes(folder):

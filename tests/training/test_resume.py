@@ -137,10 +137,10 @@ def signal_in_data(number):
 
 
 def final_state(folder):
-    """The bytes of the weights that a run saved, and its logged losses by step."""
+    """The bytes of the weights or the adapter that a run saved, and its logged losses by step."""
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     losses = [(row["step"], name, row[name]) for row in history for name in ("loss", "eval_loss") if name in row]
-    return (folder / "model.safetensors").read_bytes(), losses
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}, losses
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,7 +109,12 @@ def run_script(folder, arguments, job, log, environment):
     ):
         if job:
             job()
-        script.main()
+        try:
+            script.main()
+        except Exception:
+            # into the file: multiprocessing prints it on the terminal
+            traceback.print_exc()
+            raise
 
 
 def kill_this_process():
