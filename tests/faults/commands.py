@@ -121,4 +121,4 @@ def write_data(folder: Path, tasks: tuple[str, ...] = ("causal-lm",)) -> None:
 
 def one_line(done: CompletedRun) -> bool:
     """Whether a run was refused in one sentence."""
-    return done.code == 2 and "Traceback" not in done.stderr and ": error: " in done.stderr.splitlines()[-1]
+    return done.code in (1, 2) and "Traceback" not in done.stderr and ": error: " in done.stderr.splitlines()[-1]
