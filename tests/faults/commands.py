@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ OPTIONS = SIZES | {
     "logging_steps": 1, "warmup_steps": 1, "disable_tqdm": True, "save_total_limit": 2, "max_eval_samples": 8,
     "per_device_train_batch_size": 4, "train_file": "causal-lm.jsonl", "use_cpu": True,
 }  # fmt: skip
-FILES = ("README.md", "all_results.json", "config.json", "tokenizer.json", "training.png")
+FILES = ("README.md", "all_results.json", "tokenizer.json", "training.png")
 
 
 @dataclass
 class Command:
-    """A command of train.py that is run in `folder`. `measure` sets the other fields: what the whole run gives, its
-    processor time, and the seconds for which it writes a checkpoint."""
+    """A command of train.py that is run in `folder` with OPTIONS and `options`; None leaves one out. `measure` sets
+    the other fields: what the whole run gives, its processor time, the seconds for which it writes a checkpoint, and
+    the bytes of its largest file."""
 
     folder: Path
     options: dict[str, Any]
@@ -35,11 +36,12 @@ class Command:
     result: Any = None
     processor_seconds: float = 0.0
     save_seconds: float = 0.0
-    largest_file: int = field(default=0)
+    largest_file: int = 0
 
     def start(self, output: str, job: Callable[[], Any] | None = None) -> list[Any]:
         """Start the processes of the command, which write into `output`; `job` is called in each of them first."""
-        arguments = cli_arguments(**OPTIONS | self.options, output_dir=output)
+        options = {name: value for name, value in (OPTIONS | self.options).items() if value is not None}
+        arguments = cli_arguments(**options, output_dir=output)
         job = partial(begin, self.folder / f"{output}-cache", job)
         if self.processes == 1:
             return [start(self.folder, *arguments, job=job, log=f"-{output}-0")]

@@ -11,6 +11,7 @@ from typing import Any
 
 from hf_tfm.training.loop.directory_lock import LOCK_FILE
 from hf_tfm.training.objectives import OBJECTIVES
+from tests.training.tiny import SIZES
 
 from .commands import Command, one_line, processor_seconds, write_data
 
@@ -18,7 +19,8 @@ from .commands import Command, one_line, processor_seconds, write_data
 DRAWS = 25
 # the log of a run lies on the disk that is full; this is enough for its last line
 SMALLEST_LIMIT = 8_000
-LORA = {"init_from": "base", "peft": "lora"}
+# the base model has its own sizes
+LORA = {"init_from": "base", "peft": "lora", **dict.fromkeys((*SIZES, "hidden_dropout"))}
 STREAM = {"streaming": True, "validation_file": "causal-lm.jsonl", "test_file": "causal-lm.jsonl"}
 # name -> options of the run
 RUNS: dict[str, dict[str, Any]] = {

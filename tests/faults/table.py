@@ -37,30 +37,30 @@ SAID = f"no sentence that names what to do (a traceback); {SAME_END}"
 # fault -> its row
 ROWS: dict[str, Row] = {
     **{
-        f"killed: {name}": Row(SAME_END, partial(interruptions.prepare, name), interruptions.kill, 12)
+        f"killed: {name}": Row(SAME_END, partial(interruptions.prepare, name), interruptions.kill, 20)
         for name in interruptions.RUNS
     },
     **{
         f"ended by {number.name}": Row(
-            SAID, partial(interruptions.prepare, "causal-lm"), partial(interruptions.end_by_signal, number), 12
+            SAID, partial(interruptions.prepare, "causal-lm"), partial(interruptions.end_by_signal, number), 30
         )
         for number in (signal.SIGTERM, signal.SIGINT)
     },
-    "full disk": Row(SAID, partial(interruptions.prepare, "causal-lm"), interruptions.fill_the_disk, 16),
+    "full disk": Row(SAID, partial(interruptions.prepare, "causal-lm"), interruptions.fill_the_disk, 30),
     **{
         f"file of the last checkpoint {damage}": Row(
-            SAME_END, damages.prepare, partial(damages.damage_checkpoint, damage), 16
+            SAME_END, damages.prepare, partial(damages.damage_checkpoint, damage), 30
         )
         for damage in damages.DAMAGES
     },
-    "another file of a killed run damaged": Row(SAID, damages.prepare, damages.damage_other_file, 16),
+    "another file of a killed run damaged": Row(SAID, damages.prepare, damages.damage_other_file, 40),
     "call of the Hub failed": Row(
-        f"no word of the failure; a last push that is not whole; {SAID}", pushes.prepare, pushes.fail_once, 18
+        f"no word of the failure; a last push that is not whole; {SAID}", pushes.prepare, pushes.fail_once, 20
     ),
     "first loads from the Hub by eight processes at once": Row(
-        LOADED, remote_code.prepare, remote_code.load_at_once, 8
+        LOADED, remote_code.prepare, remote_code.load_at_once, 12
     ),
-    "first load from the Hub interrupted": Row(LOADED, remote_code.prepare, remote_code.interrupt, 12),
+    "first load from the Hub interrupted": Row(LOADED, remote_code.prepare, remote_code.interrupt, 24),
     "checkpoint with code that is not trusted": Row(
         "its code runs", hostile_files.prepare, hostile_files.open_untrusted, len(hostile_files.WAYS)
     ),
