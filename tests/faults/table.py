@@ -62,7 +62,13 @@ ROWS: dict[str, Row] = {
     ),
     "first load from the Hub interrupted": Row(LOADED, remote_code.prepare, remote_code.interrupt, 24),
     "checkpoint with code that is not trusted": Row(
-        "its code runs", hostile_files.prepare, hostile_files.open_untrusted, len(hostile_files.WAYS)
+        "its code runs", hostile_files.prepare_code, hostile_files.open_untrusted, len(hostile_files.WAYS)
+    ),
+    "damaged or hostile checkpoint converted": Row(
+        "it is converted, ends in another error than a refusal, or its code runs",
+        hostile_files.prepare_native,
+        hostile_files.convert_damaged,
+        len(hostile_files.MODEL_DAMAGES),
     ),
 }
 
