@@ -192,14 +192,7 @@ VALUES: dict[str, Values] = {
 }
 
 # field and value of faults that are known and not yet mended -> (other fields, property) that show it
-OPEN_FAULTS: dict[tuple[str, Any], tuple[dict[str, Any], str]] = {
-    # the heads read the tuple of the model below them by name
-    ("return_dict", False): ({}, "trains"),
-    # a TypeError that names no field: nothing initialises the activation's weights
-    ("hidden_act", "xielu"): ({}, "trains"),
-    ("lm_head_act", "xielu"): ({"lm_head_type": "transform"}, "trains"),
-    ("classifier_act", "xielu"): ({"classifier_dense": "pooled"}, "heads_ignore_padding"),
-}
+OPEN_FAULTS: dict[tuple[str, Any], tuple[dict[str, Any], str]] = {}
 
 
 def values_of(config_class: type, field: Field) -> Values:
