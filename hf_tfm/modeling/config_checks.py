@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from transformers.modeling_rope_utils import RopeParameters
 
 from .field_values import LAYER_TYPES
-from .position import POSITIONS, RopeConfigView, TfmRotaryEmbedding, rotated_size
+from .position import POSITIONS
+from .rotary_embedding import RopeConfigView, TfmRotaryEmbedding, rotated_size
 
 
 def head_size(hidden_size: int, num_heads: int, prefix: str = "") -> int:

@@ -7,6 +7,8 @@ import torch.distributed as dist
 from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES, replace_layer_number_by_wildcard
 from transformers.distributed.tensor_parallel import LocalParamsParallel, TensorParallelLayer
 
+from .activations import has_parameters, make_activation
+from .feed_forward import EXPERT_ALIGNMENT
 from .parallel_plans import pipeline_obstacle
 
 
@@ -58,8 +60,13 @@ def keep_plans_below(model: Any, prefix: str, new_prefix: str) -> None:
 
 def check_splits(model: Any, sizes: Any) -> None:
     """Raises ValueError, naming the field, for what would be split wrongly; `sizes`: a DistributedConfig."""
+    splits_experts = sizes.ep_size > 1
     if sizes.tp_size > 1:
         check_heads(model, sizes.tp_size)
+        if not splits_experts:
+            check_expert_widths(model, sizes.tp_size)
+    if sizes.tp_size > 1 or splits_experts:
+        check_activation(model)
     if sizes.pp_size > 1:
         check_stages(model, sizes.pp_size)
     if sizes.fsdp_size > 1:
@@ -100,6 +107,30 @@ def check_heads(model: Any, tp_size: int) -> None:
                     f"tp_size={tp_size} does not divide the {heads} key-value heads of {name}; choose a divisor of "
                     "num_key_value_heads, or fsdp_size."
                 )
+
+
+def check_expert_widths(model: Any, tp_size: int) -> None:
+    """Raises ValueError if a process's part of an expert's width cannot be computed by the grouped product."""
+    config = model.config
+    if config.mlp_type == "moe" and config._experts_implementation == "grouped_mm":
+        width = config.moe_intermediate_size
+        if width % (tp_size * EXPERT_ALIGNMENT):
+            raise ValueError(
+                f"tp_size={tp_size} cuts moe_intermediate_size ({width}) into {width / tp_size:g} elements for each "
+                f'process; experts_implementation="grouped_mm" needs a multiple of {EXPERT_ALIGNMENT}. Use "eager" or '
+                '"batched_mm", or ep_size, which gives whole experts to each process.'
+            )
+
+
+def check_activation(model: Any) -> None:
+    """Raises ValueError if feed-forwards have an activation with parameters: each process has a part of the units or of
+    the experts, so that its copy of these parameters would have other gradients."""
+    act = model.config.hidden_act
+    if has_parameters(make_activation(act)):
+        raise ValueError(
+            f'tp_size and ep_size are not supported for hidden_act="{act}", whose parameters each process would train '
+            "to other values; use fsdp_size, or an activation without parameters."
+        )
 
 
 def refuse_staged_cache(model: Any, use_cache: bool) -> None:

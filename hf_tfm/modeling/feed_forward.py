@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.integrations.moe import use_experts_implementation
+
+from .activations import make_activation
 
 
 class FeedForward(nn.Module):
@@ -35,7 +36,7 @@ class PlainMLP(FeedForward):
         super().__init__()
         self.up_proj = nn.Linear(config.hidden_size, width, bias=config.mlp_bias)
         self.down_proj = nn.Linear(width, config.hidden_size, bias=config.mlp_bias)
-        self.act_fn = ACT2FN[config.hidden_act]
+        self.act_fn = make_activation(config.hidden_act)
         self.dropout = nn.Dropout(config.activation_dropout) if config.activation_dropout else None
 
     @classmethod
@@ -119,7 +120,7 @@ class TfmExperts(nn.Module):
         self.init_std = self.down_init_std = config.initializer_range
         self.gate_up_proj = nn.Parameter(torch.empty(self.num_experts, 2 * width, config.hidden_size))
         self.down_proj = nn.Parameter(torch.empty(self.num_experts, config.hidden_size, width))
-        self.act_fn = ACT2FN[config.hidden_act]
+        self.act_fn = make_activation(config.hidden_act)
 
     def reset_parameters(self) -> None:
         init.normal_(self.gate_up_proj, std=self.init_std)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
 from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
 from transformers.utils.import_utils import torch_compilable_check
 
+from .activations import make_activation
 from .attention import soft_cap
 from .block import Scale
 from .fused_linear_cross_entropy import LinearCrossEntropy, select_scored
@@ -26,7 +26,7 @@ class HeadDense(nn.Module):
     def __init__(self, config: Any, act: str, has_norm: bool, width: int) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, width, bias=config.head_dense_bias)
-        self.act_fn = ACT2FN[act]
+        self.act_fn = make_activation(act)
         self.norm = make_norm(config, width) if has_norm else None
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:

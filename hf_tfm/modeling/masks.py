@@ -14,7 +14,7 @@ from transformers.masking_utils import (
     find_packed_sequence_indices,
     packed_sequence_mask_function,
 )
-from transformers.utils.import_utils import is_torchdynamo_compiling
+from transformers.utils.import_utils import is_torchdynamo_compiling, is_tracing
 
 # layer type -> function of transformers that makes its mask
 CAUSAL_MASKS: dict[str, Callable] = {
@@ -30,6 +30,18 @@ BIDIRECTIONAL_MASKS: dict[str, Callable] = {
 def is_padding_mask(attention_mask: Any) -> bool:
     """Whether the mask is (B, S), one entry per token, rather than absent or already prepared by the caller."""
     return isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2
+
+
+def check_mask_values(attention_mask: Any) -> None:
+    """Raises ValueError for a mask (B, S) to be added to scores, 0 where others have 1 and negative where they have 0:
+    every entry but 0 says that a token is real. Not checked while tracing, where values cannot be read."""
+    if not is_padding_mask(attention_mask) or not attention_mask.is_floating_point() or is_tracing(attention_mask):
+        return
+    if (attention_mask < 0).any():
+        raise ValueError(
+            "attention_mask (batch, tokens) has negative entries, as masks that are added to scores do; give 1 for "
+            "real tokens and 0 for padding, or an additive mask as (batch, 1, queries, keys)."
+        )
 
 
 def document_mask(position_ids: torch.Tensor | None, attention_mask: Any) -> Any:

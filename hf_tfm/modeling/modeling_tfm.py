@@ -13,6 +13,7 @@ from transformers.models.auto import modeling_auto
 from transformers.utils import logging
 from transformers.utils.output_capturing import OutputRecorder
 
+from .activations import ACTIVATIONS, reset_activation
 from .attention import SelfAttention
 from .block import TfmBlock
 from .blockwise_attention import EAGER_BLOCKWISE, register_blockwise_attention
@@ -87,14 +88,18 @@ class TfmPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Initialises linear maps, embeddings and norms as transformers does, with the standard deviation that depth
-        scaling sets, and every other module by its own `reset_parameters`. Raises TypeError for a module whose
-        parameters nothing initialises: loaded from a checkpoint without them, they would hold garbage."""
+        scaling sets, activations as their constructor does, and every other module by its own `reset_parameters`.
+        Raises TypeError for a module whose parameters nothing initialises: loaded from a checkpoint without them, they
+        would hold garbage."""
         super()._init_weights(module)
         reset = getattr(type(module), "reset_parameters", None)
         if isinstance(module, nn.Linear) and hasattr(module, "init_std"):
             std: Any = module.init_std
             init.normal_(module.weight, mean=0.0, std=std)
         if is_initialised_by_transformers(module):
+            return
+        if type(module) in ACTIVATIONS:
+            reset_activation(module)
             return
         parameters = module.named_parameters(recurse=False)
         missing = [name for name, parameter in parameters if not hasattr(parameter, "_is_hf_initialized")]
@@ -159,13 +164,23 @@ class TfmPreTrainedModel(PreTrainedModel):
 
     def _grouped_mm_can_dispatch(self) -> bool:
         # asked by transformers, which takes "eager" by default where this raises
-        misaligned = misaligned_expert_widths(self.config) if self.config.mlp_type == "moe" else {}
+        if self.config.mlp_type == "moe":
+            self.check_grouped_mm()
+        return super()._grouped_mm_can_dispatch()
+
+    def check_grouped_mm(self) -> None:
+        """Raises ValueError for experts that torch's grouped product does not take."""
+        dtypes = {parameter.dtype for parameter in self.parameters()} or {torch.get_default_dtype()}
+        if torch.float64 in dtypes:
+            raise ValueError(
+                'experts_implementation="grouped_mm" does not take weights in float64. Use "eager" or "batched_mm".'
+            )
+        misaligned = misaligned_expert_widths(self.config)
         if misaligned:
             raise ValueError(
                 f'experts_implementation="grouped_mm" reads rows of 16 bytes or multiples of it, so widths of experts '
                 f'must be multiples of {EXPERT_ALIGNMENT}; got {misaligned}. Use "eager" or "batched_mm".'
             )
-        return super()._grouped_mm_can_dispatch()
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As in transformers, with the code of the architecture and all its Auto classes, whatever head is saved. A
@@ -223,21 +238,6 @@ def is_initialised_by_transformers(module: nn.Module) -> bool:
         nn.modules.conv._ConvNd,
     )
     return isinstance(module, known) or any(norm in type(module).__name__ for norm in ("LayerNorm", "RMSNorm"))
-
-
-def check_continuous_batching(config: Any) -> None:
-    """Raises ValueError naming what continuous batching would drop. It packs all requests into one row and keeps their
-    keys in pages, where a score bias has no distances, and reads a window of one token as no window."""
-    dropped = {
-        f'position_type="{config.position_type}", a score bias': has_score_bias(config),
-        "sliding_window=1": config.sliding_window == 1 and "sliding_attention" in config.layer_types,
-        f'the encoder of model_type="{config.model_type}"': config.is_encoder_decoder,
-    }
-    for feature in [feature for feature, configured in dropped.items() if configured]:
-        raise ValueError(
-            f"Continuous batching does not support {feature}, and would give wrong text. Use model.generate, padded on "
-            "the left."
-        )
 
 
 def register_with_transformers(model_type: str, heads: dict[str, type[TfmPreTrainedModel]]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
@@ -17,10 +16,11 @@ from .caches import check_cache
 from .configuration_tfm import TfmDecoderConfig
 from .depth_scaling import single_stack
 from .distributed_checks import refuse_staged_cache
+from .generation import TfmGenerationMixin
 from .head_parts import LanguageHead, Pooler
 from .loss import IGNORE_INDEX
-from .masks import check_packed_rows, count_positions
-from .modeling_tfm import TfmPreTrainedModel, check_continuous_batching, register_with_transformers
+from .masks import check_mask_values, check_packed_rows, count_positions
+from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
 from .outputs import TfmCausalLMOutput, TfmDecoderOutput
 from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
@@ -96,10 +96,13 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
             check_cache(past_key_values, self.config, embeds.shape[1])
         unpadded = None
         if attention_mask is not None or position_ids is not None:
+            check_mask_values(attention_mask)
             if past_key_values is None:
                 check_packed_rows(position_ids, attention_mask)
             unpadded = unpad(self.config, embeds, attention_mask, position_ids, past_key_values, use_cache)
         positions = count_positions(embeds, attention_mask, position_ids, past_key_values)
+        if past_key_values is not None:
+            self.position.check_cached_keys(positions, past_key_values)
         cache = past_key_values
         if use_cache and past_key_values is None:
             cache = DynamicCache(config=self.config)
@@ -114,7 +117,7 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
         return TfmDecoderOutput(last_hidden_state=hidden_states, past_key_values=cache)
 
 
-class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationMixin):
+class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, TfmGenerationMixin):
     """Next-token logits (B, T, V). With `labels` (B, T), equal to the input ids and -100 where nothing is scored, the
     loss in nats per scored token; the shift happens inside. `fused_loss`: that loss and no logits, with less memory."""
 
@@ -157,6 +160,7 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            return_dict=True,
             **{**kwargs, **self.router_kwargs(labels)},
         )
         kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
@@ -174,16 +178,10 @@ class TfmDecoderForCausalLM(LanguageHead, TfmDecoderPreTrainedModel, GenerationM
             router_logits=outputs.router_logits,
         )
 
-    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. Raises ValueError where it would drop what is configured."""
-        # generate_batch and cache_implementation="paged" come through here too
-        check_continuous_batching(self.config)
-        return super().init_continuous_batching(*args, **kwargs)
-
     def _prepare_cache_for_generation(self, generation_config: Any, *args: Any, **kwargs: Any) -> None:
         # a private step of transformers: there is no public one between choosing a cache and using it
         refuse_staged_cache(self, generation_config.use_cache)
-        super()._prepare_cache_for_generation(generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
 
 
 class LabelledHead:

@@ -147,6 +147,7 @@ class TfmEncoderForMaskedLM(LanguageHead, TfmEncoderPreTrainedModel):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **{**kwargs, **self.router_kwargs(labels)},
         )
         logits, loss = self.logits_and_loss(outputs.last_hidden_state, labels, fused_loss, **kwargs)
@@ -237,6 +238,7 @@ class TfmEncoderForMultipleChoice(TfmEncoderPreTrainedModel):
             token_type_ids=flatten_choices(token_type_ids),
             position_ids=flatten_choices(position_ids),
             inputs_embeds=flatten_choices(inputs_embeds),
+            return_dict=True,
             **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.pooler_output)).view(-1, given.shape[1])

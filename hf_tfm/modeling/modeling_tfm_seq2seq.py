@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.masking_utils import create_masks_for_generate
 from transformers.modeling_outputs import BaseModelOutput, MoEModelOutput, Seq2SeqMoEModelOutput, Seq2SeqMoEOutput
@@ -18,8 +17,9 @@ from .caches import check_both_parts
 from .configuration_tfm import TfmSeq2SeqConfig
 from .decoder_inputs import DECODER_SHIFTS, mask_after_last_label
 from .distributed_checks import keep_plans_below
+from .generation import TfmGenerationMixin
 from .head_parts import LanguageHead
-from .modeling_tfm import check_continuous_batching, register_with_transformers
+from .modeling_tfm import register_with_transformers
 from .seq2seq_heads import Seq2SeqClassification, Seq2SeqQuestionAnswering
 from .seq2seq_stacks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
 
@@ -95,6 +95,7 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 inputs_embeds=inputs_embeds,
+                return_dict=True,
                 **kwargs,
             )
         elif not isinstance(encoder_outputs, BaseModelOutput | MoEModelOutput):
@@ -108,6 +109,7 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
+            return_dict=True,
             **kwargs,
         )
         return Seq2SeqMoEModelOutput(
@@ -156,11 +158,12 @@ class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
 
 
-class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel, GenerationMixin):
+class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel, TfmGenerationMixin):
     """Logits (B, T, V) of the next target token. `labels` (B, T) become decoder inputs by the configured shift where
     none are given; -100 is not scored; the loss is in nats per scored token. `fused_loss`: the loss and no logits."""
 
@@ -228,6 +231,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
+            return_dict=True,
             **{**kwargs, **self.router_kwargs(labels)},
         )
         kept = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
@@ -253,12 +257,6 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
             encoder_router_logits=outputs.encoder_router_logits,
         )
 
-    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. Raises ValueError where it would drop what is configured."""
-        # generate_batch and cache_implementation="paged" come through here too
-        check_continuous_batching(self.config)
-        return super().init_continuous_batching(*args, **kwargs)
-
     def create_masks_for_generate(self, config: Any, **kwargs: Any) -> Any:
         # transformers would read the encoder's layer types
         return create_masks_for_generate(config=config.decoder_view, **kwargs)
@@ -267,7 +265,7 @@ class TfmSeq2SeqForConditionalGeneration(LanguageHead, TfmSeq2SeqPreTrainedModel
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         # a private step of transformers: there is no public one between making the cache and using it
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         cache = model_kwargs.get("past_key_values")
         # transformers gives the memory's cache the decoder's windows, which would forget the beginning of the source
         if isinstance(cache, EncoderDecoderCache) and not any(cache.is_updated.values()):

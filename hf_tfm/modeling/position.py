@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 
-Angles = tuple[torch.Tensor, torch.Tensor]
+from .rotary_embedding import Angles, ChangingRotaryEmbedding, make_rotary_embedding, rope_parameters_of, rotated_size
 
 
 class Position(nn.Module):
@@ -22,6 +21,8 @@ class Position(nn.Module):
 
     # whether `embed` changes word vectors, which a pipeline's later stages would repeat on hidden states
     changes_embeddings = False
+    # whether keys depend on the length of the batch, so that a cache may hold some that no longer fit
+    has_changing_keys = False
 
     def __init__(self, config: Any, is_causal: bool) -> None:
         super().__init__()
@@ -50,6 +51,14 @@ class Position(nn.Module):
     def bias(self, embeds: torch.Tensor, cache: Any) -> dict[str, Any]:
         """Per layer type, what is added to the scaled scores (B, H, T, S), in the dtype of `embeds`, or None."""
         return self.nothing
+
+    def outdated_keys(self, cached: int, length: int) -> str | None:
+        """Why keys of `cached` tokens do not fit queries of a batch of `length` tokens; None if they do."""
+        return None
+
+    def check_cached_keys(self, position_ids: torch.Tensor, cache: Any) -> None:
+        """Raises ValueError for a cache whose keys do not fit new tokens at these positions (B or 1, T). Not checked
+        while tracing, where values cannot be read."""
 
 
 class LearnedPosition(Position):
@@ -94,63 +103,6 @@ class SinusoidalPosition(Position):
         return embeds + torch.cat((phase.sin(), phase.cos()), dim=-1).to(embeds.dtype)
 
 
-class RopeConfigView:
-    """A configuration whose `rope_parameters` are those of one layer type."""
-
-    def __init__(self, config: Any, rope_parameters: dict) -> None:
-        self.config, self.rope_parameters = config, rope_parameters
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "config":  # not yet there while it is copied or unpickled
-            raise AttributeError(name)
-        return getattr(self.config, name)
-
-
-class TfmRotaryEmbedding(nn.Module):
-    """Cosines and sines of position x frequency, with every scaling of transformers (linear, dynamic, yarn, longrope,
-    llama3, proportional).   Su et al. 2021, arXiv:2104.09864. `dynamic_rope_update` reads these attribute names."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
-        self.rope_type = config.rope_parameters["rope_type"]
-        self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
-        inv_freq, self.attention_scaling = self.formulas()[self.rope_type](config)
-        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
-        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
-
-    @classmethod
-    def formulas(cls) -> dict[str, Any]:
-        """`rope_type` -> function of (config, device, length) that returns frequencies (D/2,) and the factor of cosines
-        and sines."""
-        return {"default": cls.compute_default_rope_parameters, **ROPE_INIT_FUNCTIONS}
-
-    @staticmethod
-    def compute_default_rope_parameters(config: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, float]:
-        theta = config.rope_parameters["rope_theta"]
-        size = rotated_size(config.head_dim, config.rope_parameters)
-        return 1.0 / theta ** (torch.arange(0, size, 2, dtype=torch.float) / size), 1.0
-
-    def _apply(self, fn: Any, recurse: bool = True) -> "TfmRotaryEmbedding":
-        # `model.to(torch.bfloat16)` must not round frequencies: at position 1,000 that is a phase error of radians
-        kept = [self.inv_freq, self.original_inv_freq]
-        super()._apply(fn, recurse)
-        for name, exact in zip(("inv_freq", "original_inv_freq"), kept, strict=True):
-            moved = getattr(self, name)
-            if moved.dtype != exact.dtype:
-                setattr(self, name, nn.Buffer(exact.to(moved.device), persistent=False))
-        return self
-
-    @torch.no_grad()
-    @dynamic_rope_update
-    def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> Angles:
-        """Cosines and sines (B or 1, 1, T, D) for all heads. The first half of the sines is negated, so that no block
-        has to negate a half of its queries and keys."""
-        phase = position_ids[:, None, :, None].float() * self.inv_freq.to(x.device)
-        cos, sin = phase.cos() * self.attention_scaling, phase.sin() * self.attention_scaling
-        return torch.cat((cos, cos), dim=-1).to(x.dtype), torch.cat((-sin, sin), dim=-1).to(x.dtype)
-
-
 class RotaryPosition(Position):
     """Queries and keys rotated by their position, with one set of frequencies or one per layer type."""
 
@@ -159,27 +111,21 @@ class RotaryPosition(Position):
         # layer type -> key of its frequencies
         self.frequencies = {kind: kind if kind in config.rope_parameters else "shared" for kind in self.nothing}
         self.rotary = nn.ModuleDict(
-            {
-                key: TfmRotaryEmbedding(RopeConfigView(config, rope_parameters_of(config, kind)))
-                for kind, key in self.frequencies.items()
-            }
+            {key: make_rotary_embedding(config, kind) for kind, key in self.frequencies.items()}
         )
+        self.changing = [rotary for rotary in self.rotary.values() if isinstance(rotary, ChangingRotaryEmbedding)]
+        self.has_changing_keys = bool(self.changing)
+
+    def outdated_keys(self, cached: int, length: int) -> str | None:
+        return next(filter(None, (rotary.outdated_keys(cached, length) for rotary in self.changing)), None)
+
+    def check_cached_keys(self, position_ids: torch.Tensor, cache: Any) -> None:
+        for rotary in self.changing:
+            rotary.check_cached_keys(position_ids, cache)
 
     def angles(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> dict[str, Any]:
         angles = {key: rotary(embeds, position_ids) for key, rotary in self.rotary.items()}
         return {kind: angles[key] for kind, key in self.frequencies.items()}
-
-
-def rope_parameters_of(config: Any, layer_type: str) -> dict:
-    """The rotary parameters of a layer type."""
-    return config.rope_parameters.get(layer_type, config.rope_parameters)
-
-
-def rotated_size(head_dim: int, parameters: dict) -> int:
-    """How many leading elements of a head are rotated."""
-    if parameters["rope_type"] == "proportional":
-        return head_dim
-    return int(head_dim * parameters.get("partial_rotary_factor", 1.0))
 
 
 class Rotation:

@@ -44,6 +44,7 @@ class Seq2SeqHead:
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=mask,
             decoder_inputs_embeds=decoder_inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
         return outputs, ids, mask

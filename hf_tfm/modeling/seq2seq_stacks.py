@@ -15,7 +15,7 @@ from .caches import check_cache, self_attention_cache
 from .configuration_tfm import TfmSeq2SeqConfig
 from .depth_scaling import decoder_of_seq2seq, encoder_of_seq2seq
 from .distributed_checks import keep_plans_below
-from .masks import BIDIRECTIONAL_MASKS, check_packed_rows, count_positions
+from .masks import BIDIRECTIONAL_MASKS, check_mask_values, check_packed_rows, count_positions
 from .modeling_tfm import RECORDED, TfmPreTrainedModel
 from .outputs import TfmSourceOutput, TfmTargetOutput
 from .stack import Stack
@@ -116,6 +116,8 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
     ) -> TfmTargetOutput:
         embeds = self.embed_words(input_ids, inputs_embeds)
         memory = encoder_hidden_states
+        check_mask_values(attention_mask)
+        check_mask_values(encoder_attention_mask)
         if past_key_values is None:
             check_packed_rows(position_ids, attention_mask)
         else:
@@ -126,6 +128,8 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
                 self.config, embeds, attention_mask, position_ids, past_key_values, memory, encoder_attention_mask
             )
         positions = count_positions(embeds, attention_mask, position_ids, self_attention_cache(past_key_values))
+        if past_key_values is not None:
+            self.position.check_cached_keys(positions, self_attention_cache(past_key_values))
         cache = past_key_values
         if use_cache and past_key_values is None:
             cache = EncoderDecoderCache(DynamicCache(config=self.config.decoder_view), DynamicCache())

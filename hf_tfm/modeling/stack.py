@@ -12,7 +12,14 @@ from transformers.utils.import_utils import is_tracing
 from .block import WIRINGS, TfmBlock
 from .caches import self_attention_cache
 from .depth_scaling import DeepNorm, set_initial_stds, skip_weight
-from .masks import BIDIRECTIONAL_MASKS, CAUSAL_MASKS, check_packed_rows, count_positions, document_mask
+from .masks import (
+    BIDIRECTIONAL_MASKS,
+    CAUSAL_MASKS,
+    check_mask_values,
+    check_packed_rows,
+    count_positions,
+    document_mask,
+)
 from .normalization import make_norm
 from .position import POSITIONS
 from .unpadding import run_unpadded, unpad
@@ -127,6 +134,7 @@ class Stack:
             )
         unpadded = None
         if attention_mask is not None or position_ids is not None:
+            check_mask_values(attention_mask)
             check_packed_rows(position_ids, attention_mask)
             unpadded = unpad(self.config, embeds, attention_mask, position_ids)
         positions = count_positions(embeds, attention_mask, position_ids, None)

@@ -51,6 +51,7 @@ class SequenceClassification:
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
         logits = self.classifier(self.dropout(self.pool(outputs, input_ids, attention_mask)))
@@ -95,6 +96,7 @@ class TextEmbedding:
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
         return BaseModelOutputWithPooling(
@@ -145,6 +147,7 @@ class TokenClassification(TokenHead):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
         logits = self.classifier(self.dropout(self.transform_tokens(outputs.last_hidden_state)))
@@ -181,6 +184,7 @@ class QuestionAnswering(TokenHead):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
         start, end = self.qa_outputs(self.transform_tokens(outputs.last_hidden_state)).unbind(-1)

@@ -136,8 +136,9 @@ class Case:
 
     # what is expected
 
-    def require_fixed_frequencies(self) -> None:
-        """Raises NotApplicable where rotary frequencies change with the length of the batch, within our lengths."""
+    def has_fixed_frequencies(self) -> bool:
+        """Whether rotary frequencies are the same for all batches of our lengths. Else those of the longest row are
+        used for the whole batch."""
         given = self.config.rope_parameters or {}
         for parameters in (given, *(part for part in given.values() if isinstance(part, dict))):
             thresholds = {
@@ -146,7 +147,13 @@ class Case:
             }
             threshold = thresholds.get(parameters.get("rope_type", ""))
             if threshold is not None and threshold < LENGTHS[1] + NEW_TOKENS:
-                raise NotApplicable("rope_parameters: all tokens of a batch have the frequencies of its longest row")
+                return False
+        return True
+
+    def require_fixed_frequencies(self) -> None:
+        """Raises NotApplicable where a row beside a longer one has the frequencies of that."""
+        if not self.has_fixed_frequencies():
+            raise NotApplicable("rope_parameters: all tokens of a batch have the frequencies of its longest row")
 
     def may_have_no_gradient(self, name: str) -> bool:
         """Whether the gradient of a parameter of a legal model may be zero."""

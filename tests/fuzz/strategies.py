@@ -105,7 +105,14 @@ def rope_of(rope_type: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 ROPE = st.sampled_from(list(ROPE_PARAMETERS)).flatmap(rope_of)
-NESTED_ROPE = st.fixed_dictionaries(dict.fromkeys(LAYER_TYPES, ROPE))
+# each layer type has frequencies of its own, and three times in four rotates another share of a head
+SHARES = st.sampled_from([(0.5, 1.0), (1.0, 0.5), (0.5, 1.0), (0.5, 0.5)])
+NESTED_ROPE = st.tuples(ROPE, ROPE, SHARES).map(
+    lambda drawn: {
+        kind: {**rope, "partial_rotary_factor": share}
+        for kind, rope, share in zip(LAYER_TYPES, drawn[:2], drawn[2], strict=True)
+    }
+)
 ODD_ROPES: tuple[Any, ...] = (
     {},
     "default",
@@ -192,14 +199,17 @@ VALUES: dict[str, Values] = {
 }
 
 # field and value of faults that are known and not yet mended -> (other fields, property) that show it
-OPEN_FAULTS: dict[tuple[str, Any], tuple[dict[str, Any], str]] = {
-    # the heads read the tuple of the model below them by name
-    ("return_dict", False): ({}, "trains"),
-    # a TypeError that names no field: nothing initialises the activation's weights
-    ("hidden_act", "xielu"): ({}, "trains"),
-    ("lm_head_act", "xielu"): ({"lm_head_type": "transform"}, "trains"),
-    ("classifier_act", "xielu"): ({"classifier_dense": "pooled"}, "heads_ignore_padding"),
-}
+OPEN_FAULTS: dict[tuple[str, Any], tuple[dict[str, Any], str]] = {}
+
+
+# fields that mean something only together, which independent draws seldom bring; half of the configurations have one of
+# these sets
+TOGETHER: tuple[dict[str, st.SearchStrategy[Any]], ...] = (
+    {},
+    {},
+    {"position_type": st.just("rotary"), "layer_types": st.permutations(LAYER_TYPES), "rope_parameters": NESTED_ROPE},
+    {"mlp_type": st.just("moe"), "shared_expert_intermediate_size": st.sampled_from([8, 12])},
+)
 
 
 def values_of(config_class: type, field: Field) -> Values:
@@ -242,13 +252,15 @@ def some_of(names: list[str], most: int) -> st.SearchStrategy[list[str]]:
 
 @st.composite
 def legal_fields(draw: Any, architecture: str) -> dict[str, Any]:
-    """The fields of a configuration that ought to be accepted: a few drawn from all, those dropped or adjusted that
-    have no meaning beside the others."""
+    """The fields of a configuration that ought to be accepted: a few drawn from all, perhaps a set of `TOGETHER`, those
+    dropped or adjusted that have no meaning beside the others."""
     space = design_space(architecture)
+    together = {name: draw(values) for name, values in draw(st.sampled_from(TOGETHER)).items()}
     often = [name for name in OFTEN if name in space]
     rest = [name for name in space if name not in OFTEN]
     names = [*draw(some_of(often, len(often))), *draw(some_of(rest, MAX_OTHER_FIELDS))]
     drawn = {name: draw(space[name].legal) for name in names}
+    drawn |= together
     return make_compatible(architecture, {**SIZES, **drawn})
 
 

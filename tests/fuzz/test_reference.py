@@ -8,7 +8,7 @@ import torch
 from hypothesis import event, given, note, seed, settings
 from torch import nn
 
-from hf_tfm.modeling.position import TfmRotaryEmbedding
+from hf_tfm.modeling.rotary_embedding import TfmRotaryEmbedding
 from tests.fuzz.case import Case, Refused, code_of
 from tests.fuzz.reference import Reference
 from tests.fuzz.rotary_frequencies import frequencies

@@ -113,6 +113,20 @@ def test_a_tuple_has_the_loss_and_then_the_logits(name, fields):
         assert_same(value, output[key], 1e-6, key)
 
 
+@EVERY_CLASS
+def test_a_configuration_that_asks_for_tuples_gets_the_same_ones(name):
+    # heads read the output of the model below them by name
+    model, batch = make_head(name, return_dict=False), inputs_of(name)
+    with torch.no_grad():
+        found, output = model(**batch), model(**batch, return_dict=True)
+    assert isinstance(found, tuple)
+    wanted = output.to_tuple()
+    assert [type(part) for part in found] == [type(part) for part in wanted]
+    for part, other in zip(found, wanted, strict=True):
+        if isinstance(part, torch.Tensor):
+            assert torch.equal(part, other)
+
+
 @EVERY_FEED_FORWARD
 @HEADS_WITH_LOSS
 @pytest.mark.parametrize("recorded", [False, True], ids=["plain", "with hidden states"])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.activations import ACT2FN
 
 import hf_tfm
 from hf_tfm.modeling.position import POSITIONS
@@ -92,6 +93,37 @@ def test_model_on_meta_device_can_be_materialised():
     model.initialize_weights()
     wanted = make("decoder").model.position.rotary["shared"].inv_freq
     assert torch.equal(model.model.position.rotary["shared"].inv_freq, wanted)
+
+
+def tensors_of_activations(model):
+    return {
+        f"{name}.{part}": tensor
+        for name, module in model.named_modules()
+        if name.endswith("act_fn")
+        for part, tensor in [*module.named_parameters(), *module.named_buffers()]
+    }
+
+
+@pytest.mark.parametrize("act", ACT2FN)
+def test_activations_start_as_their_constructor_makes_them(act, tmp_path):
+    # xielu, whose weights nothing initialised, was refused by a TypeError without a field
+    fields = {"hidden_act": act, "lm_head_act": act, "lm_head_type": "transform", "num_hidden_layers": 1}
+    model = make_untrained("encoder", **fields)
+    found, constructed = tensors_of_activations(model), ACT2FN[act]
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.float32, f"{name} has another dtype than after loading"
+        assert torch.equal(tensor, constructed.state_dict()[name.rpartition(".")[2]].float()), name
+    with torch.device("meta"):
+        on_meta = type(model)(model.config)
+    on_meta.to_empty(device="cpu").initialize_weights()
+    models = [on_meta]
+    if found:
+        weights = {name: weight for name, weight in model.state_dict().items() if name not in found}
+        model.save_pretrained(tmp_path, state_dict=weights)
+        models.append(type(model).from_pretrained(tmp_path))
+    for other in models:
+        assert found.keys() == tensors_of_activations(other).keys()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in tensors_of_activations(other).items())
 
 
 @pytest.mark.parametrize("architecture", LANGUAGE_MODELS)

@@ -76,6 +76,21 @@ def test_position_ids_with_left_padding_are_not_packed_rows():
     assert_same(given[:, 2:], model(ids(1, 6), attention_mask=mask).logits[:, 2:], 1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["encoder", "decoder", "seq2seq"])
+@pytest.mark.parametrize("hidden", [-torch.inf, torch.finfo(torch.float).min])
+def test_additive_mask_of_two_dimensions_is_refused(architecture, hidden):
+    # transformers reads every entry but 0 as a real token: such a mask would hide the real ones
+    model, tokens, real = make(architecture), ids(2, 6), torch.tensor([[1.0] * 6, [1.0] * 4 + [0.0] * 2])
+    additive = torch.zeros(2, 6).masked_fill(real == 0, hidden)
+    names = ["attention_mask"] if architecture != "seq2seq" else ["attention_mask", "decoder_attention_mask"]
+    for name in names:
+        inputs = {"decoder_input_ids": tokens} if architecture == "seq2seq" else {}
+        with pytest.raises(ValueError, match=r"attention_mask .* negative entries"):
+            model(tokens, **inputs, **{name: additive})
+        found = model(tokens, **inputs, **{name: real}).logits
+        assert torch.equal(found, model(tokens, **inputs, **{name: real.long()}).logits)
+
+
 def test_4d_mask_is_applied_as_given():
     model, tokens = make("encoder"), ids(2, 6)
     model.set_attn_implementation("eager")

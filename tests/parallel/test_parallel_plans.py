@@ -1,5 +1,7 @@
 """Every parallel plan fits its model: its rules name existing modules, and every large matrix is split."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from transformers.distributed.fsdp import ALL_FSDP_STYLES
 from transformers.distributed.parallel_utils import ALL_PARALLEL_STYLES, replace_layer_number_by_wildcard
 
 from hf_tfm import TfmSeq2SeqEncoderModel
+from hf_tfm.modeling.distributed_checks import check_splits
 from hf_tfm.modeling.feed_forward import TfmExperts
 from tests.grid import LANGUAGE_MODELS, SIZES, config_fields, make
 
@@ -53,6 +56,33 @@ def test_encoder_model_has_the_encoder_rules_of_the_encoder_decoder():
     ):
         assert own == {rule: style for rule, style in all_rules.items() if rule.startswith("encoder.")}
         assert own.keys() <= names_in(encoder)
+
+
+# what cannot be split in two -> fields, and sizes of the parallel groups
+UNSPLITTABLE = {
+    "moe_intermediate_size": ({"mlp_type": "moe", "moe_intermediate_size": 24}, {"tp_size": 2}),
+    'hidden_act="prelu"': ({"hidden_act": "prelu"}, {"tp_size": 2}),
+    'hidden_act="xielu"': ({"hidden_act": "xielu", "mlp_type": "moe"}, {"ep_size": 2}),
+}
+SPLITTABLE = [
+    ({"mlp_type": "moe", "moe_intermediate_size": 16}, {"tp_size": 2}),
+    ({"mlp_type": "moe", "moe_intermediate_size": 24}, {"ep_size": 2}),
+    ({"hidden_act": "prelu"}, {"fsdp_size": 1}),
+]
+ONE_OF_EACH = dict.fromkeys(("tp_size", "ep_size", "pp_size", "fsdp_size"), 1)
+
+
+@pytest.mark.parametrize("name", UNSPLITTABLE)
+@pytest.mark.parametrize("architecture", LANGUAGE_MODELS)
+def test_what_cannot_be_split_is_refused_by_the_field(architecture, name):
+    fields, sizes = UNSPLITTABLE[name]
+    with pytest.raises(ValueError, match=name):
+        check_splits(make_on_meta(architecture, **fields), SimpleNamespace(**{**ONE_OF_EACH, **sizes}))
+
+
+@pytest.mark.parametrize(("fields", "sizes"), SPLITTABLE, ids=str)
+def test_what_can_be_split_is_not_refused(fields, sizes):
+    check_splits(make_on_meta("decoder", **fields), SimpleNamespace(**{**ONE_OF_EACH, **sizes}))
 
 
 def test_saved_configuration_holds_no_plans():
