@@ -71,12 +71,14 @@ from .recipes import recipe_fields
 VERSION = "0.1.0"
 # transformers copies these before it imports this file; it follows no imports of files already there
 NEEDED_BESIDES = """
+    from .activations import
     from .attention import
     from .auto_map import
     from .caches import
     from .fused_linear_cross_entropy import
     from .loss import
-    from .masks import"""
+    from .masks import
+    from .rotary_embedding import"""
 
 
 class TfmConfig(FieldNames, PreTrainedConfig):
@@ -321,9 +323,7 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
             "decoder_head_dim": head_dim,
             "decoder_intermediate_size": self.intermediate_size,
             "decoder_embedding_scale": self.embedding_scale,
-            "decoder_layer_types": (
-                repeat_layer_types(self.layer_types or [], layers) if self.decoder_layer_types is None else None
-            ),
+            "decoder_layer_types": repeat_layer_types(self.layer_types or [], layers),
             "decoder_start_token_id": self.pad_token_id if self.bos_token_id is None else self.bos_token_id,
         }
         for name, value in derived.items():

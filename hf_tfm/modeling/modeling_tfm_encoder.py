@@ -22,6 +22,7 @@ from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding
 
 # transformers copies these before it imports this file; it follows no imports of files already there
 NEEDED_BESIDES = """
+    from .activations import
     from .attention import
     from .auto_map import
     from .block import
@@ -40,6 +41,7 @@ NEEDED_BESIDES = """
     from .parallel_plans import
     from .position import
     from .recipes import
+    from .rotary_embedding import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .unpadding import

@@ -25,6 +25,7 @@ from .seq2seq_stacks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreT
 
 # transformers copies these before it imports this file; it follows no imports of files already there
 NEEDED_BESIDES = """
+    from .activations import
     from .attention import
     from .auto_map import
     from .block import
@@ -43,6 +44,7 @@ NEEDED_BESIDES = """
     from .parallel_plans import
     from .position import
     from .recipes import
+    from .rotary_embedding import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .stack import
