@@ -196,8 +196,9 @@ def test_help_shows_every_option_once_with_underscores(capsys):
 
 
 def test_debug_without_a_value_is_no_option_of_transformers(monkeypatch):
-    for arguments in (["--debug"], ["--debug", "--seed", "3"]):
+    for arguments in ([], ["--debug"], ["--debug", "--seed", "3"], ["--seed", "3", "--debug"]):
         assert parse(*arguments).training.debug == []
+    assert parse_arguments([]).training.debug == []
     assert parse("--debug", "underflow_overflow").training.debug == ["underflow_overflow"]
 
 

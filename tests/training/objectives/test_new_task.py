@@ -97,7 +97,7 @@ def test_train_py_runs_a_registered_task(word_count, rows, tmp_path, monkeypatch
     card = (folder / "README.md").read_text()
     assert "mean absolute error in words" in card
     assert "most frequent count" in card
-    assert "1 rows that could not be used were dropped; _dropped_rows.jsonl says why" in card
+    assert "1 rows that could not be used were dropped; \\_dropped_rows.jsonl says why" in card
     assert "rows.jsonl, line 91" in json.loads((folder / "_dropped_rows.jsonl").read_text())["location"]
     assert "mean absolute error in words" in capsys.readouterr().out
 
