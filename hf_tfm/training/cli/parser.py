@@ -77,7 +77,7 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
 
 def without_debug_flag(arguments: list[str]) -> list[str]:
     """Arguments without a --debug that has no value. With a value it is an option of transformers."""
-    following = [*arguments[1:], "--"]
+    following = [*arguments, "--"][1:]
     return [
         argument for argument, after in zip(arguments, following, strict=True)
         if argument != DEBUG or not after.startswith("--")
