@@ -22,7 +22,7 @@ def trains(case: Case) -> None:
     """One step of SGD: the loss is finite before and after, and every parameter has a finite gradient, not zero."""
     model = case.model().train()
     batch = case.batch()
-    loss = model(**batch).loss
+    loss = model(**batch, return_dict=True).loss
     loss.backward()
     assert torch.isfinite(loss), f"loss {loss.item()}"
     for name, parameter in model.named_parameters():
@@ -31,7 +31,7 @@ def trains(case: Case) -> None:
         if case.is_legal and not case.may_have_no_gradient(name):
             assert parameter.grad.count_nonzero(), f"gradient of {name} is zero"
     torch.optim.SGD(model.parameters(), lr=1e-3).step()
-    assert torch.isfinite(model(**batch).loss), "loss after one step"
+    assert torch.isfinite(model(**batch, return_dict=True).loss), "loss after one step"
 
 
 def save_and_load(model: Any) -> Any:
@@ -142,7 +142,7 @@ def losses_and_gradients(model: Any, batches: list[dict[str, Any]]) -> tuple[tor
     """The sum of the losses, and the gradients of all parameters."""
     model.zero_grad()
     torch.manual_seed(0)
-    losses = [model(**batch).loss for batch in batches]
+    losses = [model(**batch, return_dict=True).loss for batch in batches]
     for loss in losses:
         loss.backward()
     return torch.stack(losses).sum().detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -200,7 +200,9 @@ def resizes(case: Case) -> None:
     batch = case.batch()
     batch["input_ids"][:, 1] = batch["labels"][:, 1] = size + 2
     for fused in (False, True):
-        assert torch.isfinite(model(**batch, fused_loss=fused).loss), f"loss with a new word, fused_loss={fused}"
+        assert torch.isfinite(model(**batch, fused_loss=fused, return_dict=True).loss), (
+            f"loss with a new word, fused_loss={fused}"
+        )
     assert_same(case.logits(save_and_load(model)), after, EXACT, "logits of the resized model after loading")
 
 
@@ -279,7 +281,7 @@ def trains_in_bfloat16(case: Case) -> None:
     losses = {}
     for dtype in (torch.float32, torch.bfloat16):
         model, batch = case.model().to(dtype), case.padded_batch()
-        losses[dtype] = model(**batch).loss
+        losses[dtype] = model(**batch, return_dict=True).loss
         losses[dtype].backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters()), f"gradients in {dtype}"
     assert_same(losses[torch.bfloat16], losses[torch.float32], 0.1, "loss in bfloat16")

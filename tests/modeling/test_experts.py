@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 import hf_tfm
-from tests.grid import LANGUAGE_MODELS, assert_same, ids, make
+from tests.grid import LANGUAGE_MODELS, assert_same, ids, logits_of, make
 
 IMPLEMENTATIONS = ["eager", "grouped_mm", "batched_mm"]
 ROWS, LENGTH = 3, 7
@@ -258,3 +258,16 @@ def test_widths_that_grouped_products_refuse_are_computed_one_expert_at_a_time(a
     assert_same(found.loss, wanted.loss, what="loss of batched_mm")
     half = model.bfloat16()
     assert half(**batch).loss.isfinite()
+
+
+def test_experts_made_in_float64_run_on_the_eager_kernel():
+    # torch's grouped product takes no float64
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = make("decoder", mlp_type="moe", moe_intermediate_size=16)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.config._experts_implementation == "eager"
+    assert logits_of(model, ids(1, 6)).dtype == torch.float64
+    with pytest.raises(ValueError, match="float64"):
+        model.set_experts_implementation("grouped_mm")
