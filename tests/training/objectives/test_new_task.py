@@ -83,7 +83,7 @@ def rows(tmp_path):
 def test_train_py_runs_a_registered_task(word_count, rows, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "out"
     options = ["--task", "word-count", "--train_file", str(rows), "--output_dir", str(folder), "--use_cpu"]
-    options += ["--bad_rows", "drop"]
+    options += ["--bad_rows", "drop", "--max_steps", "4"]
     monkeypatch.setattr(sys, "argv", ["train.py", *options, "--disable_tqdm", "true"])
     state = torch.get_rng_state()
     train.main()
