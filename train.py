@@ -25,6 +25,7 @@ def main() -> None:
     from hf_tfm.training.loop.signals import end_on_signal
     from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
     from hf_tfm.training.loop.trainer import TfmTrainer
+    from hf_tfm.training.loop.training_length import fit_length_to_data
     from hf_tfm.training.objectives import OBJECTIVES
     from hf_tfm.training.report.run_report import RunReport
     from hf_tfm.training.utils.printing import print_on_main_process
@@ -46,6 +47,7 @@ def main() -> None:
                 objective.bad_rows.write(output_dir.path)
             tokenizer = make_tokenizer(run_args, objective, data, model_type, output_dir)
             examples = objective.examples(data.splits, tokenizer, run_args.data.preprocessing_num_workers)
+            fit_length_to_data(args, data, examples["train"])
 
             # Model
             set_seed(args.seed)

@@ -36,7 +36,8 @@ BOOKKEEPING_FIELDS = (
 @dataclass(frozen=True)
 class DataFacts:
     """The data that a model was trained on. `sizes`: split -> (rows, bytes). `baselines`: name of a simple method ->
-    first metric on the test split. `notes`: sentences on origin and licence. `hub_name`: a dataset on the Hub."""
+    its result on the test split, in the first metric that was measured. `notes`: sentences on origin and licence.
+    `hub_name`: a dataset on the Hub."""
 
     description: str
     fingerprint: str
@@ -103,7 +104,7 @@ def model_card(
         f"# {escaped(name)}",
         f"A `{config.model_type}` with {parameters:,} parameters, {escaped(f'{run.origin} on {data.description}')}.",
         section("Use", fenced(usage, "python")),
-        section("Results", result_table(results, metrics), baseline_note(data, metrics), bullets(notes or {})),
+        section("Results", result_table(results, metrics), baseline_note(data, metrics, results), bullets(notes or {})),
         section("Examples", *map(sample_text, samples)),
         section("Data", data_text(data)),
         section("Training", bullets(run.settings), f"![Training]({run.picture})" if run.picture else ""),
@@ -165,11 +166,11 @@ def result_table(results: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def baseline_note(data: DataFacts, metrics: Mapping[str, str]) -> str:
+def baseline_note(data: DataFacts, metrics: Mapping[str, str], results: Mapping[str, Any]) -> str:
     if not data.baselines:
         return ""
     values = ", ".join(f"{escaped(name)} {value:.3f}" for name, value in data.baselines.items())
-    first_metric = escaped(next(iter(metrics.values())))
+    first_metric = escaped(next(label for name, label in metrics.items() if f"test_{name}" in results))
     return f"For comparison, methods without a neural network on the same test split, {first_metric}: {values}."
 
 

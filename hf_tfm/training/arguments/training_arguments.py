@@ -19,6 +19,8 @@ __all__ = ["LEARNING_RATES", "TfmTrainingArguments"]
 LEARNING_RATES = {"muon": 0.01, "adamw": 3e-3, "trainer": 5e-5}
 # Optimizer steps after which most tasks have learned from the built-in data, in about three minutes on two CPU cores.
 MAX_STEPS = 400
+# Steps between two evaluations, unless the length of the run follows the data.
+EVAL_STEPS = 100
 # Values of --report_to that are also names of packages.
 REPORT_TO_PACKAGES = (
     "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "neptune", "clearml", "codecarbon", "dagshub", "dvclive",
@@ -93,16 +95,27 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         },
     )
     max_steps: int | None = field(
-        default=None, metadata={"help": f"Optimizer steps; unset: {MAX_STEPS}, or as many as --num_train_epochs takes."}
-    )
+        default=None,
+        metadata={"help": "Optimizer steps; unset: as many as --num_train_epochs takes, else by the size of your data, "
+                  f"with early stopping; built-in data: {MAX_STEPS}."},
+    )  # fmt: skip
     num_train_epochs: float = field(
         default=0.0, metadata={"help": "Epochs, instead of a number of steps; 0: see --max_steps."}
     )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Evaluations without improvement on the validation split after which training stops and the "
+                  "best weights are taken; 0: never; unset: 5 if the length follows your data, else never."},
+    )  # fmt: skip
     per_device_train_batch_size: int = field(default=16, metadata=TRANSFORMERS_HELP["per_device_train_batch_size"])
     per_device_eval_batch_size: int = field(default=32, metadata=TRANSFORMERS_HELP["per_device_eval_batch_size"])
     logging_steps: float = field(default=20, metadata=TRANSFORMERS_HELP["logging_steps"])
     eval_strategy: IntervalStrategy | str = field(default="steps", metadata=TRANSFORMERS_HELP["eval_strategy"])
-    eval_steps: float | None = field(default=100, metadata=TRANSFORMERS_HELP["eval_steps"])
+    eval_steps: float | None = field(
+        default=None,
+        metadata={"help": "Steps between two evaluations; below 1: a fraction of all steps; unset: "
+                  f"{EVAL_STEPS}, or a twentieth of a run whose length follows your data."},
+    )  # fmt: skip
     save_steps: float = field(default=200, metadata=TRANSFORMERS_HELP["save_steps"])
     save_total_limit: int | None = field(default=1, metadata=TRANSFORMERS_HELP["save_total_limit"])
     include_num_input_tokens_seen: str = field(
@@ -130,12 +143,18 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
 
     def __post_init__(self) -> None:
         self.output_dir = self.output_dir or f"runs/{self.task}"
+        # whether the length of a run on the user's data follows the data (see training_length)
+        self.length_is_default = self.max_steps is None and self.num_train_epochs <= 0
+        self.eval_steps_is_default = self.eval_steps is None
         if self.max_steps is None:
             self.max_steps = -1 if self.num_train_epochs > 0 else MAX_STEPS
+        if self.eval_steps is None:
+            self.eval_steps = EVAL_STEPS
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATES[self.optimizer]
         super().__post_init__()
         self.check_steps()
+        self.check_early_stopping()
         self.check_fractions()
         self.check_optimizer()
         self.check_sharding()
@@ -169,6 +188,24 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         if self.enable_jit_checkpoint:
             raise ValueError(
                 "--enable_jit_checkpoint is not needed: train.py saves a checkpoint on SIGTERM too; leave it out."
+            )
+
+    def check_early_stopping(self) -> None:
+        """Raises ValueError for --early_stopping_patience without evaluations or checkpoints, and with a choice of the
+        best weights by transformers."""
+        patience = self.early_stopping_patience
+        if patience is None:
+            return
+        if patience < 0:
+            raise ValueError(f"--early_stopping_patience must be 0 (never) or more evaluations, got {patience}.")
+        if patience and (self.eval_strategy == IntervalStrategy.NO or self.save_strategy == SaveStrategy.NO):
+            raise ValueError(
+                "--early_stopping_patience evaluates, and saves the best weights; leave out --eval_strategy no and "
+                "--save_strategy no."
+            )
+        if patience and self.load_best_model_at_end:
+            raise ValueError(
+                "--early_stopping_patience loads the best weights at the end; leave out --load_best_model_at_end."
             )
 
     def check_fractions(self) -> None:

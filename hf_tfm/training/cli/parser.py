@@ -112,9 +112,20 @@ def set_defaults(parser: argparse.ArgumentParser, objective: type[Objective], ar
         # epochs replace a default number of steps
         defaults.pop("max_steps", None)
     source = option_value("init_from", arguments)
+    if option_value("train_file", arguments) or option_value("dataset_name", arguments):
+        # the length on the user's data follows the data
+        for name in ("max_steps", "eval_steps"):
+            defaults.pop(name, None)
+        defaults |= {} if source else own_data_arguments(objective, arguments)
     if source:
         defaults |= fine_tuning_arguments(source, adapter=option_value("peft", arguments) is not None)
     parser.set_defaults(**defaults)
+
+
+def own_data_arguments(objective: type[Objective], arguments: list[str]) -> dict[str, object]:
+    """Options that change for a new model that learns from the user's data. Sharded weights are not averaged."""
+    sharded = any(option_value(name, arguments) for name in ("fsdp", "deepspeed", "fsdp_size", "tp_size"))
+    return {name: value for name, value in objective.own_data_arguments.items() if name != "ema_decay" or not sharded}
 
 
 def option_value(option: str, arguments: list[str]) -> str | None:
@@ -137,4 +148,7 @@ def describe_tasks() -> str:
         defaults = (objective.default_config_fields | objective.default_arguments).items()
         text = ", ".join(f"{option}={value}" for option, value in defaults)
         lines += textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        own = (objective.own_data_config_fields | objective.own_data_arguments).items()
+        text = "new models on your data: " + ", ".join(f"{option}={value}" for option, value in own)
+        lines += textwrap.wrap(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6) if own else []
     return "\n".join(lines)

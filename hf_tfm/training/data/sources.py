@@ -86,6 +86,8 @@ def load_data(
     OSError that name the file and line, or the column, and say what to do."""
     objective.bad_rows = BadRows(args.bad_rows)
     is_default = not (args.train_file or args.dataset_name)
+    if not is_default:
+        objective.default_config_fields = objective.default_config_fields | objective.own_data_config_fields
     split_column = objective.split_column
     if args.dataset_name:
         found = load_hub(objective, args, seed)

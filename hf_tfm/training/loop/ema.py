@@ -12,7 +12,9 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
-__all__ = ["EMA_FILE", "ExponentialMovingAverage"]
+from ..arguments.training_arguments import TfmTrainingArguments
+
+__all__ = ["EMA_FILE", "ExponentialMovingAverage", "make_ema"]
 
 EMA_FILE = "ema.safetensors"
 
@@ -68,3 +70,12 @@ class ExponentialMovingAverage(TrainerCallback):
             raise ValueError(f"{folder}/{EMA_FILE} averages other weights than those of this model: {names}.")
         for name, average in loaded.items():
             self.averages[name].copy_(average)
+
+
+def make_ema(model: nn.Module, args: TfmTrainingArguments) -> ExponentialMovingAverage | None:
+    """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
+    if not args.ema_decay:
+        return None
+    if args.fsdp or args.deepspeed or max(args.tp_size, args.fsdp_size) > 1:
+        raise ValueError("--ema_decay needs whole weights, and here they are sharded; leave it out.")
+    return ExponentialMovingAverage(model, args.ema_decay)

@@ -53,6 +53,8 @@ RESUME_IGNORED_ARGUMENTS = frozenset(
     merge_adapter predict_with_generate generation_max_length generation_num_beams generation_config
     skip_memory_metrics ddp_timeout ddp_find_unused_parameters""".split()
 )
+# With early stopping these decide what is learned.
+EVALUATION_ARGUMENTS = frozenset("eval_strategy eval_steps eval_delay max_eval_samples predict_with_generate".split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,10 +202,14 @@ def entries(path: Path) -> list[Path]:
 def resume_options(run_args: RunArguments) -> dict[str, Any]:
     """The options that change what is learned, and the number of processes, as JSON values by name. A file is named
     without its folder: run.json may be shared, and the fingerprint tells data apart."""
-    options = {"world_size": run_args.training.world_size}
+    args = run_args.training
+    follows_data = args.length_is_default and (run_args.data.train_file or run_args.data.dataset_name)
+    stops_early = args.early_stopping_patience or follows_data
+    ignored = RESUME_IGNORED_ARGUMENTS - (EVALUATION_ARGUMENTS if stops_early else frozenset())
+    options = {"world_size": args.world_size}
     for arguments in run_args:
         for item in dataclasses.fields(arguments):
-            if item.name not in RESUME_IGNORED_ARGUMENTS and not item.name.startswith(("hub_", "trackio_", "_")):
+            if item.name not in ignored and not item.name.startswith(("hub_", "trackio_", "_")):
                 options[item.name] = to_json_value(getattr(arguments, item.name))
     return options
 
@@ -299,7 +305,9 @@ def check_disk_space(path: Path, model: Any, args: TfmTrainingArguments) -> None
     states = 0 if args.save_only_model else 2 * weights + (weights if args.ema_decay else 0)
     code = sum(file.stat().st_size for file in Path(inspect.getfile(type(model))).parent.glob("*.py"))
     tokenizer = sum(file.stat().st_size for file in path.glob("tokenizer*.json"))
-    checkpoints = 0 if args.save_strategy == SaveStrategy.NO else (args.save_total_limit or 2) + 1
+    # the best one is kept beside the last one
+    kept = max(args.save_total_limit or 2, 2 if args.early_stopping_patience else 1)
+    checkpoints = 0 if args.save_strategy == SaveStrategy.NO else kept + 1
     needed = (weights + code + tokenizer) * (1 + checkpoints) + states * checkpoints
     # a resumed run has written a part of them
     needed -= sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -19,7 +19,8 @@ from ..data.sources import TaskData
 from ..preprocessing.rows import LOCATION
 from .checkpoints import write_manifest
 from .distributed import reshard_weights
-from .ema import ExponentialMovingAverage
+from .early_stopping import make_early_stopping
+from .ema import make_ema
 from .epoch_counter import EpochCounter
 from .hub_pushes import CARD_FILE, HubPushes
 from .label_smoothing import check_label_smoothing, smoothing_loss
@@ -28,6 +29,7 @@ from .optimizers import make_optimizer
 from .option_checks import check_generation, check_rows
 from .progress_bar import ProgressBarCallback
 from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
+from .training_length import TimeEstimate
 
 __all__ = ["TfmTrainer"]
 
@@ -76,9 +78,12 @@ class TfmTrainer(Seq2SeqTrainer):
             base = base.get_base_model()
         self.has_lm_head = isinstance(base, LanguageHead)
         self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(base) is None
-        self.ema, self.pushes = self.make_ema(), HubPushes(self)
+        self.ema, self.pushes = make_ema(model, args), HubPushes(self)
+        metric = self.objective.validation_metric if self.compute_metrics else "loss"
+        self.early_stopping = make_early_stopping(args, metric)
         self.epoch_counter = EpochCounter(self)
-        self.add_callback(self.epoch_counter)
+        for callback in filter(None, (self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())):
+            self.add_callback(callback)
         if not args.disable_tqdm:
             # ProgressCallback, or NotebookProgressCallback in a notebook
             self.callback_handler.callbacks = [
@@ -86,17 +91,6 @@ class TfmTrainer(Seq2SeqTrainer):
             ]
             self.add_callback(ProgressBarCallback())
         keep_logs_out_of_pushes(self.callback_handler.callbacks, Path(str(args.output_dir)))
-
-    def make_ema(self) -> ExponentialMovingAverage | None:
-        """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
-        args = self.args
-        if not args.ema_decay:
-            return None
-        if args.fsdp or args.deepspeed or max(args.tp_size, args.fsdp_size) > 1:
-            raise ValueError("--ema_decay needs whole weights, and here they are sharded; leave it out.")
-        ema = ExponentialMovingAverage(self.model, args.ema_decay)  # pyright: ignore[reportArgumentType]
-        self.add_callback(ema)
-        return ema
 
     # Data
     def model_inputs(self, split: str) -> Any:
@@ -170,13 +164,15 @@ class TfmTrainer(Seq2SeqTrainer):
         if saved and self.data.streaming and self.resumed_from and not self.args.ignore_data_skip:
             epoch = saved["epoch"]
             batches = (self.state.global_step - saved["start_step"]) * self.args.gradient_accumulation_steps
+        if self.early_stopping and self.resumed_from:
+            self.early_stopping.resume(self.args, self.state)
         self.epoch_counter.epoch = epoch
         self.epoch_counter.start_step = self.state.global_step - batches // self.args.gradient_accumulation_steps
         return epoch, batches
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Trains no further step in a run that was killed after its last one."""
-        if self.state.global_step >= self.state.max_steps:
+        if self.state.global_step >= self.state.max_steps or (self.early_stopping and self.early_stopping.has_ended):
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
@@ -284,6 +280,12 @@ class TfmTrainer(Seq2SeqTrainer):
                 f"{self.resumed_from} is a checkpoint of another model: only one of both has {', '.join(names[:5])}. "
                 "Resume with the options of its run."
             )
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """With --early_stopping_patience, also saves the best weights, and the state in which training ends."""
+        if self.early_stopping is None:
+            return super()._determine_best_metric(metrics, trial)
+        return self.early_stopping.decide(metrics, self.state, self.control)
 
     def _load_best_model(self) -> None:
         """Also loads the average of that checkpoint."""

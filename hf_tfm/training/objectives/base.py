@@ -81,6 +81,9 @@ class Objective:
     default_arguments: dict[str, Any] = {}
     # fields of a new model's configuration, and "recipe"
     default_config_fields: dict[str, Any] = {}
+    # the same, for new models that learn from the user's data only
+    own_data_arguments: dict[str, Any] = {}
+    own_data_config_fields: dict[str, Any] = {}
 
     # Training
     # whether label t belongs to the logits of position t - 1, as in a causal language model
@@ -95,6 +98,8 @@ class Objective:
     metric_columns: tuple[str, ...] = ()
     # whether --metrics can compare predictions with labels
     supports_extra_metrics = False
+    # what chooses the best weights on the validation split: "loss", or a result of which more is better
+    validation_metric = "loss"
     # whether the model can generate text during evaluation (--predict_with_generate)
     generates_text = False
 
@@ -225,7 +230,8 @@ class Objective:
         raise NotImplementedError
 
     def baselines(self, data: Any) -> dict[str, float]:
-        """Results of simple methods on the test split by name, measured as the first of `metric_labels`."""
+        """Results of simple methods on the test split by name, measured as the first of `metric_labels` that the task
+        measures. A name says on how many rows the method was fitted if not on all."""
         return {}
 
     def extra_metrics(self, predictions: Any, references: Any, cache_dir: Path) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Multiple choice: find which of several texts belongs to a given text."""
 
+import re
 from collections import Counter
 from functools import partial
 from itertools import chain
@@ -40,6 +41,7 @@ class MultipleChoice(Objective):
     builtin_dataset = "summary_choices"
     split_column = "stem"
     supports_extra_metrics = True
+    validation_metric = "accuracy"
     metric_labels = {"accuracy": "accuracy", "loss": "nats per choice (the loss)"}
     # a small vocabulary: the two spellings of a word, in code and in a sentence, then share most of their tokens
     default_arguments = {
@@ -117,6 +119,11 @@ class MultipleChoice(Objective):
 
         return compute
 
+    def baselines(self, data: Any) -> dict[str, float]:
+        """Accuracy of the choice that has the largest part of its words in common with the stem."""
+        rows = list(data.splits["test"])
+        return {"most words in common": float(np.mean([nearest_choice(row) == row["label"] for row in rows]))}
+
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         rows = short_test_rows(data, 3)
         return [{"stem": prompt, "choices": rows[0]["choices"]} for prompt in prompts] if prompts else rows
@@ -148,6 +155,16 @@ class MultipleChoice(Objective):
                 "print(choices[model(**{name: value[None] for name, value in inputs.items()}).logits.argmax()])",
             ]
         )
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", text.lower()))
+
+
+def nearest_choice(row: dict[str, Any]) -> int:
+    """The index of the choice with the largest share of words that the stem has too; of equal ones, the first."""
+    stem, choices = words_of(row["stem"]), [words_of(choice) for choice in row["choices"]]
+    return int(np.argmax([len(words & stem) / max(1, len(words)) for words in choices]))
 
 
 def count_choices(batch: dict[str, list[Any]], count: int) -> dict[str, list[Any]]:

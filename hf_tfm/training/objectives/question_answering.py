@@ -62,6 +62,7 @@ class QuestionAnswering(Objective):
     supports_label_smoothing = False
     peft_task_type = "QUESTION_ANS"
     metric_columns = ("offsets", "example")
+    validation_metric = "f1"
 
     def text_columns(self) -> tuple[str, ...]:
         return ("context", "question")

@@ -46,6 +46,7 @@ class Seq2Seq(Objective):
     default_config_fields = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     peft_task_type = "SEQ_2_SEQ_LM"
     generates_text = True
+    validation_metric = "chrf"
     supports_extra_metrics = True
     metric_columns = ("length",)
 

@@ -59,6 +59,7 @@ class TokenClassification(Objective):
     peft_task_type = "TOKEN_CLS"
     supports_extra_metrics = True
     metric_columns = ("row", "first_word", "first_pieces")
+    validation_metric = "f1"
     labels: LabelEncoder
 
     def features(self) -> Features:

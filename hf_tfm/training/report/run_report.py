@@ -96,8 +96,19 @@ class RunReport:
         names = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py" and path.name[0] != "_")
         files = ", ".join([*names, "the model's code (*.py)"])
         return (
-            f"\n{samples}\n\n{self.result_table()}\n\nWritten to {self.folder}: {files}\n\n"
+            f"\n{samples}\n\n{self.length_note()}{self.result_table()}\n\nWritten to {self.folder}: {files}\n\n"
             f"Load it and use it:\n\n{self.usage_snippet(str(self.folder))}\n"
+        )
+
+    def length_note(self) -> str:
+        """Which step's weights were taken, if training chose; empty otherwise."""
+        state, args = self.trainer.state, self.trainer.args
+        if not (self.trainer.early_stopping and state.best_global_step):
+            return ""
+        return (
+            f"Trained {state.global_step:,} of at most {state.max_steps:,} steps ({state.epoch or 0:.1f} epochs) and "
+            f"took the weights of step {state.best_global_step:,} ({args.metric_for_best_model} "
+            f"{state.best_metric:.4g} on the validation rows).\n\n"
         )
 
     def result_table(self) -> str:
@@ -108,7 +119,7 @@ class RunReport:
             for name, label in labels.items()
             if f"test_{name}" in results
         ]
-        first_label = next(iter(labels.values()))
+        first_label = rows[0][0]
         rows += [[f"{name}: {first_label}", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
         width = max(len(row[0]) for row in rows)
         lines = [["", "test", "validation"], *rows]
@@ -150,6 +161,11 @@ def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, An
         "schedule": describe_schedule(args),
         "gradient clipping": f"norm {args.max_grad_norm}",
     }
+    if trainer.early_stopping and state.best_global_step:
+        settings["early stopping"] = (
+            f"after {trainer.early_stopping.patience} evaluations without improvement; these are the weights of step "
+            f"{state.best_global_step:,}, {args.metric_for_best_model} {state.best_metric:.4g}"
+        )
     if args.ema_decay:
         settings["weight averaging"] = f"exponential moving average, decay {args.ema_decay:g}"
     if args.label_smoothing_factor:

@@ -80,6 +80,19 @@ def test_epochs_replace_the_default_number_of_steps():
     assert parse("--num_train_epochs", "2", "--max_steps", "5").training.max_steps == 5
 
 
+@pytest.mark.parametrize("task", OBJECTIVES)
+def test_new_models_on_the_users_data_have_their_own_defaults_unless_given(task):
+    own = ["--task", task, "--train_file", "rows.csv"]
+    objective = OBJECTIVES[task]
+    expected = objective.default_arguments | objective.own_data_arguments
+    for name in expected.keys() - {"max_steps", "eval_steps"}:
+        [group] = [group for group in parse(*own) if hasattr(group, name)]
+        assert getattr(group, name) == expected[name]
+    assert parse(*own, "--per_device_train_batch_size", "3").training.per_device_train_batch_size == 3
+    # sharded weights cannot be averaged
+    assert parse(*own, "--fsdp_size", "2", "--save_only_model", "--optimizer", "adamw").training.ema_decay == 0
+
+
 def test_learning_rate_follows_the_optimizer_unless_given():
     for optimizer, rate in LEARNING_RATES.items():
         assert parse("--optimizer", optimizer).training.learning_rate == rate

@@ -14,6 +14,7 @@ import train
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForSequenceClassification
 from hf_tfm.training.arguments.task_arguments import TaskArguments
 from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.training.loop import training_length
 from hf_tfm.training.objectives import OBJECTIVES, Objective
 from hf_tfm.training.objectives.base import REQUIRED_ATTRIBUTES, REQUIRED_METHODS, forward_in_eval_mode
 
@@ -84,6 +85,8 @@ def test_train_py_runs_a_registered_task(word_count, rows, tmp_path, monkeypatch
     folder = tmp_path / "out"
     options = ["--task", "word-count", "--train_file", str(rows), "--output_dir", str(folder), "--use_cpu"]
     options += ["--bad_rows", "drop"]
+    monkeypatch.setattr(training_length, "PASSES", 1)
+    monkeypatch.setattr(training_length, "LEAST_STEPS", 4)
     monkeypatch.setattr(sys, "argv", ["train.py", *options, "--disable_tqdm", "true"])
     state = torch.get_rng_state()
     train.main()
@@ -92,14 +95,19 @@ def test_train_py_runs_a_registered_task(word_count, rows, tmp_path, monkeypatch
     results = json.loads((folder / "all_results.json").read_text())
     assert {"test_mae", "eval_mae", "test_loss"} <= results.keys()
     chosen = json.loads((folder / "run.json").read_text())["options"]
-    assert (chosen["task"], chosen["max_steps"], chosen["max_length"]) == ("word-count", 4, 32)
+    assert (chosen["task"], chosen["max_length"]) == ("word-count", 32)
     assert AutoModelForSequenceClassification.from_pretrained(folder).config.hidden_size == 16
     card = (folder / "README.md").read_text()
     assert "mean absolute error in words" in card
     assert "most frequent count" in card
     assert "1 rows that could not be used were dropped; \\_dropped_rows.jsonl says why" in card
     assert "rows.jsonl, line 91" in json.loads((folder / "_dropped_rows.jsonl").read_text())["location"]
-    assert "mean absolute error in words" in capsys.readouterr().out
+    assert "these are the weights of step" in card
+    said = capsys.readouterr().out
+    assert "mean absolute error in words" in said
+    # the default steps of the task are for its built-in data
+    assert "Length: 5 steps; 1.0 passes over the rows; stops after 5 evaluations without improvement" in said
+    assert "Trained 5 of at most 5 steps (1.0 epochs) and took the weights of step" in said
 
 
 def test_help_and_errors_list_a_registered_task(word_count, capsys):
