@@ -75,8 +75,8 @@ ROWS: dict[str, Row] = {
 INTRODUCTION = """# Reliability: what was lost under faults
 
 Each trial breaks a small run, a load or a checkpoint in one way, at a random moment or place; a run is then given the
-same command again. Half of the moments of a kill, a signal or a full disk lie where a checkpoint is written. Weights are
-compared bit by bit.
+same command again. Half of the moments of a kill, a signal or a full disk lie where a checkpoint is written. Weights
+are compared bit by bit.
 `python -m tests.faults --write model_cards/reliability.md` writes this page (some 25 minutes on two idle cores);
 `--only` repeats single rows, `--trials` and `--seed` choose how many faults there are, and which.
 """
