@@ -265,7 +265,7 @@ def option_parsers() -> list[argparse.ArgumentParser]:
         for action in (lambda: parse_arguments([]), *(lambda tool=tool: cli.main([*tool]) for tool in cli.TOOLS)):
             problem_of(action)
     assert len(parsers) == len(cli.TOOLS) + 1
-    return parsers
+    return [*parsers, faults.parse([])[0]]
 
 
 def test_commands_and_options_in_sentences_are_accepted():
