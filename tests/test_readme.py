@@ -28,6 +28,7 @@ from hf_tfm.modeling import configuration_tfm
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.cli.parser import parse_arguments
 from hf_tfm.training.objectives import OBJECTIVES
+from tests.faults import __main__ as faults
 from tests.parallel.process_group import run_in_two_processes
 
 ROOT = Path(__file__).parents[1]
@@ -194,8 +195,15 @@ def check_pytest(arguments: list[str]) -> str:
     return problem_of(lambda: parser.parse_args(arguments))
 
 
+def check_python(arguments: list[str]) -> str:
+    """A run of train.py, or of the command of faults."""
+    if arguments[:2] == ["-m", "tests.faults"]:
+        return problem_of(lambda: faults.parse(arguments[2:]))
+    return check_train(arguments)
+
+
 CHECKS: dict[str, Callable[[list[str]], str]] = {
-    "python": check_train, "hf-tfm": check_hf_tfm, "sbatch": check_sbatch, "pip": check_pip, "pytest": check_pytest,
+    "python": check_python, "hf-tfm": check_hf_tfm, "sbatch": check_sbatch, "pip": check_pip, "pytest": check_pytest,
     "torchrun": lambda arguments: check_launcher(torchrun_parser(), arguments),
     "accelerate": lambda arguments: check_launcher(launch_command_parser(), arguments[1:]),
 }  # fmt: skip
@@ -257,7 +265,7 @@ def option_parsers() -> list[argparse.ArgumentParser]:
         for action in (lambda: parse_arguments([]), *(lambda tool=tool: cli.main([*tool]) for tool in cli.TOOLS)):
             problem_of(action)
     assert len(parsers) == len(cli.TOOLS) + 1
-    return parsers
+    return [*parsers, faults.parse([])[0]]
 
 
 def test_commands_and_options_in_sentences_are_accepted():
