@@ -323,7 +323,7 @@ class TfmSeq2SeqConfig(Seq2SeqPlans, TfmConfig):
             "decoder_head_dim": head_dim,
             "decoder_intermediate_size": self.intermediate_size,
             "decoder_embedding_scale": self.embedding_scale,
-            "decoder_layer_types": repeat_layer_types(self.layer_types or [], layers),
+            "decoder_layer_types": self.decoder_layer_types or repeat_layer_types(self.layer_types or [], layers),
             "decoder_start_token_id": self.pad_token_id if self.bos_token_id is None else self.bos_token_id,
         }
         for name, value in derived.items():
