@@ -31,7 +31,7 @@ def check_parity(family: str, case: Case, head: str) -> dict[str, Any]:
     compare_text = head in GENERATING_HEADS and case.generate
     if compare_text:
         for num_beams in (1, 3):
-            assert generated_ids(native, head, num_beams) == generated_ids(ours, head, num_beams)
+            assert generated_ids(native, head, num_beams, case.use_cache) == generated_ids(ours, head, num_beams)
 
     back = to_native(ours, verify=False)
     assert type(back) is type(native)
@@ -225,9 +225,10 @@ def native_gradients(native: Any, ours: Any, head: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def generated_ids(model: Any, head: str, num_beams: int) -> list[list[int]]:
+def generated_ids(model: Any, head: str, num_beams: int, use_cache: bool = True) -> list[list[int]]:
     """Generated token ids of a batch that is padded on the left, or on the right for an encoder."""
     batch = padded_batch(model.config, "right" if model.config.is_encoder_decoder else "left", seed=7)
+    pad = model.config.pad_token_id
     return model.generate(
-        **batch, max_new_tokens=12, do_sample=False, num_beams=num_beams, pad_token_id=model.config.pad_token_id
+        **batch, max_new_tokens=12, do_sample=False, num_beams=num_beams, pad_token_id=pad, use_cache=use_cache
     ).tolist()

@@ -30,7 +30,8 @@ class Case:
     `fields`: its fields. `heads`: heads to check; None means all heads of the family. `position_ids`: whether the
     native model is given position_ids. `left_padding`, `packed`: whether batches with left padding, and rows of several
     documents, are compared. `sdpa`: whether the native class supports it. `generate`: whether generated text is
-    compared. `unread`: parameters that the native model never reads; they come back as copies of others. `token_ids`:
+    compared. `use_cache`: whether the native class writes the same text with its cache as without, which is compared
+    otherwise. `unread`: parameters that the native model never reads; they come back as copies of others. `token_ids`:
     its special tokens."""
 
     fields: dict[str, Any]
@@ -40,6 +41,7 @@ class Case:
     packed: bool = True
     sdpa: bool = True
     generate: bool = True
+    use_cache: bool = True
     unread: tuple[str, ...] = ()
     token_ids: dict[str, int] = field(default_factory=lambda: dict(TOKEN_IDS))
 

@@ -72,7 +72,7 @@ def test_embeddings_missing_from_a_file_are_refused(head: str, tmp_path: Path) -
     native.save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": False}))
-    with pytest.raises(ConversionError, match=r"lacks weights of the base model: .*encoder.embed_tokens.weight"):
+    with pytest.raises(ConversionError, match=r"lacks weights of the base model.*: .*encoder.embed_tokens.weight"):
         from_native(str(tmp_path), head=head)
 
 
