@@ -221,6 +221,9 @@ class Row:
     optimizer_bytes: int
     cache_bytes: int
     activation_bytes: int
+    kind: str = ""
+    stack: str | None = None
+    layer: int | None = None
 
 
 @dataclass
@@ -232,7 +235,7 @@ class Report:
     architecture: str  # "encoder", "decoder" or "encoder-decoder"
     head: str  # class name
     dtype: str
-    facts: dict[str, str]  # fields of the configuration that a reader wants to see
+    facts: dict[str, str]  # fields of the configuration that a reader wants to see: "residual_type", "norm_type", ...
     sequences: list[Sequence]
     attention: list[AttentionMaps]
     prediction: Prediction | None = None
