@@ -1,0 +1,52 @@
+"use strict";
+// Lines over an axis of named steps, as SVG that grows with the page.
+
+const CHART = {width: 640, height: 230, left: 52, right: 12, top: 12, bottom: 40};
+
+function niceSteps(low, high, count = 4) {
+  const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((value) => value >= raw);
+  const steps = [];
+  for (let value = Math.ceil(low / step) * step; value <= high + 1e-9 * step; value += step) steps.push(Number(value.toPrecision(12)));
+  return steps;
+}
+
+// series: [{name, values, kind, dashed, dots}]; band: {low, high} values that are shaded
+function lineChart(label, {names, series, band = null, axis, across, mark = null, range = null}) {
+  const {width, height, left, right, top, bottom} = CHART, all = series.flatMap((item) => [...item.values]);
+  if (band) all.push(...band.low, ...band.high);
+  const known = all.filter((value) => Number.isFinite(value));
+  const low = range ? range[0] : Math.min(...known, 0), high = range ? range[1] : Math.max(...known, low + 1e-6);
+  const count = names.length, x = (i) => left + (width - left - right) * (count > 1 ? i / (count - 1) : 0.5);
+  const y = (value) => top + (height - top - bottom) * (1 - (value - low) / (high - low));
+  const path = (values) => [...values].map((value, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const svg = makeSvg("svg", {viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label});
+  for (const value of niceSteps(low, high)) {
+    svg.append(makeSvg("line", {x1: left, x2: width - right, y1: y(value), y2: y(value), class: value === 0 ? "axis zero" : "axis"}),
+      makeSvg("text", {x: left - 6, y: y(value) + 4, class: "tick end"}, number(value, 2)));
+  }
+  const every = Math.ceil(count / 9);
+  names.forEach((name, i) => {
+    if (i % every) return;
+    const anchor = i + every >= count && x(i) > width - 60 ? "end" : i ? "middle" : "start";
+    svg.append(makeSvg("text", {x: x(i), y: height - bottom + 16, class: `tick ${anchor}`}, name));
+  });
+  svg.append(makeSvg("text", {x: left + (width - left - right) / 2, y: height - 4, class: "tick middle title"}, across));
+  if (band) {
+    const back = [...band.low].map((value, i) => [value, i]).reverse().map(([value, i]) => `L${x(i)} ${y(value)}`).join("");
+    svg.append(makeSvg("path", {d: `${path(band.high)}${back}Z`, class: "band"}));
+  }
+  if (mark !== null) svg.append(makeSvg("line", {x1: x(mark), x2: x(mark), y1: top, y2: height - bottom, class: "mark"}));
+  for (const item of series) {
+    const color = kindColor(item.kind);
+    svg.append(makeSvg("path", {d: path(item.values), class: item.dashed ? "line dashed" : "line", stroke: color}));
+    if (count <= 60 && item.dots !== false) {
+      [...item.values].forEach((value, i) => svg.append(makeSvg("circle", {cx: x(i), cy: y(value), r: 2.6, fill: color},
+        makeSvg("title", {}, `${names[i]}: ${number(value)}`))));
+    }
+  }
+  const key = series.map((item) => make("span", {class: "key"},
+    make("span", {class: item.dashed ? "dash dashed" : "dash", "aria-hidden": "true", style: {borderColor: kindColor(item.kind)}}), item.name));
+  if (band) key.push(make("span", {class: "key"}, make("span", {class: "dash shade", "aria-hidden": "true"}), band.name));
+  return make("figure", {}, make("figcaption", {}, make("span", {class: "axis-name"}, axis), ...key), svg);
+}

@@ -1,0 +1,43 @@
+"use strict";
+// 6. How the stream grows: lengths of the vectors and of what is added to them.
+
+function addStreamView() {
+  const sentence = "A vector starts as an embedding and is never replaced: every half block adds something to it. Here is how long it becomes, and how much each half block adds.";
+  return addView("stream", "How does the stream grow?", sentence, reasonFor("streams"), (body, how) => {
+    const holder = make("div");
+    body.append(holder);
+    const nameOf = (stream) => stream.stack === "encoder" && report.sequences.length > 1 ? report.sequences[0].name : predictedSequence().name;
+    const drawStream = (stream) => {
+      const {taps, norms, writes, cosines} = stream, [count, length] = norms.shape, name = nameOf(stream), token = tokenOf(name);
+      const column = (array) => Array.from({length: array.shape[0]}, (_, tap) => array.at(tap, token));
+      const over = (array, f) => Array.from({length: array.shape[0]}, (_, tap) => f([...array.row(tap)]));
+      const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+      const chosen = `token ${token + 1}, ${quoted(sequence(name).tokens[token])}`;
+      const length_ = column(norms), written = column(writes), angles = column(cosines);
+      const label = (title, values, names) => `${title} of ${chosen}: ${names.map((tap, i) => `${tap} ${number(values[i], 2)}`).join(", ")}`;
+      const added = taps.slice(1);
+      return make("div", {}, report.streams.length > 1 ? make("h3", {}, stream.stack) : "", make("div", {class: "pair"},
+        lineChart(label("Length of the vector", length_, taps), {
+          names: taps, axis: "length of the vector", across: "after this half block",
+          series: [{name: chosen, kind: 0, values: length_}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(norms, mean), dots: false}],
+          band: {name: "shortest to longest", low: over(norms, (row) => Math.min(...row)), high: over(norms, (row) => Math.max(...row))},
+        }),
+        lineChart(label("Length of what is added", written, added), {
+          names: added, axis: "length of what is added", across: "by this half block",
+          series: [{name: chosen, kind: 0, values: written}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(writes, mean), dots: false}],
+        }),
+        lineChart(label("Cosine", angles, added), {
+          names: added, axis: "direction of what is added (cosine)", across: "1: the same direction; 0: new; −1: takes away", range: [-1, 1],
+          series: [{name: chosen, kind: 0, values: angles}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(cosines, mean), dots: false}],
+        }),
+        make("details", {}, make("summary", {}, "The numbers"), scrolling("Lengths after every half block", table(`Vector of ${chosen}`, ["half block", "length after", "length added", "cosine"],
+          taps.map((tap, i) => [tap, number(length_[i], 4), i ? number(written[i - 1], 4) : "", i ? number(angles[i - 1], 3) : ""]), [1, 2, 3])))));
+    };
+    how.append(formula("stream after the last block = embeddings + Σ what each half block adds"),
+      make("p", {}, "Length is the Euclidean norm. The cosine compares what is added with the vector before."),
+      ...report.streams.map((stream) => make("p", {}, `${report.streams.length > 1 ? `${stream.stack}: ` : ""}largest difference between both sides, relative: ${number(stream.gap, 2)}.`)));
+    return (change) => {
+      if (change.token || change.theme || !holder.firstChild) holder.replaceChildren(...report.streams.map(drawStream));
+    };
+  });
+}

@@ -1,0 +1,130 @@
+"use strict";
+// Parts that several views use: tokens in a row, bars, and keyboard movement inside them.
+
+// Items of a container become one tab stop; arrows, Home and End move, Enter and Space choose. `columns`: of a grid.
+function roving(container, items, {onchoose, onmove = null, columns = () => 0}) {
+  const focused = () => Math.max(items().indexOf(document.activeElement), 0);
+  container.addEventListener("keydown", (event) => {
+    const all = items(), now = focused(), width = columns();
+    const row = width ? Math.floor(now / width) * width : 0, last = width ? Math.min(row + width, all.length) - 1 : all.length - 1;
+    const steps = {
+      ArrowRight: now + 1, ArrowLeft: now - 1, ArrowDown: now + (width || 1), ArrowUp: now - (width || 1),
+      Home: event.ctrlKey ? 0 : row, End: event.ctrlKey ? all.length - 1 : last,
+    };
+    if (event.key === "Enter" || event.key === " ") onchoose(now);
+    else if (event.key in steps) {
+      const next = steps[event.key];
+      if (next >= 0 && next < all.length) {
+        enter(all, next);
+        all[next].focus();
+        if (onmove) onmove(next);
+      }
+    } else return;
+    event.preventDefault();
+  });
+  container.addEventListener("click", (event) => {
+    const index = items().indexOf(event.target.closest("[tabindex]"));
+    if (index >= 0) onchoose(index);
+  });
+}
+
+function enter(items, index) {
+  for (const item of items) if (item.tabIndex === 0) item.tabIndex = -1;
+  if (items[index]) items[index].tabIndex = 0;
+}
+
+// The tokens of a sequence in running text. `paint(colorOf, titleOf)` colors them; a click or Enter selects one.
+class TokenStrip {
+  constructor(name, label, {onhover = null, onchoose = null} = {}) {
+    this.name = name;
+    const tokens = sequence(name).tokens, generated = sequence(name).generated;
+    this.items = tokens.map((token, index) => make("span", {
+      role: "option", tabindex: "-1", class: generated !== null && index >= generated ? "token written" : "token",
+    }, make("bdi", {}, shown(token))));
+    this.element = make("div", {class: "strip", role: "listbox", "aria-label": label}, this.items);
+    roving(this.element, () => this.items, {onchoose: onchoose || ((index) => select({token: [name, index]}))});
+    if (onhover) {
+      const index = (event) => this.items.indexOf(event.target.closest(".token"));
+      this.element.addEventListener("pointerover", (event) => index(event) >= 0 && onhover(index(event)));
+      this.element.addEventListener("pointerleave", () => onhover(null));
+    }
+  }
+  mark(selected) {
+    for (const [index, item] of this.items.entries()) {
+      const is = index === selected;
+      if (item.getAttribute("aria-selected") !== String(is)) item.setAttribute("aria-selected", is);
+    }
+    enter(this.items, selected);
+  }
+  paint(colorOf, titleOf) {
+    for (const [index, item] of this.items.entries()) {
+      const color = colorOf(index), title = titleOf(index);
+      if (color) paint(item, color);
+      else unpaint(item);
+      item.title = title;
+      item.setAttribute("aria-label", `${index + 1} ${shown(sequence(this.name).tokens[index])} ${title}`);
+    }
+  }
+}
+
+// Bars of numbers. rows: {label, value, text, key, selected, note}; with a sign they grow from the middle.
+function bars(label, rows, {signs = false, high = null, onchoose = null, kind = null} = {}) {
+  const top = high || Math.max(...rows.map((row) => Math.abs(row.value)), 1e-12);
+  const items = rows.map((row) => {
+    const size = Math.min(Math.abs(row.value) / top, 1) * (signs ? 50 : 100);
+    const side = !signs ? "from-left" : row.value < 0 ? "negative" : "positive";
+    return make("div", {
+      class: "bar", role: onchoose ? "option" : "listitem", tabindex: onchoose ? "-1" : null,
+      "aria-selected": onchoose ? String(Boolean(row.selected)) : null,
+    },
+    make("span", {class: "bar-label", title: row.label}, make("bdi", {}, row.label), row.note && make("small", {}, ` ${row.note}`)),
+    make("span", {class: signs ? "track signed" : "track", "aria-hidden": "true"},
+      make("span", {class: `fill ${side}`, style: {width: `${size}%`, backgroundColor: kind === null ? "" : kindColor(kind)}})),
+    make("span", {class: "bar-value"}, row.text));
+  });
+  const list = make("div", {class: "bars", role: onchoose ? "listbox" : "list", "aria-label": label}, items);
+  if (onchoose) {
+    enter(items, Math.max(rows.findIndex((row) => row.selected), 0));
+    roving(list, () => items, {onchoose});
+  }
+  return list;
+}
+
+// Replaces the content of a place and keeps the focus on the item with the same number.
+function refill(place, ...children) {
+  const all = [...place.querySelectorAll("[tabindex]")], index = all.indexOf(document.activeElement);
+  place.replaceChildren(...children);
+  if (index >= 0) {
+    const now = place.querySelectorAll("[tabindex]");
+    if (now[index]) now[index].focus();
+  }
+}
+
+function fold(title, ...children) {
+  return make("details", {}, make("summary", {}, title), make("div", {class: "fold"}, ...children));
+}
+
+function formula(text) {
+  return make("p", {class: "formula"}, text);
+}
+
+// A view: one question, one sentence, what it shows, and how that is computed. `build(body, how)` returns update(change).
+function addView(id, question, sentence, reason, build) {
+  const body = make("div", {class: "body"}), how = make("div", {class: "fold"});
+  const heading = make("h2", {id: `${id}-title`}, question);
+  const section = make("section", {id, class: "view", "aria-labelledby": `${id}-title`, tabindex: "-1"}, heading,
+    make("p", {class: "sentence"}, sentence));
+  if (reason) section.append(make("p", {class: "absent"}, `Not shown: ${reason}`));
+  else {
+    section.append(body, make("details", {class: "how"}, make("summary", {}, "How this is computed"), how));
+    views.push({id, update: build(body, how)});
+  }
+  document.getElementById("views").append(section);
+  return {id, question};
+}
+
+// Why a part of the report is missing, or null if it is there.
+function reasonFor(...names) {
+  const missing = names.find((name) => report[name] === null || (Array.isArray(report[name]) && !report[name].length));
+  return missing ? report.absent[missing] || "this report was made without it." : null;
+}

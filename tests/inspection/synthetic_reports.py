@@ -1,0 +1,313 @@
+"""Reports made without a model, for tests of the page: heads that look at the previous token, at the first one, at the
+same token before, or everywhere; sums that add up."""
+
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from hf_tfm.inspection.report import (
+    AttentionMaps,
+    Attribution,
+    HeadScores,
+    InputAttribution,
+    KnockOut,
+    Lens,
+    Part,
+    Patching,
+    PositionScheme,
+    Prediction,
+    Report,
+    Row,
+    Sequence,
+    Stream,
+)
+
+ANIMAL = "The animal did not cross the street because it was too tired . The animal did not cross the street because it"
+HOSTILE = ["</script><img src=x onerror=alert(1)>", "a\u202eb", "nul\0", "<b>", "\u2028", "&amp;", "", " ", "\n", "😀"]
+KINDS = ("previous", "first", "same", "near", "uniform")
+
+
+def pattern(kind: str, tokens: Many[str], keys: Many[str], random: np.random.Generator) -> np.ndarray:
+    """Scores (T, S) before the softmax of a head of this kind."""
+    query, key = np.arange(len(tokens))[:, None], np.arange(len(keys))[None, :]
+    scores = random.normal(0, 0.7, (len(tokens), len(keys)))
+    if kind == "previous":
+        scores += 7.0 * (key == query - 1)
+    elif kind == "first":
+        scores += 5.0 * (key == 0)
+    elif kind == "same":
+        same = np.array([[a == b for b in keys] for a in tokens])
+        scores += 6.0 * (np.roll(same, 1, axis=1) & (key < query))
+    elif kind == "near":
+        scores -= 0.6 * abs(query * len(keys) / len(tokens) - key)
+    return scores
+
+
+def attention(
+    stack: str, kind: str, queries: Sequence, keys: Sequence, layers: int, heads: int, causal: bool, sink: bool = False
+) -> AttentionMaps:
+    random = np.random.default_rng(len(stack) + len(kind))
+    length, width = len(queries.tokens), len(keys.tokens)
+    visible = np.tril(np.ones((length, width), bool)) if causal else np.ones((length, width), bool)
+    scores = np.empty((layers, heads, length, width), np.float32)
+    for layer in range(layers):
+        for head in range(heads):
+            name = KINDS[(layer + 2 * head) % len(KINDS)]
+            scores[layer, head] = pattern(name, queries.tokens, keys.tokens, random)
+    return from_scores(stack, kind, queries.name, keys.name, scores, visible, sink)
+
+
+def from_scores(
+    stack: str, kind: str, queries: str, keys: str, scores: np.ndarray, visible: np.ndarray, sink: bool = False
+) -> AttentionMaps:
+    """Softmax over the visible keys, and a sink of score 0 where there is one."""
+    layers, heads, _, width = scores.shape
+    scores = np.where(visible, scores, -np.inf)
+    highest = np.maximum(scores.max(-1, keepdims=True), 0)
+    exponents = np.exp(scores - highest)
+    extra = np.exp(-highest) if sink else 0 * highest
+    weights = exponents / (exponents.sum(-1, keepdims=True) + extra)
+    norms = np.random.default_rng(7).uniform(0.2, 2.0, (layers, heads, width)).astype(np.float32)
+    norms[..., 0] = 0.05
+    missing = (1 - weights.sum(-1)).clip(0).astype(np.float32) if sink else np.zeros(weights.shape[:-1], np.float32)
+    masks = np.repeat(visible[None], layers, axis=0)
+    return AttentionMaps(stack, kind, queries, keys, weights.astype(np.float32), missing, norms, masks)
+
+
+def predictions(tokens: list[str], words: list[str], taps: int, shift: int) -> tuple[Prediction, Lens]:
+    """A prediction for every token and a lens that becomes sure with depth; `shift`: 1 where the next is predicted."""
+    random = np.random.default_rng(3)
+    length, count = len(tokens), min(10, len(words))
+    truth = [tokens[i + shift] if i + shift < length else None for i in range(length)]
+    logits = np.sort(random.normal(0, 1, (taps, length, count)), axis=-1)[..., ::-1].copy()
+    logits[..., 0] += np.linspace(0, 6, taps)[:, None] * random.uniform(0.2, 1.2, length)
+    probabilities = np.exp(logits) / (np.exp(logits).sum(-1, keepdims=True) + 2)
+    labels = []
+    for tap in range(taps):
+        rows = []
+        for index in range(length):
+            row = [words[i] for i in random.permutation(len(words))[:count]]
+            if truth[index] in row:
+                row.remove(truth[index])
+                row.insert(0 if random.random() < tap / taps else 2, truth[index])
+            rows.append(row[:count])
+        labels.append(rows)
+    entropy = -(probabilities * np.log(probabilities)).sum(-1)
+    divergence = (np.linspace(1, 0, taps)[:, None] ** 1.5) * random.uniform(2, 6, length)
+    question = "Which token comes next?" if shift else "Which token stands here?"
+    final = Prediction(question, list(range(length)), labels[-1], probabilities[-1], logits[-1], truth)
+    return final, Lens(tap_names(taps), labels, probabilities, entropy, divergence, 0.0)
+
+
+def tap_names(taps: int) -> list[str]:
+    names = ["embeddings"]
+    for layer in range(1, (taps - 1) // 2 + 1):
+        names += [f"{layer} attention", f"{layer} feed-forward"]
+    return names
+
+
+def attribution(position: int | None, label: str, maps: list[AttentionMaps], stack: str) -> Attribution:
+    random = np.random.default_rng(position or 0)
+    parts, sources = [Part("embedding", 0.7, stack=stack, name="embeddings")], []
+    for layer in range(maps[0].weights.shape[0]):
+        for attended in maps:
+            for head in range(attended.weights.shape[1]):
+                row = attended.weights[layer, head, position or 0] * random.normal(0.1, 0.8, attended.weights.shape[-1])
+                sources.append(row)
+                parts.append(Part("head", float(row.sum()), layer, head, attended.kind, stack))
+        parts.append(Part("feed-forward", float(random.normal(0.3, 0.8)), layer, stack=stack))
+    parts += [Part("bias", -0.12, stack=stack, name="value and output biases"), Part("head bias", 0.05)]
+    logit = sum(part.value for part in parts) + 2e-6
+    return Attribution(position, label, logit, 30 * float(np.tanh(logit / 30)), 2e-6, parts, sources, cap=30.0)
+
+
+def head_scores(attended: AttentionMaps) -> HeadScores:
+    weights = attended.weights.astype(np.float64)
+    length, width = weights.shape[-2:]
+    distance = abs(np.arange(length)[:, None] - np.arange(width)[None, :])
+    entropy = -(weights * np.log(np.maximum(weights, 1e-12))).sum(-1).mean(-1)
+    shape = weights.shape[:2]
+    scores = {
+        "distance": (weights * distance).sum(-1).mean(-1),
+        "entropy": entropy,
+        "previous token": np.array(weights.diagonal(-1, 2, 3).mean(-1)),
+        "induction": np.full(shape, np.nan),
+        "first token": weights[..., 1:, 0].mean(-1),
+    }
+    rows = {"distance": length, "entropy": length, "previous token": length - 1, "induction": 0, "first token": length}
+    return HeadScores(attended.stack, attended.kind, scores, rows, weights[..., -1, -1] if length == width else None)
+
+
+def knock_out(attended: AttentionMaps, position: int | None, label: str) -> KnockOut:
+    random = np.random.default_rng(5)
+    layers, heads = attended.weights.shape[:2]
+    change, mlp = random.normal(-0.1, 0.4, (layers, heads)), random.normal(-0.4, 0.8, layers)
+    return KnockOut(attended.stack, attended.kind, position, label, change, change**2, mlp, mlp**2)
+
+
+def stream(stack: str, length: int, taps: int) -> Stream:
+    random = np.random.default_rng(9)
+    writes = random.uniform(0.5, 3, (taps - 1, length))
+    cosines = random.uniform(-0.4, 0.9, (taps - 1, length))
+    norms = np.concatenate([np.full((1, length), 1.5), 1.5 + np.cumsum(writes * np.maximum(cosines, 0.1), axis=0)])
+    return Stream(stack, tap_names(taps), norms, writes, cosines, 3e-7)
+
+
+def costs(stack: str, layers: int, width: int, words: int, cross: bool = False) -> list[Row]:
+    def row(name: str, kind: str, parameters: int, layer: int | None = None, cache: int = 0) -> Row:
+        sizes = (4 * parameters, 4 * parameters, 8 * parameters, cache, 9000)
+        return Row(name, parameters, 2.0 * parameters, 1.7 * parameters, *sizes, kind, stack, layer)
+
+    rows = [row("token embeddings", "embedding", words * width)]
+    for layer in range(layers):
+        rows.append(row(f"{layer + 1} norms", "norm", 2 * width, layer))
+        rows.append(row(f"{layer + 1} attention", "attention", 4 * width * width, layer, 8 * width * 20))
+        if cross:
+            rows.append(row(f"{layer + 1} cross-attention", "cross-attention", 4 * width * width, layer, 8 * width * 20))
+        rows.append(row(f"{layer + 1} feed-forward", "feed-forward", 8 * width * width, layer))
+    return [*rows, row("final norm", "norm", width)]
+
+
+def positions(stack: str, kind: str, heads: int) -> PositionScheme:
+    distances = np.arange(64)
+    slopes = 2.0 ** (-8 * np.arange(1, heads + 1) / heads)
+    if kind == "rotary":
+        sentence = "Each pair of channels of a query and a key is turned by an angle that grows with the position."
+        return PositionScheme(stack, kind, sentence, {"frequencies": 10000.0 ** (-np.arange(16) / 16)})
+    if kind == "alibi":
+        sentence = f"Each of {heads} heads subtracts its slope times the distance from the scores."
+        bias = -slopes[:, None] * distances
+        return PositionScheme(stack, kind, sentence, {"slopes": slopes, "bias by distance": bias, "distances": distances})
+    table = np.random.default_rng(1).normal(0, 1, (40, 8)).cumsum(0)
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    return PositionScheme(stack, kind, "One learned vector per position, added once.", {"table similarity": table @ table.T})
+
+
+def single_stack(
+    architecture: str, tokens: list[str], layers: int = 4, heads: int = 6, position: str = "rotary", sink: bool = False
+) -> Report:
+    causal = architecture == "decoder"
+    text = Sequence("text", tokens, list(range(len(tokens))), len(tokens) - 3 if causal else None)
+    maps = attention(architecture, "self", text, text, layers, heads, causal, sink)
+    taps, shift = 2 * layers + 1, int(causal)
+    words = list(dict.fromkeys(tokens))
+    prediction, lens = predictions(tokens, words, taps, shift)
+    last = len(tokens) - 1
+    label = prediction.labels[last][0]
+    inputs = np.random.default_rng(4).normal(0, 0.5, len(tokens))
+    return Report(
+        model=f"synthetic {architecture}",
+        architecture=architecture,
+        head="TfmDecoderForCausalLM" if causal else "TfmEncoderForMaskedLM",
+        dtype="float32",
+        facts={"residual_type": "pre" if causal else "post", "norm_type": "layer_norm", "position_type": position},
+        sequences=[text],
+        attention=[maps],
+        prediction=prediction,
+        lens=lens,
+        attributions=[attribution(last, label, [maps], architecture), attribution(2, prediction.labels[2][0], [maps], architecture)],
+        inputs=[InputAttribution(last, label, {"text": inputs}, 32, 0.004, "padding tokens")],
+        heads=[head_scores(maps)],
+        knock_outs=[knock_out(maps, last, label)],
+        streams=[stream(architecture, len(tokens), taps)],
+        positions=[positions(architecture, position, heads)],
+        costs=[*costs(architecture, layers, 96, 5000), Row("head", 0, 960000.0, 960000.0, 0, 0, 0, 0, 4000, "head")],
+        cost_batch=1,
+        cost_length=len(tokens),
+        absent={"patching": "--against TEXT compares this text with another one; none was given."},
+    )  # fmt: skip
+
+
+def decoder_report() -> Report:
+    report = single_stack("decoder", [(" " if i else "") + word for i, word in enumerate(ANIMAL.split())])
+    taps, length = report.streams[0].taps, len(report.sequences[0].tokens)
+    recovered = np.random.default_rng(2).uniform(-0.1, 1, (len(taps), length)) ** 3
+    report.patching = Patching("The engine did not cross the street because it", "decoder", taps, recovered, " was")
+    return report
+
+
+def encoder_report() -> Report:
+    words = ["[CLS]", "the", "river", "[MASK]", "was", "steep", "and", "the", "bank", "gave", "us", "a", "loan", "[SEP]"]
+    return single_stack("encoder", words, position="learned", sink=True)
+
+
+def classifier_report() -> Report:
+    """An encoder with one prediction for the whole text, and no lens for each token."""
+    report = encoder_report()
+    labels, values = ["positive", "neutral", "negative"], np.array([[0.7, 0.2, 0.1]])
+    report.head = "TfmEncoderForSequenceClassification"
+    report.prediction = Prediction("Which class?", [None], [labels], values, np.log(values), [None])
+    report.lens, report.inputs, report.knock_outs = None, [], []
+    report.attributions = [attribution(None, "positive", report.attention, "encoder")]
+    report.attributions[0].note = "The head is not linear: the logit is attributed to its input."
+    report.absent |= {
+        "lens": "A pooled head reads one vector, not the stream of each token.",
+        "inputs": "Integrated gradients were not asked for.",
+        "knock_outs": "--knockout none was given.",
+    }
+    return report
+
+
+def seq2seq_report(source: list[str] | None = None, target: list[str] | None = None, layers: int = 3, heads: int = 4) -> Report:
+    read = Sequence("source", source or [*"March 12 , 2021", "</s>"], list(range(len(source or "x" * 16))))
+    tokens = target or ["<s>", *"2021-03-12"]
+    written = Sequence("target", tokens, list(range(len(tokens))), 1)
+    maps = [
+        attention("encoder", "self", read, read, layers, heads, causal=False),
+        attention("decoder", "self", written, written, layers, heads, causal=True),
+        attention("decoder", "cross", written, read, layers, heads, causal=False),
+    ]
+    taps = [name for tap in tap_names(2 * layers + 1) for name in (tap, tap.replace("attention", "cross-attention"))]
+    taps = [name for i, name in enumerate(taps) if "attention" in name or i % 2 == 0]
+    prediction, lens = predictions(tokens, list(dict.fromkeys(tokens)), len(taps), 1)
+    lens.taps = taps
+    last = len(tokens) - 2
+    label = prediction.labels[last][0]
+    random = np.random.default_rng(4)
+    scores = {"source": random.normal(0, 0.5, len(read.tokens)), "target": random.normal(0, 0.5, len(tokens))}
+    decoder_stream = stream("decoder", len(tokens), len(taps))
+    decoder_stream.taps = taps
+    return Report(
+        model="synthetic encoder-decoder",
+        architecture="encoder-decoder",
+        head="TfmForSeq2SeqLM",
+        dtype="bfloat16",
+        facts={"residual_type": "pre", "norm_type": "rms_norm", "position_type": "alibi"},
+        sequences=[read, written],
+        attention=maps,
+        prediction=prediction,
+        lens=lens,
+        attributions=[attribution(last, label, maps[1:], "decoder")],
+        inputs=[InputAttribution(last, label, scores, 256, 0.03, "zero vectors")],
+        heads=[head_scores(item) for item in maps],
+        knock_outs=[knock_out(item, last, label) for item in maps],
+        streams=[stream("encoder", len(read.tokens), 2 * layers + 1), decoder_stream],
+        positions=[positions("encoder", "alibi", heads), positions("decoder", "alibi", heads)],
+        costs=[*costs("encoder", layers, 64, 90), *costs("decoder", layers, 64, 0, cross=True)],
+        cost_length=len(tokens),
+        warnings=["Integrated gradients miss the logit by 3 % after 256 steps."],
+        absent={"patching": "--against TEXT compares this text with another one; none was given."},
+    )  # fmt: skip
+
+
+def hostile_report() -> Report:
+    """Tokens that would leave the page, if it took them for HTML or script."""
+    report = single_stack("decoder", HOSTILE, layers=2, heads=2)
+    report.model = HOSTILE[0]
+    return report
+
+
+def large_report(causal: bool = False, length: int = 512, layers: int = 12, heads: int = 12) -> Report:
+    """The worst map of the size budget: full attention, scores of rank 64 and scale 1."""
+    words = ANIMAL.split()
+    tokens = [words[i % len(words)] + ("" if i < len(words) else str(i // len(words))) for i in range(length)]
+    report = single_stack("decoder" if causal else "encoder", tokens, layers, 1, position="learned")
+    random = np.random.default_rng(0)
+    query, key = (random.normal(size=(layers, heads, length, 64)).astype(np.float32) for _ in range(2))
+    visible = np.tril(np.ones((length, length), bool)) if causal else np.ones((length, length), bool)
+    maps = from_scores(report.architecture, "self", "text", "text", query @ key.swapaxes(-1, -2) / 8, visible)
+    last, label = length - 1, report.attributions[0].label
+    report.attention, report.heads = [maps], [head_scores(maps)]
+    report.attributions = [attribution(last, label, [maps], report.architecture)]
+    report.knock_outs = [knock_out(maps, last, label)]
+    return report
