@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .heads_of_models import require_head
+from .predicting_heads import require_head
 from .model_state import inspected
 from .recording import Recording
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .heads_of_models import Head, require_head
+from .predicting_heads import Head, require_head
 from .model_state import hooks, inspected
 from .recording import AttentionCall, Branch, Recording
 

@@ -48,12 +48,23 @@ class Head:
         """The model's logits (B, n, V) for last hidden states (B, T, C)."""
         return self.finish(self.scores(hidden_states))
 
+    def logits_at(self, hidden_states: torch.Tensor, prediction: int) -> torch.Tensor:
+        """Those of one prediction (B, V)."""
+        return self.logits(hidden_states)[:, prediction]
+
     def logits_of(self, output: Any) -> torch.Tensor:
-        """The same from the output of the whole model."""
+        """The model's logits (B, n, V) in its output."""
         return output.logits
 
 
-class LanguageModelHead(Head):
+class TokenWiseHead(Head):
+    """One prediction per token, from its hidden state alone."""
+
+    def logits_at(self, hidden_states: torch.Tensor, prediction: int) -> torch.Tensor:
+        return self.logits(hidden_states[:, [prediction]])[:, 0]
+
+
+class LanguageModelHead(TokenWiseHead):
     """One prediction per token, over the vocabulary."""
 
     def __init__(self, model: Any, inputs: dict[str, Any]) -> None:
@@ -74,7 +85,7 @@ class LanguageModelHead(Head):
         return self.model.compute_logits(hidden_states)
 
 
-class TokenClassifier(Head):
+class TokenClassifier(TokenWiseHead):
     """One prediction per token, over the classes."""
 
     def parts(self) -> list[nn.Module | None]:
