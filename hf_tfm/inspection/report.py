@@ -44,7 +44,7 @@ class AttentionMaps:
     `weights` (L, H, T, S): rows sum to 1 - `missing`. `missing` (L, H, T): what a learned sink takes, zeros without.
     `value_norms` (L, H, S): length of v_k W_O of each key's value as the head writes it, so weight x norm is the
     value-weighted map (Kobayashi et al. 2020, arXiv:2004.10102). `visible` (L, T, S), boolean: what the mask lets
-    through."""
+    through. `layers`: which layers of the stack the L maps are of; empty: all."""
 
     stack: str
     kind: str  # "self" or "cross"
@@ -54,6 +54,7 @@ class AttentionMaps:
     missing: np.ndarray
     value_norms: np.ndarray
     visible: np.ndarray
+    layers: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -62,7 +63,9 @@ class Prediction:
 
     `labels` (n, k): tokens or class names, most probable first; `probabilities` (n, k); `logits` (n, k). `question`:
     the sentence over the view ("Which token comes next?", "Which class?", "Which word stands at the mask?").
-    `actual` (n,): the label that really follows, None where it is not known."""
+    `actual` (n,): the label that really follows, None where it is not known. A head for question answering has two
+    rows without position, where the answer starts and where it ends, and its labels are tokens with their number.
+    Probabilities are NaN for a regression, and independent of each other for several classes at once."""
 
     question: str
     positions: list[int | None]
@@ -92,7 +95,8 @@ class Lens:
 @dataclass
 class Part:
     """One addend of a logit. `kind`: "embedding", "head", "feed-forward", "bias" (value and output biases, norm
-    biases), "head bias"; `layer` and `head` where they apply; `attention`: "self" or "cross" for a head."""
+    biases), "head bias" (of a head that is not linear: what its linear part leaves over); `name` says which; `layer`
+    and `head` where they apply; `attention`: "self" or "cross" for a head."""
 
     kind: str
     value: float
@@ -108,8 +112,8 @@ class Attribution:
     """An exact sum for one logit before cap and scale: `parts` add up to `logit`; `gap` is what is left over.
 
     `position`, `label`: which logit. `sources`: key token contributions of each head, in the order of the head parts
-    (one array (S,) each, summing to the part's value but for biases, which belong to no head). `cap`, `scale`: of the
-    head, None and 1.0 without; `final_logit`: after them. `note`: set where the head is not linear and its input is
+    (one array (S,) each, summing to the part's value; value biases belong to no head). `cap`, `scale`: of the head,
+    None and 1.0 without; `final_logit` = cap tanh(scale logit / cap). `note`: set where the head is not linear and its input is
     attributed instead (its direction: the gradient of the logit)."""
 
     position: int | None
@@ -142,7 +146,8 @@ class InputAttribution:
 class HeadScores:
     """Scores of every head, by their definitions on the rows where they are defined; NaN where none is.
 
-    `scores`: name -> (L, H); names: "distance", "entropy", "previous token", "induction", "first token", "sink".
+    `scores`: name -> (L, H); names: "distance", "entropy" (divided by the log of the number of visible keys, so that 1
+    is uniform), "previous token", "next token", "induction", "first token", "sink" (what a learned sink takes).
     `rows`: name -> number of rows that the mean is over. `random_induction` (L, H): induction on a seeded random
     sequence that is repeated, kept apart from the user's text; None where it was not run."""
 
@@ -155,8 +160,8 @@ class HeadScores:
 
 @dataclass
 class KnockOut:
-    """What changes when one part is set to zero: `logit_change` (L, H) of the predicted token, `divergence` (L, H)
-    KL(whole || without) in nats; `mlp_logit_change` (L,), `mlp_divergence` (L,). NaN where it was not run."""
+    """What changes when one part is set to zero: `logit_change` (L, H) of the predicted token, without minus whole;
+    `divergence` (L, H) KL(whole || without) in nats; `mlp_logit_change` (L,), `mlp_divergence` (L,). NaN where it was not run."""
 
     stack: str
     attention: str
@@ -208,8 +213,10 @@ class PositionScheme:
 
 @dataclass
 class Row:
-    """One part of the model and what it costs. Bytes at the dtype of the weights, for `Report.cost_batch` sequences of
-    `Report.cost_length` tokens. `flops_dense` counts every query-key pair, as torch's FlopCounterMode does;
+    """One part of the model and what it costs. `name`: "embeddings", "1 attention", "1 cross-attention",
+    "1 feed-forward", "1 norms", ..., "final norm", "head", after "source " or "target " in an encoder-decoder; the last
+    row is "total". Bytes at the dtype of the weights, for `Report.cost_batch` sequences of `Report.cost_length` tokens
+    (source and target, each). `flops_dense` counts every query-key pair, as torch's FlopCounterMode does;
     `flops_causal` only those that the mask lets through; both per token of the forward pass."""
 
     name: str
