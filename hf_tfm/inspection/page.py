@@ -24,7 +24,7 @@ __all__ = ["MAX_BYTES", "render_page", "write_page"]
 WEB = Path(__file__).with_name("web")
 SCRIPTS = (
     "decode.js", "dom.js", "colors.js", "selection.js", "widgets.js", "charts.js", "view_prediction.js", "view_lens.js",
-    "view_attribution.js", "matrix.js", "view_attention.js", "view_heads.js", "view_stream.js", "view_positions.js",
+    "view_attribution.js", "matrix.js", "view_attention.js", "view_heads.js", "view_patching.js", "view_stream.js", "view_positions.js",
     "view_costs.js", "start.js",
 )  # fmt: skip
 # size of a page of 512 tokens x 12 layers x 12 heads
@@ -78,6 +78,7 @@ def describe_maps(maps: AttentionMaps, store: ArrayStore) -> dict[str, Any]:
         "kind": maps.kind,
         "queries": maps.queries,
         "keys": maps.keys,
+        "layers": list(maps.layers),
         "shape": list(maps.weights.shape),
         "sum_gap": float(np.abs(sums - 1).max(initial=0)),
         "missing": store.add(maps.missing) if maps.missing.any() else None,
@@ -166,7 +167,7 @@ def render_page(report: Report) -> str:
     used += 200 * sum(maps.weights.shape[0] * (1 + maps.weights.shape[1]) for maps in report.attention)
     layers, elements = attention_blocks(report, MAX_BYTES - used)
     for described, found in zip(data["attention"], layers, strict=True):
-        described["layers"] = found
+        described["blocks"] = found
     parts = {
         "title": html.escape(f"Inside {report.model}"),
         "policy": content_security_policy(style, script),

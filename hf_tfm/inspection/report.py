@@ -228,9 +228,6 @@ class Row:
     optimizer_bytes: int
     cache_bytes: int
     activation_bytes: int
-    kind: str = ""
-    stack: str | None = None
-    layer: int | None = None
 
 
 @dataclass

@@ -125,7 +125,8 @@ def head_scores(attended: AttentionMaps) -> HeadScores:
     weights = attended.weights.astype(np.float64)
     length, width = weights.shape[-2:]
     distance = abs(np.arange(length)[:, None] - np.arange(width)[None, :])
-    entropy = -(weights * np.log(np.maximum(weights, 1e-12))).sum(-1).mean(-1)
+    visible = np.maximum(attended.visible.sum(-1), 2)[:, None]
+    entropy = (-(weights * np.log(np.maximum(weights, 1e-12))).sum(-1) / np.log(visible)).mean(-1)
     shape = weights.shape[:2]
     scores = {
         "distance": (weights * distance).sum(-1).mean(-1),
@@ -153,19 +154,27 @@ def stream(stack: str, length: int, taps: int) -> Stream:
     return Stream(stack, tap_names(taps), norms, writes, cosines, 3e-7)
 
 
-def costs(stack: str, layers: int, width: int, words: int, cross: bool = False) -> list[Row]:
-    def row(name: str, kind: str, parameters: int, layer: int | None = None, cache: int = 0) -> Row:
-        sizes = (4 * parameters, 4 * parameters, 8 * parameters, cache, 9000)
-        return Row(name, parameters, 2.0 * parameters, 1.7 * parameters, *sizes, kind, stack, layer)
+def costs(layers: int, width: int, words: int, before: str = "", cross: bool = False) -> list[Row]:
+    """Rows of one stack; `before`: "source " or "target " in an encoder-decoder."""
 
-    rows = [row("token embeddings", "embedding", words * width)]
-    for layer in range(layers):
-        rows.append(row(f"{layer + 1} norms", "norm", 2 * width, layer))
-        rows.append(row(f"{layer + 1} attention", "attention", 4 * width * width, layer, 8 * width * 20))
+    def row(name: str, parameters: int, cache: int = 0) -> Row:
+        sizes = (4 * parameters, 4 * parameters, 8 * parameters, cache, 9000)
+        return Row(before + name, parameters, 2.0 * parameters, 1.7 * parameters, *sizes)
+
+    rows = [row("embeddings", words * width)]
+    for layer in range(1, layers + 1):
+        rows.append(row(f"{layer} norms", 2 * width))
+        rows.append(row(f"{layer} attention", 4 * width * width, 8 * width * 20))
         if cross:
-            rows.append(row(f"{layer + 1} cross-attention", "cross-attention", 4 * width * width, layer, 8 * width * 20))
-        rows.append(row(f"{layer + 1} feed-forward", "feed-forward", 8 * width * width, layer))
-    return [*rows, row("final norm", "norm", width)]
+            rows.append(row(f"{layer} cross-attention", 4 * width * width, 8 * width * 20))
+        rows.append(row(f"{layer} feed-forward", 8 * width * width))
+    return [*rows, row("final norm", width)]
+
+
+def with_total(rows: list[Row]) -> list[Row]:
+    head = Row("head", 0, 960000.0, 960000.0, 0, 0, 0, 0, 4000)
+    columns = [[value for value in list(vars(row).values())[1:]] for row in [*rows, head]]
+    return [*rows, head, Row("total", *(sum(column) for column in zip(*columns, strict=True)))]
 
 
 def positions(stack: str, kind: str, heads: int) -> PositionScheme:
@@ -211,7 +220,7 @@ def single_stack(
         knock_outs=[knock_out(maps, last, label)],
         streams=[stream(architecture, len(tokens), taps)],
         positions=[positions(architecture, position, heads)],
-        costs=[*costs(architecture, layers, 96, 5000), Row("head", 0, 960000.0, 960000.0, 0, 0, 0, 0, 4000, "head")],
+        costs=with_total(costs(layers, 96, 5000)),
         cost_batch=1,
         cost_length=len(tokens),
         absent={"patching": "--against TEXT compares this text with another one; none was given."},
@@ -249,7 +258,8 @@ def classifier_report() -> Report:
 
 
 def seq2seq_report(source: list[str] | None = None, target: list[str] | None = None, layers: int = 3, heads: int = 4) -> Report:
-    read = Sequence("source", source or [*"March 12 , 2021", "</s>"], list(range(len(source or "x" * 16))))
+    letters = source or [*"March 12 , 2021", "</s>"]
+    read = Sequence("source", letters, list(range(len(letters))))
     tokens = target or ["<s>", *"2021-03-12"]
     written = Sequence("target", tokens, list(range(len(tokens))), 1)
     maps = [
@@ -283,7 +293,7 @@ def seq2seq_report(source: list[str] | None = None, target: list[str] | None = N
         knock_outs=[knock_out(item, last, label) for item in maps],
         streams=[stream("encoder", len(read.tokens), 2 * layers + 1), decoder_stream],
         positions=[positions("encoder", "alibi", heads), positions("decoder", "alibi", heads)],
-        costs=[*costs("encoder", layers, 64, 90), *costs("decoder", layers, 64, 0, cross=True)],
+        costs=with_total(costs(layers, 64, 90, "source ") + costs(layers, 64, 0, "target ", cross=True)),
         cost_length=len(tokens),
         warnings=["Integrated gradients miss the logit by 3 % after 256 steps."],
         absent={"patching": "--against TEXT compares this text with another one; none was given."},

@@ -1,7 +1,10 @@
 "use strict";
 // Lines over an axis of named steps, as SVG that grows with the page.
 
-const CHART = {width: 640, height: 230, left: 52, right: 12, top: 12, bottom: 40};
+// a narrow screen gets a narrow drawing, so that its texts stay readable
+function chartSize() {
+  return {width: innerWidth < 760 ? 340 : 520, height: 210, left: 46, right: 12, top: 10, bottom: 40};
+}
 
 function niceSteps(low, high, count = 4) {
   const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
@@ -11,9 +14,19 @@ function niceSteps(low, high, count = 4) {
   return steps;
 }
 
+// Steps of layers are named by the layer's number, where the layer begins.
+function shortNames(names) {
+  const layers = names.map((name) => (name.match(/^(\d+) /) || [])[1]);
+  if (!layers.some(Boolean)) {
+    const step = niceSteps(0, names.length, 6)[1];
+    return names.every((name) => /^\d+$/.test(name)) ? names.map((name) => Number(name) % step ? "" : name) : names;
+  }
+  return names.map((name, i) => layers[i] ? (layers[i] !== layers[i - 1] ? layers[i] : "") : i ? "" : "start");
+}
+
 // series: [{name, values, kind, dashed, dots}]; band: {low, high} values that are shaded
 function lineChart(label, {names, series, band = null, axis, across, mark = null, range = null}) {
-  const {width, height, left, right, top, bottom} = CHART, all = series.flatMap((item) => [...item.values]);
+  const {width, height, left, right, top, bottom} = chartSize(), all = series.flatMap((item) => [...item.values]);
   if (band) all.push(...band.low, ...band.high);
   const known = all.filter((value) => Number.isFinite(value));
   const low = range ? range[0] : Math.min(...known, 0), high = range ? range[1] : Math.max(...known, low + 1e-6);
@@ -25,11 +38,11 @@ function lineChart(label, {names, series, band = null, axis, across, mark = null
     svg.append(makeSvg("line", {x1: left, x2: width - right, y1: y(value), y2: y(value), class: value === 0 ? "axis zero" : "axis"}),
       makeSvg("text", {x: left - 6, y: y(value) + 4, class: "tick end"}, number(value, 2)));
   }
-  const every = Math.ceil(count / 9);
-  names.forEach((name, i) => {
-    if (i % every) return;
-    const anchor = i + every >= count && x(i) > width - 60 ? "end" : i ? "middle" : "start";
-    svg.append(makeSvg("text", {x: x(i), y: height - bottom + 16, class: `tick ${anchor}`}, name));
+  let free = -Infinity;
+  shortNames(names).forEach((name, i) => {
+    if (!name || x(i) < free) return;
+    free = x(i) + 12 + 7 * name.length;
+    svg.append(makeSvg("text", {x: x(i), y: height - bottom + 16, class: i ? "tick middle" : "tick start"}, name));
   });
   svg.append(makeSvg("text", {x: left + (width - left - right) / 2, y: height - 4, class: "tick middle title"}, across));
   if (band) {

@@ -112,7 +112,7 @@ async function headMap(index, layer, head) {
   const key = `${index}-${layer}-${head}`;
   if (recentHeads.has(key)) return remember(recentHeads, key, recentHeads.get(key), 16);
   const {bytes, visible, first} = await layerBytes(index, layer);
-  const maps = report.attention[index], coded = maps.layers[layer], [, , length, width] = maps.shape;
+  const maps = report.attention[index], coded = maps.blocks[layer], [, , length, width] = maps.shape;
   const start = first + coded.bytes.slice(0, head).reduce((a, b) => a + b, 0);
   const raw = await inflate(bytes.subarray(start, start + coded.bytes[head]));
   const weights = decodeMap(raw, coded.code[head], coded.kept, visible, length, width);

@@ -35,10 +35,26 @@ function shown(text) {
   return visible.replace(/^ | $/g, "␣").replace(/  +/g, (run) => "␣".repeat(run.length));
 }
 
-// A word in running text: the marked space before a token only says that a new word begins.
+// Without the mark of a space before it, which only says that a new word begins.
+function brief(text) {
+  const all = shown(text);
+  return all.length > 1 ? all.replace(/^[␣▁Ġ]/, "") : all;
+}
+
 function quoted(text) {
-  const bare = shown(text);
-  return `‘${bare.length > 1 ? bare.replace(/^[␣▁Ġ]/, "") : bare}’`;
+  return `‘${brief(text)}’`;
+}
+
+// Short names, but whole ones where two would be the same.
+function briefs(texts) {
+  const short = texts.map(brief);
+  return short.map((text, i) => short.indexOf(text) === short.lastIndexOf(text) ? text : shown(texts[i]));
+}
+
+// Whether a token continues the word before it, in a vocabulary that marks where words begin.
+function continues(tokens, index) {
+  const begins = (token) => /^[ ▁Ġ]/.test(token);
+  return index > 0 && tokens.some(begins) && /^[\p{L}\p{N}'’]/u.test(tokens[index]) && /[\p{L}\p{N}]$/u.test(tokens[index - 1]);
 }
 
 function number(value, digits = 3) {

@@ -88,7 +88,7 @@ class Matrix {
     this.element.style.setProperty("--across", width);
     this.element.style.setProperty("--down", length);
     this.grid.style.aspectRatio = `${width} / ${length}`;
-    const names = (list) => named ? list.map((name) => make("span", {}, make("bdi", {}, shown(name)))) : [];
+    const names = (list) => named ? list.map((name) => make("span", {}, make("bdi", {}, brief(name)))) : [];
     this.left.replaceChildren(...names(rowNames));
     this.below.replaceChildren(...names(columnNames));
   }

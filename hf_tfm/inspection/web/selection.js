@@ -14,6 +14,15 @@ function sequence(name) {
   return report.sequences.find((item) => item.name === name);
 }
 
+// Maps may be of some layers only: the layer's number in its stack, and the index of its maps, -1 without.
+function layerNumber(index, item = maps()) {
+  return item.layers.length ? item.layers[index] : index;
+}
+
+function layerIndex(layer, item = maps()) {
+  return item.layers.length ? item.layers.indexOf(layer) : layer < item.shape[0] ? layer : -1;
+}
+
 // The sequence whose tokens are predicted: the text, or what a decoder writes.
 function predictedSequence() {
   return report.sequences[report.sequences.length - 1];
@@ -48,7 +57,7 @@ function select(change) {
 
 function writeAddress() {
   const parts = report.sequences.map((item) => `${encodeURIComponent(item.name)}=${tokenOf(item.name) + 1}`);
-  if (maps()) parts.push(`attention=${selection.attention + 1}`, `layer=${selection.layer + 1}`, `head=${selection.head + 1}`);
+  if (maps()) parts.push(`attention=${selection.attention + 1}`, `layer=${layerNumber(selection.layer) + 1}`, `head=${selection.head + 1}`);
   try {
     history.replaceState(null, "", `#${parts.join("&")}`);
   } catch {
@@ -62,6 +71,9 @@ function readAddress() {
     if (given.has(item.name)) selection.tokens[item.name] = Number(given.get(item.name)) - 1;
   }
   for (const key of ["attention", "layer", "head"]) if (given.has(key)) change[key] = Number(given.get(key)) - 1;
+  if (change.layer !== undefined && maps()) {
+    change.layer = layerIndex(change.layer, report.attention[clamp(change.attention || 0, report.attention.length)]);
+  }
   return change;
 }
 
@@ -99,7 +111,7 @@ function buildSelectionBar() {
   }
   if (maps()) {
     const [layers, heads] = maps().shape;
-    items.push(stepper("layer", "layer", count(layers), selection.layer, (index) => select({layer: index})),
+    items.push(stepper("layer", "layer", count(layers).map((_, i) => layerNumber(i) + 1), selection.layer, (index) => select({layer: index})),
       stepper("head", "head", count(heads), selection.head, (index) => select({head: index})));
   }
   bar.replaceChildren(make("div", {class: "inner"}, ...items, themeButton()));

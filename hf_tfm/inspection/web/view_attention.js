@@ -108,13 +108,13 @@ function addAttentionView() {
       if (strips.length > 1) strips[0].paint(() => null, () => "");
       paintStrips(query);
       matrix.selectRow(query);
-      const rows = list.map(([value, index]) => [`${index + 1} ${shown(names[index])}`, number(value)]);
+      const rows = list.map(([value, index]) => [`${index + 1} ${brief(names[index])}`, number(value)]);
       if (missing) rows.push(["(learned sink)", number(missing[query])]);
-      top.replaceChildren(table(`Most looked at, head ${selection.head + 1} of layer ${selection.layer + 1}`, ["token", WEIGHTINGS[weighting]], rows, [1]),
+      top.replaceChildren(table(`Most looked at, head ${selection.head + 1} of layer ${layerNumber(selection.layer) + 1}`, ["token", WEIGHTINGS[weighting]], rows, [1]),
         weighting === "plain" ? make("p", {class: "note"}, `Weights on this page differ from the recorded ones by at most ${number(found.error, 2)} in this head.`) : "");
       const most = list.slice(0, 3).map(([value, index]) => `${quoted(names[index])} ${number(value, 2)}`).join(", ");
       const kind = report.attention.length > 1 ? `${attentionName(maps())}, ` : "";
-      announce(`${kind}layer ${selection.layer + 1} head ${selection.head + 1}: ${quoted(sequence(queries).tokens[query])} → ${most}`);
+      announce(`${kind}layer ${layerNumber(selection.layer) + 1} head ${selection.head + 1}: ${quoted(sequence(queries).tokens[query])} → ${most}`);
     };
     const drawPictures = () => {
       const heads = maps().shape[1];

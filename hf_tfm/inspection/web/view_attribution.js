@@ -4,9 +4,9 @@
 function addAttributionView() {
   const sentence = "The score of an answer is a sum: every part of every block wrote a piece of it. Bars to the right speak for the answer, bars to the left against it.";
   return addView("attribution", "Who wrote it?", sentence, reasonFor("attributions"), (body, how) => {
-    let chosen = 0;
-    const name = predictedSequence().name, tokens = sequence(name).tokens;
-    const title = (item) => item.position === null ? quoted(item.label) : `${quoted(item.label)} at token ${item.position + 1}, ${quoted(tokens[item.position])}`;
+    let chosen = null;
+    const {name} = predictedSequence();
+    const title = (item) => item.position === null ? quoted(item.label) : `${quoted(item.label)} ${atToken(item.position)}`;
     const picker = make("div", {class: "controls"}), note = make("p", {class: "note"}), sum = make("p", {class: "sum"});
     const blocks = make("div"), heads = make("div"), source = make("div");
     body.append(picker, note, sum, make("div", {class: "pair"}, make("div", {}, make("h3", {}, "Parts of the model"), blocks), make("div", {}, heads, source)));
@@ -15,6 +15,7 @@ function addAttributionView() {
 
     const headParts = (item) => item.parts.filter((part) => part.kind === "head");
     const mapIndex = (part) => report.attention.findIndex((maps) => maps.kind === part.attention && (!part.stack || maps.stack === part.stack));
+    const isHere = (part) => mapIndex(part) === selection.attention && maps() && part.layer === layerNumber(selection.layer);
     const partName = (part) => {
       if (part.kind === "head") return `${part.layer + 1} ${part.attention === "cross" ? "cross-attention" : "attention"}`;
       if (part.layer !== null && part.kind === "feed-forward") return part.name || `${part.layer + 1} feed-forward`;
@@ -34,22 +35,23 @@ function addAttributionView() {
       const all = rows(item);
       refill(blocks, bars("Parts of the sum", all.map(({label, value, part}) => ({
         label, value, text: signed(value),
-        selected: part.layer === selection.layer && (part.kind !== "head" || mapIndex(part) === selection.attention) && part.kind === "head",
+        selected: part.kind === "head" && isHere(part),
       })), {signs: true, onchoose: (index) => {
         const {part, label, value} = all[index];
-        if (part.kind === "head") select({attention: mapIndex(part), layer: part.layer});
+        const attention = mapIndex(part);
+        if (part.kind === "head" && attention >= 0) select({attention, layer: layerIndex(part.layer, report.attention[attention])});
         announce(`${label} ${signed(value)}`);
       }}));
     };
     const drawHeads = (item) => {
-      const all = headParts(item), here = all.filter((part) => part.layer === selection.layer && mapIndex(part) === selection.attention);
+      const all = headParts(item), here = all.filter(isHere), layer = maps() ? layerNumber(selection.layer) + 1 : 0;
       if (!here.length) {
-        heads.replaceChildren(make("h3", {}, "Heads"), make("p", {class: "absent"}, `${attentionName(maps())} of layer ${selection.layer + 1} writes nothing into this sum directly. Choose an attention row.`));
+        heads.replaceChildren(make("h3", {}, "Heads"), make("p", {class: "absent"}, `${maps() ? attentionName(maps()) : "Attention"} of layer ${layer} writes nothing into this sum directly. Choose an attention row.`));
         source.replaceChildren();
         return;
       }
-      refill(heads, make("h3", {}, `Heads of layer ${selection.layer + 1}${report.attention.length > 1 ? `, ${attentionName(maps())}` : ""}`),
-        bars(`Heads of layer ${selection.layer + 1}`, here.map((part) => ({
+      refill(heads, make("h3", {}, `Heads of layer ${layer}${report.attention.length > 1 ? `, ${attentionName(maps())}` : ""}`),
+        bars(`Heads of layer ${layer}`, here.map((part) => ({
           label: `head ${part.head + 1}`, value: part.value, text: signed(part.value), selected: part.head === selection.head,
         })), {signs: true, onchoose: (index) => select({head: here[index].head})}));
       const part = here.find((one) => one.head === selection.head);
@@ -90,7 +92,7 @@ function addAttributionView() {
     };
     return (change) => {
       const fits = report.attributions.findIndex((item) => item.position === tokenOf(name));
-      if (change.token && fits >= 0) chosen = fits;
+      if (chosen === null || (change.token && fits >= 0)) chosen = Math.max(fits, 0);
       const item = report.attributions[chosen], total = item.parts.reduce((a, part) => a + part.value, 0);
       if (report.attributions.length > 1) {
         picker.replaceChildren(choice("answer", report.attributions.map((one, i) => [i, title(one)]), chosen, (value) => {

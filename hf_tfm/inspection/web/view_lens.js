@@ -20,22 +20,16 @@ function addLensView() {
     });
     body.append(make("div", {class: "controls"}, picker, key), grid, make("div", {class: "pair"}, chart, detail));
 
-    // tokens around the selected one: as many columns as a screen holds
-    const window_ = () => {
-      const size = Math.min(positions.length, Math.max(Math.floor(((body.clientWidth || 900) - 130) / 84), 3));
-      const middle = Math.max(predictionIndex(), 0), first = clamp(middle - Math.floor(size / 2), positions.length - size + 1);
-      return Array.from({length: size}, (_, i) => first + i);
-    };
     const describe = (tap, n) => `${taps[tap]}: ${quoted(word(labels.at(tap, n, 0)))} ${percent(probabilities.at(tap, n, 0))}, distance ${number(divergence.at(tap, n))}, entropy ${number(entropy.at(tap, n))} nats`;
     const drawGrid = () => {
-      const columns = window_(), selected = Math.max(predictionIndex(), 0), tokens = predictedSequence().tokens;
+      const columns = columnsAround(positions.length, Math.max(predictionIndex(), 0), body.clientWidth), selected = Math.max(predictionIndex(), 0), tokens = predictedSequence().tokens;
       const head = make("tr", {role: "row"}, make("th", {scope: "col", role: "columnheader"}, perToken ? "after" : ""), columns.map((n) => make("th", {
         scope: "col", role: "columnheader", class: n === selected ? "selected" : null,
-      }, perToken ? make("span", {}, make("small", {}, positions[n] + 1), " ", make("bdi", {}, shown(tokens[positions[n]]))) : "text")));
+      }, perToken ? make("span", {}, make("small", {}, positions[n] + 1), " ", make("bdi", {}, brief(tokens[positions[n]]))) : positions.length > 1 ? ["start", "end"][n] : "text")));
       const rows = taps.map((name, tap) => make("tr", {role: "row"}, make("th", {scope: "row", role: "rowheader"}, name), columns.map((n) => {
         const share = measures[measure].value(tap, n) / measures[measure].top;
         const cell = make("td", {role: "gridcell", tabindex: "-1", class: n === selected ? "selected" : null,
-          "aria-label": `${describe(tap, n)}`, title: describe(tap, n)}, make("bdi", {}, shown(word(labels.at(tap, n, 0)))));
+          "aria-label": `${describe(tap, n)}`, title: describe(tap, n)}, make("bdi", {}, brief(word(labels.at(tap, n, 0)))));
         paint(cell, amountColor(share));
         return cell;
       })));
@@ -60,16 +54,15 @@ function addLensView() {
     const drawDetail = () => {
       const n = Math.max(predictionIndex(), 0), tap = cursor === null ? last : cursor;
       chart.replaceChildren(lineChart(`Distance to the final answer after every half block: ${taps.map((name, i) => `${name} ${number(divergence.at(i, n), 2)}`).join(", ")}`, {
-        names: taps, mark: tap, axis: "nats", across: "after this half block",
+        names: taps, mark: tap, axis: "How far from the final answer, in nats", across: "layer: first its attention, then its feed-forward",
         series: [
           {name: "distance to the final answer (KL)", kind: 0, values: taps.map((_, i) => divergence.at(i, n))},
           {name: "doubt (entropy)", kind: 1, dashed: true, values: taps.map((_, i) => entropy.at(i, n))},
         ],
       }));
       const values = probabilities.row(tap, n);
-      detail.replaceChildren(make("h3", {}, `Best guesses after ${taps[tap]}`), bars(`Best guesses after ${taps[tap]}`, [...labels.row(tap, n)].slice(0, 8).map((label, i) => ({
-        label: shown(word(label)), value: values[i], text: percent(values[i]),
-      })), {high: niceTop(values[0])}), make("p", {class: "axis-note"}, `full width: ${percent(niceTop(values[0]))}`));
+      detail.replaceChildren(make("h3", {}, `Best guesses after ${taps[tap]}`),
+        ...probabilityBars(`Best guesses after ${taps[tap]}`, [...labels.row(tap, n)].slice(0, 8).map(word), values));
     };
     const update = (change) => {
       key.replaceChildren(legend(measures[measure].low, measures[measure].high));

@@ -18,23 +18,23 @@ const SCHEME_DRAWINGS = {
   "table similarity": (values) => {
     const [size] = values.shape;
     return [drawHeat(`Similarity of the vectors of ${size} positions`, size, size, (i, j) => signColor(values.at(i, j)), "cosine of the vectors of two positions, first position on top", `position 1 to ${size}`),
-      make("p", {class: "note"}, legend("−1", "+1", true), " A bright diagonal band: near positions have similar vectors.")];
+      make("p", {class: "note"}, legend("−1", "+1", true), "A bright diagonal band: near positions have similar vectors.")];
   },
   "frequencies": (values) => {
     const count = values.values.length;
     return [drawHeat(`Cosine of the angle of ${count} pairs of channels at positions 1 to ${SCHEME_LENGTH}`, count, SCHEME_LENGTH,
       (pair, position) => signColor(Math.cos(position * values.at(pair))), `cosine of the angle, one row for each of ${count} pairs of channels`, `position 1 to ${SCHEME_LENGTH}`),
-    make("p", {class: "note"}, legend("−1", "+1", true), ` The first pair turns once in ${number(2 * Math.PI / values.at(0), 3)} tokens, the last in ${counted(Math.round(2 * Math.PI / values.at(count - 1)))}: fast pairs tell neighbours apart, slow ones far tokens.`)];
+    make("p", {class: "note"}, legend("−1", "+1", true), `The first pair turns once in ${number(2 * Math.PI / values.at(0), 3)} tokens, the last in ${counted(Math.round(2 * Math.PI / values.at(count - 1)))}: fast pairs tell neighbours apart, slow ones far tokens.`)];
   },
   "bias by distance": (values, arrays) => {
     const [heads, size] = values.shape, distances = arrays.distances ? [...arrays.distances.values] : Array.from({length: size}, (_, i) => i);
     const few = heads <= 6 ? Array.from({length: heads}, (_, i) => i) : [0, 1, 2, 3, 4, 5].map((i) => Math.round(i * (heads - 1) / 5));
     return [lineChart(`Bias of the scores by distance, for ${few.length} heads`, {
-      names: distances.map((value) => number(value)), axis: "added to the score", across: "distance between query and key, in tokens",
+      names: distances.map(String), axis: "added to the score", across: "distance between query and key, in tokens",
       series: few.map((head, i) => ({name: `head ${head + 1}`, kind: i, dashed: i % 2 === 1, values: [...values.row(head)], dots: false})),
     })];
   },
-  "slopes": (values) => [bars("Slope of every head", [...values.values].map((value, head) => ({label: `head ${head + 1}`, value, text: number(value)})))],
+  "slopes": (values) => [make("h3", {}, "slope of every head"), bars("Slope of every head", [...values.values].map((value, head) => ({label: `head ${head + 1}`, value, text: number(value)})))],
   "distances": () => [],
 };
 
@@ -52,7 +52,7 @@ function addPositionsView() {
     }).filter(([kind]) => unique.some((item) => item.kind.includes(kind))).map(([, text]) => formula(text)),
     make("p", {}, "Drawn from the numbers that the model uses; nothing is summed, so there is no gap."));
     return (change) => {
-      if (holder.firstChild && !change.theme) return;
+      if (holder.firstChild && !change.theme && !change.resized) return;
       holder.replaceChildren(...unique.map((item) => make("div", {},
         make("h3", {}, report.positions.length > 1 && unique.length > 1 ? `${item.stack}: ${item.kind}` : item.kind), make("p", {}, item.sentence),
         make("div", {class: "pair"}, ...Object.entries(item.arrays).map(([name, values]) => make("div", {},

@@ -18,26 +18,26 @@ function addStreamView() {
       const added = taps.slice(1);
       return make("div", {}, report.streams.length > 1 ? make("h3", {}, stream.stack) : "", make("div", {class: "pair"},
         lineChart(label("Length of the vector", length_, taps), {
-          names: taps, axis: "length of the vector", across: "after this half block",
+          names: taps, axis: "length of the vector", across: "layer: first its attention, then its feed-forward",
           series: [{name: chosen, kind: 0, values: length_}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(norms, mean), dots: false}],
           band: {name: "shortest to longest", low: over(norms, (row) => Math.min(...row)), high: over(norms, (row) => Math.max(...row))},
         }),
         lineChart(label("Length of what is added", written, added), {
-          names: added, axis: "length of what is added", across: "by this half block",
+          names: added, axis: "length of what is added", across: "layer: first its attention, then its feed-forward",
           series: [{name: chosen, kind: 0, values: written}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(writes, mean), dots: false}],
         }),
         lineChart(label("Cosine", angles, added), {
           names: added, axis: "direction of what is added (cosine)", across: "1: the same direction; 0: new; −1: takes away", range: [-1, 1],
           series: [{name: chosen, kind: 0, values: angles}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(cosines, mean), dots: false}],
         }),
-        make("details", {}, make("summary", {}, "The numbers"), scrolling("Lengths after every half block", table(`Vector of ${chosen}`, ["half block", "length after", "length added", "cosine"],
-          taps.map((tap, i) => [tap, number(length_[i], 4), i ? number(written[i - 1], 4) : "", i ? number(angles[i - 1], 3) : ""]), [1, 2, 3])))));
+      ), make("details", {}, make("summary", {}, "The numbers"), scrolling("Lengths after every half block", table(`Vector of ${chosen}`, ["half block", "length after", "length added", "cosine"],
+          taps.map((tap, i) => [tap, number(length_[i], 4), i ? number(written[i - 1], 4) : "", i ? number(angles[i - 1], 3) : ""]), [1, 2, 3]))));
     };
     how.append(formula("stream after the last block = embeddings + Σ what each half block adds"),
       make("p", {}, "Length is the Euclidean norm. The cosine compares what is added with the vector before."),
       ...report.streams.map((stream) => make("p", {}, `${report.streams.length > 1 ? `${stream.stack}: ` : ""}largest difference between both sides, relative: ${number(stream.gap, 2)}.`)));
     return (change) => {
-      if (change.token || change.theme || !holder.firstChild) holder.replaceChildren(...report.streams.map(drawStream));
+      if (change.token || change.theme || change.resized || !holder.firstChild) holder.replaceChildren(...report.streams.map(drawStream));
     };
   });
 }

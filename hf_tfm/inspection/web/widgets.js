@@ -38,9 +38,10 @@ class TokenStrip {
   constructor(name, label, {onhover = null, onchoose = null} = {}) {
     this.name = name;
     const tokens = sequence(name).tokens, generated = sequence(name).generated;
+    const classes = (index) => ["token", generated !== null && index >= generated && "written", continues(tokens, index) && "joined"];
     this.items = tokens.map((token, index) => make("span", {
-      role: "option", tabindex: "-1", class: generated !== null && index >= generated ? "token written" : "token",
-    }, make("bdi", {}, shown(token))));
+      role: "option", tabindex: "-1", class: classes(index).filter(Boolean).join(" "),
+    }, make("bdi", {}, brief(token))));
     this.element = make("div", {class: "strip", role: "listbox", "aria-label": label}, this.items);
     roving(this.element, () => this.items, {onchoose: onchoose || ((index) => select({token: [name, index]}))});
     if (onhover) {
@@ -88,6 +89,13 @@ function bars(label, rows, {signs = false, high = null, onchoose = null, kind = 
     roving(list, () => items, {onchoose});
   }
   return list;
+}
+
+// Indices of the columns around a chosen one, as many as the width holds.
+function columnsAround(count, middle, width) {
+  const size = Math.min(count, Math.max(Math.floor(((width || 900) - 130) / 84), 2));
+  const first = clamp(middle - Math.floor(size / 2), count - size + 1);
+  return Array.from({length: size}, (_, i) => first + i);
 }
 
 // Replaces the content of a place and keeps the focus on the item with the same number.
