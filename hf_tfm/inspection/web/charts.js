@@ -29,7 +29,9 @@ function lineChart(label, {names, series, band = null, axis, across, mark = null
   const {width, height, left, right, top, bottom} = chartSize(), all = series.flatMap((item) => [...item.values]);
   if (band) all.push(...band.low, ...band.high);
   const known = all.filter((value) => Number.isFinite(value));
-  const low = range ? range[0] : Math.min(...known, 0), high = range ? range[1] : Math.max(...known, low + 1e-6);
+  const low = range ? range[0] : Math.min(...known, 0), top_ = Math.max(...known, low + 1e-6);
+  const step = niceSteps(low, top_)[1] - niceSteps(low, top_)[0];
+  const high = range ? range[1] : Math.ceil(top_ / step - 1e-9) * step;
   const count = names.length, x = (i) => left + (width - left - right) * (count > 1 ? i / (count - 1) : 0.5);
   const y = (value) => top + (height - top - bottom) * (1 - (value - low) / (high - low));
   const path = (values) => [...values].map((value, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("");

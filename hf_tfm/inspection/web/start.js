@@ -5,7 +5,7 @@ function buildHeader() {
   const [written] = report.sequences.slice(-1), lengths = report.sequences.map((item) => `${item.tokens.length} ${report.sequences.length > 1 ? `${item.name} ` : ""}tokens`);
   const shape = report.attention.map((item) => `${attentionName(item)}: ${item.shape[0]} layers × ${item.shape[1]} heads`);
   const text = (item) => make("p", {class: "text"}, report.sequences.length > 1 ? make("span", {class: "strip-name"}, `${item.name} `) : "",
-    make("bdi", {}, item.tokens.map((token, i) => make("span", {class: item.generated !== null && i >= item.generated ? "written" : null}, readable(token)))));
+    make("bdi", {}, runningText(item.tokens).map((text, i) => make("span", {class: item.generated !== null && i >= item.generated ? "written" : null}, text))));
   document.getElementById("header").append(
     make("p", {class: "kicker"}, "Inside a Transformer"),
     make("h1", {}, make("bdi", {}, shown(report.model))),
@@ -13,16 +13,31 @@ function buildHeader() {
     ...report.sequences.map(text),
     written.generated !== null ? make("p", {class: "note"}, make("span", {class: "written"}, "Underlined"), " tokens were written by the model.") : "",
     ...report.warnings.map((warning) => make("p", {class: "warning"}, make("b", {}, "Note: "), warning)),
+    make("details", {}, make("summary", {}, "Six words that this page uses"), make("div", {class: "fold"},
+      make("dl", {}, Object.entries(WORDS).map(([name, text]) => [make("dt", {}, name), make("dd", {}, text)])))),
     make("details", {}, make("summary", {}, "More about this model"), make("div", {class: "fold"},
       make("dl", {}, Object.entries(report.facts).map(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))])),
       ...report.sequences.map((item) => make("p", {class: "ids"}, `ids of the ${item.name}: ${item.ids.join(" ")}`)))));
 }
 
-// A token in running text, spaces as spaces.
-function readable(token) {
-  const text = token.replace(/^[▁Ġ]/, " ");
-  return text.trim() === "" && text !== "" ? text.replace(/[^\n]/g, " ") : shown(text.trim()).replace(/^/, /^\s/.test(text) ? " " : "") + (/\s$/.test(text) ? " " : "");
+// Tokens as running text, spaces as spaces. A vocabulary of whole words without marked spaces gets one between words.
+function runningText(tokens) {
+  const spaced = tokens.some((token) => /^[ ▁Ġ]/.test(token)) || tokens.every((token) => token.length < 2 || /^<.*>$/.test(token));
+  return tokens.map((token, i) => {
+    const text = token.replace(/^[▁Ġ]/, " "), before = spaced ? /^ /.test(text) : i && !text.startsWith("##");
+    if (text !== "" && text.trim() === "") return text.includes("\n") ? "\n" : " ";
+    return (before ? " " : "") + shown(spaced ? text.trim() : text.replace(/^##/, "")) + (/ $/.test(text) ? " " : "");
+  });
 }
+
+const WORDS = {
+  token: "A piece of text, often a word: the model reads and writes tokens.",
+  vector: "A list of numbers. Every token has one, and the model works on nothing else.",
+  stream: "The vector of a token on its way through the model. Each block reads it and adds to it.",
+  block: "One layer of the model: an attention, which moves information between tokens, and a feed-forward, which works on each token alone.",
+  head: "One of several attentions that work side by side in a layer, each with its own way of looking. (The last part of the model, which makes the answer, is called a head too.)",
+  logit: "The score of an answer before the scores are turned into probabilities.",
+};
 
 function buildNavigation(entries) {
   const jump = (id) => (event) => {

@@ -66,7 +66,7 @@ function addAttentionView() {
       }, sequence(maps().queries).tokens, missing ? [...keys, "(sink)"] : keys);
       const hidden = visible.includes(0);
       key.replaceChildren(legend("0", number(shownMap.top, 2)), hidden ? make("span", {class: "key"}, make("span", {class: "swatch", "aria-hidden": "true"}), "hidden by the mask") : "",
-        make("span", {class: "note"}, "rows look, columns are looked at"));
+        make("span", {class: "note"}, `rows look, columns are looked at${missing ? "; the last column is the learned sink" : ""}`));
     };
     const describeCell = (row, column) => {
       if (!shownMap) return "";

@@ -13,6 +13,14 @@ function addAttributionView() {
     const inputs = make("div");
     body.append(inputs);
 
+    const kept = new Map();
+    // the strip of a sequence in one of the two drawings, made once
+    const stripOf = (drawing, name_, label) => {
+      const key = `${drawing} ${name_}`;
+      if (!kept.has(key)) kept.set(key, new TokenStrip(name_, label));
+      kept.get(key).element.setAttribute("aria-label", label);
+      return kept.get(key);
+    };
     const headParts = (item) => item.parts.filter((part) => part.kind === "head");
     const mapIndex = (part) => report.attention.findIndex((maps) => maps.kind === part.attention && (!part.stack || maps.stack === part.stack));
     const isHere = (part) => mapIndex(part) === selection.attention && maps() && part.layer === layerNumber(selection.layer);
@@ -60,7 +68,7 @@ function addAttributionView() {
       drawSource(part, values.values);
     };
     const drawSource = (part, values) => {
-      const keys = maps().keys, strip = new TokenStrip(keys, `What head ${part.head + 1} took from each token`);
+      const keys = maps().keys, strip = stripOf("source", keys, `What head ${part.head + 1} took from each token`);
       const top = Math.max(...values.map(Math.abs), 1e-12), total = values.reduce((a, b) => a + b, 0);
       strip.mark(tokenOf(keys));
       strip.paint((i) => Math.abs(values[i]) / top < 0.02 ? null : signColor(values[i] / top), (i) => signed(values[i]));
@@ -73,7 +81,7 @@ function addAttributionView() {
       const parts = [], top = Math.max(...Object.values(found.scores).flatMap((values) => [...values.values].map(Math.abs)), 1e-12);
       for (const [key, values] of Object.entries(found.scores)) {
         if (!sequence(key)) continue;
-        const strip = new TokenStrip(key, `Integrated gradients of the ${key}`);
+        const strip = stripOf("inputs", key, `Integrated gradients of the ${key}`);
         strip.mark(tokenOf(key));
         strip.paint((i) => Math.abs(values.at(i)) / top < 0.02 ? null : signColor(values.at(i) / top), (i) => signed(values.at(i)));
         if (report.sequences.length > 1) parts.push(make("p", {class: "strip-name"}, key));

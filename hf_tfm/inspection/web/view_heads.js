@@ -91,6 +91,14 @@ function addHeadsView() {
         make("p", {}, make("b", {}, `${name}: `), make("span", {class: "formula"}, SCORES[name].formula), rowsText(found[name].rows))),
       make("p", {}, "a(q, k): weight of key k in the row of query q. Means are over the rows where the score is defined. Scores are read off the recorded weights; knock-outs are runs of the model with one part set to zero. Neither is a sum, so there is no gap."));
     };
+    const markSelected = (found) => {
+      const columns = maps().shape[1] + (found[measure].feed ? 1 : 0), cells = [...grid.querySelectorAll("td")];
+      const chosen = cells[selection.layer * columns + selection.head], before = grid.querySelector("td.selected");
+      if (before) before.classList.remove("selected");
+      chosen.classList.add("selected");
+      enter(cells, cells.indexOf(chosen));
+      drawBest(found);
+    };
     // for each score the head that has most of it; for the knock-out the one that the answer needs most
     const strongest = (found) => Object.entries(found).filter(([name]) => SCORES[name] && SCORES[name].best !== false && name !== "pictures").map(([name, {values}]) => {
       const sign = name === "knock-out: logit" ? -1 : 1, [layers, heads] = maps().shape;
@@ -119,6 +127,7 @@ function addHeadsView() {
       refill(best, items.length ? make("h3", {}, "What stands out") : "", items.length ? listbox : "");
     };
     const rowsText = (rows) => rows === undefined ? "" : ` (${rows} rows)`;
+    let drawn = "";
     return (change) => {
       const found = measures();
       if (!found[measure]) measure = "pictures";
@@ -129,7 +138,10 @@ function addHeadsView() {
           drawAll(measures());
         }));
       }
-      if (!change.token || change.layer !== undefined || change.head !== undefined) drawAll(found);
+      const now = `${selection.attention} ${measure} ${isDark()}`;
+      if (drawn !== now) drawAll(found);
+      else markSelected(found);
+      drawn = now;
     };
   });
 }

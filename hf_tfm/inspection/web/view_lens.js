@@ -22,7 +22,7 @@ function addLensView() {
 
     const describe = (tap, n) => `${taps[tap]}: ${quoted(word(labels.at(tap, n, 0)))} ${percent(probabilities.at(tap, n, 0))}, distance ${number(divergence.at(tap, n))}, entropy ${number(entropy.at(tap, n))} nats`;
     const drawGrid = () => {
-      const columns = columnsAround(positions.length, Math.max(predictionIndex(), 0), body.clientWidth), selected = Math.max(predictionIndex(), 0), tokens = predictedSequence().tokens;
+      const columns = columnsAround(positions.length, Math.max(predictionIndex(), 0), document.getElementById("views").clientWidth), selected = Math.max(predictionIndex(), 0), tokens = predictedSequence().tokens;
       const head = make("tr", {role: "row"}, make("th", {scope: "col", role: "columnheader"}, perToken ? "after" : ""), columns.map((n) => make("th", {
         scope: "col", role: "columnheader", class: n === selected ? "selected" : null,
       }, perToken ? make("span", {}, make("small", {}, positions[n] + 1), " ", make("bdi", {}, brief(tokens[positions[n]]))) : positions.length > 1 ? ["start", "end"][n] : "text")));

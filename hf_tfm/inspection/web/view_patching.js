@@ -8,7 +8,7 @@ function addPatchingView() {
     body.append(holder, make("p", {class: "note"}, "Columns are the tokens around the selected one."));
     how.append(formula("(logit with the patch − logit) ⁄ (logit of the other text − logit)"), make("p", {}, "1 brings the whole difference over, 0 none of it. Shares of different cells do not add up."));
     return () => {
-      const {tokens} = sequence(name), columns = columnsAround(Math.min(tokens.length, recovered.shape[1]), tokenOf(name), body.clientWidth);
+      const {tokens} = sequence(name), columns = columnsAround(Math.min(tokens.length, recovered.shape[1]), tokenOf(name), document.getElementById("views").clientWidth);
       const head = make("tr", {}, make("th", {scope: "col"}, "after"), columns.map((i) =>
         make("th", {scope: "col", class: i === tokenOf(name) ? "selected" : null}, make("small", {}, i + 1), " ", make("bdi", {}, brief(tokens[i])))));
       const rows = taps.map((tap, p) => make("tr", {}, make("th", {scope: "row"}, tap), columns.map((i) => {

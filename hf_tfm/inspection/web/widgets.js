@@ -33,37 +33,49 @@ function enter(items, index) {
   if (items[index]) items[index].tabIndex = 0;
 }
 
-// The tokens of a sequence in running text. `paint(colorOf, titleOf)` colors them; a click or Enter selects one.
+// The tokens of a sequence in running text. `paint(colorOf, titleOf)` colors them and says what a token's color means,
+// which is written down when a token is pointed at or focused; a click or Enter selects one. Only what changes is
+// touched: a text has hundreds of tokens.
 class TokenStrip {
   constructor(name, label, {onhover = null, onchoose = null} = {}) {
     this.name = name;
     const tokens = sequence(name).tokens, generated = sequence(name).generated;
     const classes = (index) => ["token", generated !== null && index >= generated && "written", continues(tokens, index) && "joined"];
     this.items = tokens.map((token, index) => make("span", {
-      role: "option", tabindex: "-1", class: classes(index).filter(Boolean).join(" "),
+      role: "option", tabindex: "-1", "aria-selected": "false", class: classes(index).filter(Boolean).join(" "),
     }, make("bdi", {}, brief(token))));
     this.element = make("div", {class: "strip", role: "listbox", "aria-label": label}, this.items);
     roving(this.element, () => this.items, {onchoose: onchoose || ((index) => select({token: [name, index]}))});
-    if (onhover) {
-      const index = (event) => this.items.indexOf(event.target.closest(".token"));
-      this.element.addEventListener("pointerover", (event) => index(event) >= 0 && onhover(index(event)));
-      this.element.addEventListener("pointerleave", () => onhover(null));
-    }
+    this.colors = new Array(tokens.length);
+    this.titleOf = () => "";
+    const index = (event) => this.items.indexOf(event.target.closest(".token"));
+    this.element.addEventListener("focusin", (event) => this.describe(index(event)));
+    this.element.addEventListener("pointerover", (event) => {
+      this.describe(index(event));
+      if (onhover && index(event) >= 0) onhover(index(event));
+    });
+    if (onhover) this.element.addEventListener("pointerleave", () => onhover(null));
+  }
+  describe(index) {
+    if (index < 0) return;
+    const title = this.titleOf(index), item = this.items[index];
+    item.title = title;
+    item.setAttribute("aria-label", `${index + 1} ${shown(sequence(this.name).tokens[index])} ${title}`);
   }
   mark(selected) {
-    for (const [index, item] of this.items.entries()) {
-      const is = index === selected;
-      if (item.getAttribute("aria-selected") !== String(is)) item.setAttribute("aria-selected", is);
-    }
+    if (this.marked !== undefined) this.items[this.marked].setAttribute("aria-selected", "false");
+    this.items[selected].setAttribute("aria-selected", "true");
+    this.marked = selected;
     enter(this.items, selected);
   }
   paint(colorOf, titleOf) {
+    this.titleOf = titleOf;
     for (const [index, item] of this.items.entries()) {
-      const color = colorOf(index), title = titleOf(index);
+      const color = colorOf(index);
+      if (this.colors[index] === color) continue;
+      this.colors[index] = color;
       if (color) paint(item, color);
       else unpaint(item);
-      item.title = title;
-      item.setAttribute("aria-label", `${index + 1} ${shown(sequence(this.name).tokens[index])} ${title}`);
     }
   }
 }
