@@ -35,7 +35,7 @@ function addCostsView() {
       const before = outside.filter((row) => row.kind === "embedding"), after = outside.filter((row) => row.kind !== "embedding");
       const branches = COST_KINDS.filter((kind) => !["embedding", "head", "norm"].includes(kind) && first.some((row) => row.kind === kind));
       const norms = first.filter((row) => row.kind === "norm");
-      return make("div", {class: "diagram", role: "group", "aria-label": `${stack ? `The stack of the ${stack}` : "The model"} as a diagram`}, stacks.length > 1 ? make("h4", {}, `stack of the ${stack}`) : "",
+      return make("div", {class: "diagram", role: "group", "aria-label": `${stack ? `The stack of the ${stack}` : "The model"} as a diagram`}, stacks.length > 1 ? make("p", {class: "stack-name"}, `stack of the ${stack}`) : "",
         before.map((row) => box(row, row.part)),
         layers.length ? make("div", {class: "block"}, make("div", {class: "repeat"}, `${layers.length} × block`),
           branches.map((kind) => make("div", {class: "branch"}, make("span", {class: "plus", "aria-hidden": "true"}, "+"), box(summed(first.filter((row) => row.kind === kind)), kind))),

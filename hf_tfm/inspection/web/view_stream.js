@@ -30,7 +30,7 @@ function addStreamView() {
           names: added, axis: "direction of what is added (cosine)", across: "1: the same direction; 0: new; −1: takes away", range: [-1, 1],
           series: [{name: chosen, kind: 0, values: angles}, {name: `mean of ${length} tokens`, kind: 1, dashed: true, values: over(cosines, mean), dots: false}],
         }),
-      ), make("details", {}, make("summary", {}, "The numbers"), scrolling("Lengths after every half block", table(`Vector of ${chosen}`, ["half block", "length after", "length added", "cosine"],
+      ), make("details", {}, make("summary", {}, "The numbers"), scrolling(`Lengths after every half block, ${stream.stack}`, table(`Vector of ${chosen}`, ["half block", "length after", "length added", "cosine"],
           taps.map((tap, i) => [tap, number(length_[i], 4), i ? number(written[i - 1], 4) : "", i ? number(angles[i - 1], 3) : ""]), [1, 2, 3]))));
     };
     how.append(formula("stream after the last block = embeddings + Σ what each half block adds"),
