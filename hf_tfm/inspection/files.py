@@ -53,8 +53,8 @@ def label(token: str) -> str:
 
 
 def write_pictures(report: Report, folder: str | Path) -> list[Path]:
-    """PNG files of what the page shows: prediction.png, lens.png, attribution.png, heads.png and one attention-*.png for
-    each map and layer. Returns their paths. Needs matplotlib: pip install "hf_tfm[inspect]"."""
+    """PNG files of what the page shows: prediction.png, lens.png, attribution.png, heads.png, and for each kind of
+    attention and layer one attention-*.png. Returns their paths. Needs matplotlib: pip install "hf_tfm[inspect]"."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawings: dict[str, Figure] = {}
@@ -165,6 +165,7 @@ def draw_heads(heads: list[HeadScores]) -> "Figure":
             axis.set_title(f"{name} (0 to {largest:.3g})", fontsize=8)
             axis.locator_params(integer=True)
             axis.tick_params(labelsize=7)
+            axis.set_xlabel("head", fontsize=7)
             axis.set_ylabel(f"{heads[row].stack} {heads[row].attention}: layer", fontsize=7)
     return figure
 

@@ -24,8 +24,8 @@ __all__ = ["MAX_BYTES", "render_page", "write_page"]
 WEB = Path(__file__).with_name("web")
 SCRIPTS = (
     "decode.js", "dom.js", "colors.js", "selection.js", "widgets.js", "charts.js", "view_prediction.js", "view_lens.js",
-    "view_attribution.js", "matrix.js", "view_attention.js", "view_heads.js", "view_patching.js", "view_stream.js", "view_positions.js",
-    "view_costs.js", "start.js",
+    "view_attribution.js", "matrix.js", "view_attention.js", "view_heads.js", "view_patching.js",
+    "view_stream.js", "view_positions.js", "view_costs.js", "start.js",
 )  # fmt: skip
 # size of a page of 512 tokens x 12 layers x 12 heads
 MAX_BYTES = 15_000_000

@@ -173,7 +173,7 @@ def costs(layers: int, width: int, words: int, before: str = "", cross: bool = F
 
 def with_total(rows: list[Row]) -> list[Row]:
     head = Row("head", 0, 960000.0, 960000.0, 0, 0, 0, 0, 4000)
-    columns = [[value for value in list(vars(row).values())[1:]] for row in [*rows, head]]
+    columns = [list(vars(row).values())[1:] for row in [*rows, head]]
     return [*rows, head, Row("total", *(sum(column) for column in zip(*columns, strict=True)))]
 
 
@@ -186,10 +186,14 @@ def positions(stack: str, kind: str, heads: int) -> PositionScheme:
     if kind == "alibi":
         sentence = f"Each of {heads} heads subtracts its slope times the distance from the scores."
         bias = -slopes[:, None] * distances
-        return PositionScheme(stack, kind, sentence, {"slopes": slopes, "bias by distance": bias, "distances": distances})
+        return PositionScheme(
+            stack, kind, sentence, {"slopes": slopes, "bias by distance": bias, "distances": distances}
+        )
     table = np.random.default_rng(1).normal(0, 1, (40, 8)).cumsum(0)
     table /= np.linalg.norm(table, axis=1, keepdims=True)
-    return PositionScheme(stack, kind, "One learned vector per position, added once.", {"table similarity": table @ table.T})
+    return PositionScheme(
+        stack, kind, "One learned vector per position, added once.", {"table similarity": table @ table.T}
+    )
 
 
 def single_stack(
@@ -214,7 +218,9 @@ def single_stack(
         attention=[maps],
         prediction=prediction,
         lens=lens,
-        attributions=[attribution(last, label, [maps], architecture), attribution(2, prediction.labels[2][0], [maps], architecture)],
+        attributions=[
+            attribution(position, prediction.labels[position][0], [maps], architecture) for position in (last, 2)
+        ],
         inputs=[InputAttribution(last, label, {"text": inputs}, 32, 0.004, "padding tokens")],
         heads=[head_scores(maps)],
         knock_outs=[knock_out(maps, last, label)],
@@ -236,7 +242,22 @@ def decoder_report() -> Report:
 
 
 def encoder_report() -> Report:
-    words = ["[CLS]", "the", "river", "[MASK]", "was", "steep", "and", "the", "bank", "gave", "us", "a", "loan", "[SEP]"]
+    words = [
+        "[CLS]",
+        "the",
+        "river",
+        "[MASK]",
+        "was",
+        "steep",
+        "and",
+        "the",
+        "bank",
+        "gave",
+        "us",
+        "a",
+        "loan",
+        "[SEP]",
+    ]
     return single_stack("encoder", words, position="learned", sink=True)
 
 
@@ -257,7 +278,9 @@ def classifier_report() -> Report:
     return report
 
 
-def seq2seq_report(source: list[str] | None = None, target: list[str] | None = None, layers: int = 3, heads: int = 4) -> Report:
+def seq2seq_report(
+    source: list[str] | None = None, target: list[str] | None = None, layers: int = 3, heads: int = 4
+) -> Report:
     letters = source or [*"March 12 , 2021", "</s>"]
     read = Sequence("source", letters, list(range(len(letters))))
     tokens = target or ["<s>", *"2021-03-12"]
