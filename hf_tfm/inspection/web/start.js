@@ -82,6 +82,9 @@ window.hfTfm = {
   ready: start(),
   report: () => report,
   select,
+  drawn: async () => {
+    while (drawing) await new Promise((resolve) => setTimeout(resolve, 5));
+  },
   get: async (attention, layer, head, query) => {
     const {weights, width, error} = await headMap(attention, layer, head);
     return {weights: [...weights.subarray(query * width, (query + 1) * width)], error};

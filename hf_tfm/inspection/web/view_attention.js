@@ -1,6 +1,9 @@
 "use strict";
 // 4. Where did it look: the attention of one head, as text and as a matrix.
 
+// whether the map of the selection is still being decoded
+let drawing = false;
+
 const WEIGHTINGS = {
   plain: "weight",
   value: "weight × size of what is read",
@@ -146,6 +149,7 @@ function addAttentionView() {
     };
     let builtFor = null, pictured = "";
     const update = async (change) => {
+      drawing = true;
       const mine = ++run, {attention, layer, head} = selection;
       if (builtFor !== attention) buildStrips();
       builtFor = attention;
@@ -166,6 +170,7 @@ function addAttentionView() {
       matrix.move(query, best ? best[1] : 0);
       cell(...matrix.place, false);
       matrix.label(readout.textContent);
+      drawing = false;
     };
     drawControls();
     return update;
