@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_tfm.benchmark.harness.model_flops import attention_flops, count_matmul_parameters, weight_bytes
+from hf_tfm.inspection.flops import attention_flops, count_matmul_parameters, weight_bytes
 from hf_tfm.benchmark.harness.peer_models import ModelSizes, native_model
 
 TINY = ModelSizes(hidden_size=32, layers=2, heads=4, vocab_size=100, length=16)
