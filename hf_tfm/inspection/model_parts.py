@@ -18,8 +18,8 @@ class ModelPart(NamedTuple):
 
 
 def parts_of(model: Any) -> list[ModelPart]:
-    """The parts "embeddings", "1 attention", "1 cross-attention", "1 feed-forward", "1 norms", ..., "final norm", "head",
-    which together hold every parameter. In an encoder-decoder names begin with "source " or "target "."""
+    """The parts "embeddings", "1 attention", "1 cross-attention", "1 feed-forward", "1 norms", ..., "final norm" and
+    "head", which together hold every parameter. In an encoder-decoder names begin with "source " or "target "."""
     names = {module: name for name, module in model.named_modules()}
     stacks = stacks_of(model)
     parts = []

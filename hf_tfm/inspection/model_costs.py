@@ -1,4 +1,4 @@
-"""What each part of a model costs: parameters, FLOPs, and bytes of weights, gradients, optimizer, cache and activations.
+"""What each part of a model costs: parameters, FLOPs, bytes of weights, gradients, optimizer, cache and activations.
 
 Legend: T tokens of a sequence, H heads, K key-value heads, D head size.
 """
