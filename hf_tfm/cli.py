@@ -22,6 +22,7 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("families",): Tool(
         "hf_tfm.conversion.families_command", "the native families that convert, and how equal their outputs are"
     ),
+    ("inspect",): Tool("hf_tfm.inspection.inspect_command", "see inside a checkpoint on a text, as one page"),
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),

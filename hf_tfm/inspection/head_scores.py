@@ -36,7 +36,8 @@ def score_heads(
         entropy = entropy / total + np.log(total)
         count = visible.sum(-1)[:, None]
         values = {"entropy": (entropy / np.log(count), (count > 1) & (total > 0))}
-    first = np.tile(np.arange(keys) == 0, (length, 1))
+    first = np.zeros((length, keys), bool)
+    first[:, 0] = True
     targets = {"first token": first}
     if ids is not None:
         # the first token itself may see nothing else

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 from .model_state import hooks
 from .recording import BRANCHES, stacks_of
@@ -43,7 +42,7 @@ def knock_out_hooks(
     mlp: bool = False,
     attention: str = "self",
     stack: str | None = None,
-) -> dict[str, list[tuple[nn.Module, Any]]]:
+) -> dict[str, list[tuple[Any, Any]]]:
     block = block_of(model, stack, layer)
     module = {"self": block.self_attn, "cross": block.cross_attn}.get(attention)
     if module is None:
@@ -53,7 +52,7 @@ def knock_out_hooks(
     chosen = {*heads, *(group * index + offset for index in key_value_heads for offset in range(group))}
     if not chosen <= set(range(count)):
         raise ValueError(f"heads={sorted(chosen)} must lie between 0 and {count - 1}.")
-    pairs: dict[str, list[tuple[nn.Module, Any]]] = {"forward": [], "forward_pre": []}
+    pairs: dict[str, list[tuple[Any, Any]]] = {"forward": [], "forward_pre": []}
     if chosen:
         kept = torch.ones(count, dtype=torch.bool)
         kept[sorted(chosen)] = False
@@ -104,7 +103,7 @@ def patch(
 
 def patch_hooks(
     model: Any, tap: str, states: torch.Tensor, chosen: torch.Tensor, stack: str | None
-) -> dict[str, list[tuple[nn.Module, Any]]]:
+) -> dict[str, list[tuple[Any, Any]]]:
     """Hooks that put states (T, C) in where `chosen` (B or 1, T) is true."""
 
     def replaced(current: torch.Tensor) -> torch.Tensor:

@@ -104,9 +104,7 @@ def head_changes(
     return changes
 
 
-def mlp_changes(
-    recording: Recording, stack: str, whole: torch.Tensor, prediction: int, label: int
-) -> list[Change]:
+def mlp_changes(recording: Recording, stack: str, whole: torch.Tensor, prediction: int, label: int) -> list[Change]:
     changes = []
     for layer in range(len(recording.stacks[stack].stack.layers)):
         with hooks(**knock_out_hooks(recording.model, layer, (), mlp=True, stack=stack)):
@@ -134,7 +132,11 @@ def estimated_effects(recording: Recording, prediction: int, label: int) -> dict
     effects = {}
     for (name, call), gradient in zip(calls, gradients, strict=True):
         # what nothing reads changes nothing
-        product = 0.0 * call.outputs if gradient is None else gradient[0].unflatten(-1, (len(call.outputs), -1)).transpose(0, 1) * call.outputs
+        product = (
+            0.0 * call.outputs
+            if gradient is None
+            else gradient[0].unflatten(-1, (len(call.outputs), -1)).transpose(0, 1) * call.outputs
+        )
         for head, effect in enumerate((-product).sum((1, 2)).tolist()):
             effects[name, call.kind, call.layer, head] = effect
     return effects

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from .predicting_heads import require_head
 from .model_state import inspected
+from .predicting_heads import require_head
 from .recording import Recording
 
-__all__ = ["LensTap", "logit_lens", "log_probabilities"]
+__all__ = ["LensTap", "log_probabilities", "logit_lens"]
 
 
 @dataclass
@@ -28,12 +28,9 @@ class LensTap:
     divergence: torch.Tensor
 
 
-def logit_lens(
-    recording: Recording, positions: Any = None, top: int = 10, normalised: bool = True
-) -> tuple[list[LensTap], float]:
+def logit_lens(recording: Recording, positions: Any = None, top: int = 10) -> tuple[list[LensTap], float]:
     """One entry per tap of the stack that the head reads, and the largest difference between the last tap's logits and
-    the model's. `positions`: which predictions (default: all). Without `normalised`, where logits are no distribution
-    over labels, entropy and divergence are NaN."""
+    the model's. `positions`: which predictions (default: all)."""
     head, stack = require_head(recording.model, recording.inputs), recording.predicting
     chosen = slice(None) if positions is None else positions
     final = head.logits_of(recording.output)[0]
@@ -44,17 +41,15 @@ def logit_lens(
         for name, states in zip(stack.taps, stack.stream, strict=True):
             logits = head.logits(stack.stack.norm(states[None]))[0]
             gap = (logits - final).abs().max().item()
-            taps.append(lens_tap(name, log_probabilities(logits[chosen]), final_log, top, normalised))
+            taps.append(lens_tap(name, log_probabilities(logits[chosen]), final_log, top))
     return taps, gap
 
 
-def lens_tap(name: str, log: torch.Tensor, final_log: torch.Tensor, top: int, normalised: bool) -> LensTap:
+def lens_tap(name: str, log: torch.Tensor, final_log: torch.Tensor, top: int) -> LensTap:
     best = log.topk(min(top, log.shape[-1]))
     # 0 log 0 = 0, also where a logit is -inf
     entropy = -torch.xlogy(log.exp(), log.exp()).sum(-1)
     divergence = torch.where(final_log.exp() > 0, final_log.exp() * (final_log - log), 0.0).sum(-1).clamp(min=0)
-    if not normalised:
-        entropy, divergence = torch.full_like(entropy, torch.nan), torch.full_like(divergence, torch.nan)
     return LensTap(name, best.indices, best.values.exp(), entropy, divergence)
 
 

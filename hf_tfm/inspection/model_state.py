@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 __all__ = ["hooks", "inspected"]
 
@@ -32,7 +31,7 @@ def inspected(model: Any, **fields: Any) -> Iterator[None]:
 
 
 @contextmanager
-def hooks(**kinds: list[tuple[nn.Module, Any]]) -> Iterator[None]:
+def hooks(**kinds: list[tuple[Any, Any]]) -> Iterator[None]:
     """Hooks on modules until the block ends. `kinds`: `forward`, `forward_pre` -> (module, hook); a hook is called with
     keyword arguments, too."""
     with ExitStack() as handles:

@@ -39,8 +39,8 @@ def to_array(values: torch.Tensor) -> np.ndarray:
 
 @dataclass
 class AttentionCall:
-    """One attention: `query` (H, T, D), `key` and `value` (K, S, D) as the kernel gets them, `weights` (H, T, S) that it
-    gives, `outputs` (H, T, D) of the heads before `o_proj`. `scaling` multiplies scores, `softcap` bounds them, then
+    """One attention: `query` (H, T, D), `key` and `value` (K, S, D) as the kernel gets them, `weights` (H, T, S) that
+    it gives, `outputs` (H, T, D) of the heads before `o_proj`. `scaling` multiplies scores, `softcap` bounds them, then
     `bias` (H, T, S) and the mask are added; `visible` (T, S): what the mask lets through. `sinks` (H,): learned logits
     of one more column."""
 
@@ -190,8 +190,8 @@ def recorded_kernel(stacks: dict[str, StackRecording]) -> Iterator[None]:
         visible = weights.new_ones(weights.shape[-2:], dtype=torch.bool) if mask is None else mask[0, 0] == 0
         recording.attentions.append(
             AttentionCall(
-                layer, kind, module, query[0], key[0], value[0], weights[0], output[0].transpose(0, 1), visible, scaling,
-                options.get("softcap"), None if bias is None else bias[0], options.get("s_aux"),
+                layer, kind, module, query[0], key[0], value[0], weights[0], output[0].transpose(0, 1), visible,
+                scaling, options.get("softcap"), None if bias is None else bias[0], options.get("s_aux"),
             )
         )  # fmt: skip
         return output, weights
@@ -211,7 +211,7 @@ def recorded_modules(stacks: dict[str, StackRecording]) -> Iterator[None]:
         yield
 
 
-def module_hooks(recording: StackRecording) -> Iterator[tuple[nn.Module, Any]]:
+def module_hooks(recording: StackRecording) -> Iterator[tuple[Any, Any]]:
     """(module, forward hook) for the parts of a stack."""
 
     def keep_ids(module: Any, args: Any, kwargs: Any, output: Any) -> None:

@@ -113,8 +113,8 @@ class Attribution:
 
     `position`, `label`: which logit. `sources`: key token contributions of each head, in the order of the head parts
     (one array (S,) each, summing to the part's value; value biases belong to no head). `cap`, `scale`: of the head,
-    None and 1.0 without; `final_logit` = cap tanh(scale logit / cap). `note`: set where the head is not linear and its input is
-    attributed instead (its direction: the gradient of the logit)."""
+    None and 1.0 without; `final_logit` = cap tanh(scale logit / cap). `note`: set where the head is not linear and its
+    input is attributed instead (its direction: the gradient of the logit)."""
 
     position: int | None
     label: str
@@ -161,7 +161,8 @@ class HeadScores:
 @dataclass
 class KnockOut:
     """What changes when one part is set to zero: `logit_change` (L, H) of the predicted token, without minus whole;
-    `divergence` (L, H) KL(whole || without) in nats; `mlp_logit_change` (L,), `mlp_divergence` (L,). NaN where it was not run."""
+    `divergence` (L, H) KL(whole || without) in nats; `mlp_logit_change` (L,), `mlp_divergence` (L,). NaN where it was
+    not run."""
 
     stack: str
     attention: str

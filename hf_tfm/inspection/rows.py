@@ -10,9 +10,7 @@ __all__ = ["split_rows"]
 # argument -> the mask that says which of its columns are padding
 MASKS = {
     **dict.fromkeys(("input_ids", "attention_mask", "token_type_ids", "position_ids"), "attention_mask"),
-    **dict.fromkeys(
-        ("decoder_input_ids", "decoder_attention_mask", "decoder_position_ids"), "decoder_attention_mask"
-    ),
+    **dict.fromkeys(("decoder_input_ids", "decoder_attention_mask", "decoder_position_ids"), "decoder_attention_mask"),
 }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .predicting_heads import Head, require_head
 from .model_state import hooks, inspected
+from .predicting_heads import Head, require_head
 from .recording import AttentionCall, Branch, Recording
 
 __all__ = ["FrozenNorm", "Skeleton"]
@@ -73,9 +73,7 @@ class Skeleton:
         call = self.call_of(branch)
         return branch.output if call is None else call.outputs.transpose(0, 1).flatten(1)
 
-    def run(
-        self, embeddings: torch.Tensor, leaves: list[torch.Tensor]
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def run(self, embeddings: torch.Tensor, leaves: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Scores (1, n, V), and what each branch gives (1, T, C)."""
         states, writes = embeddings, []
         with inspected(self.model), torch.enable_grad(), hooks(forward=[(norm.norm, norm) for norm in self.norms]):

@@ -7,6 +7,7 @@ import torch
 
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
+from ...inspection.flops import attention_flops, count_matmul_parameters
 from .batches import (
     Batch,
     lognormal_lengths,
@@ -19,7 +20,6 @@ from .batches import (
     random_sequences,
     with_causal_labels,
 )
-from .model_flops import attention_flops, count_matmul_parameters
 from .options import autocast
 
 __all__ = ["FUSED_LOSS", "TASK_HEADS", "StepBatches", "compute_loss", "create_optimizer", "make_step_batches",

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from transformers import CompileConfig
 
+from ...inspection.flops import count_matmul_parameters, weight_bytes
 from ..harness.hardware_limits import device_clock, read_bytes_per_second
 from ..harness.interleaved_timing import ModelPair, TimedModel, time_interleaved
-from ..harness.model_flops import count_matmul_parameters, weight_bytes
 from ..harness.model_pairs import ComparedModels, check_equal_outputs, compared_models
 from ..harness.options import (
     add_model_options,

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from ...inspection.flops import attention_flops, count_matmul_parameters
 from ..harness.batches import Batch, chunks, lognormal_lengths, move_batch, pad_sequences, random_sequences
 from ..harness.hardware_limits import device_clock
 from ..harness.interleaved_timing import TimedModel, time_interleaved
-from ..harness.model_flops import attention_flops, count_matmul_parameters
 from ..harness.model_pairs import TOLERANCES, ComparedModels, check_equal_outputs, compared_models
 from ..harness.options import (
     add_batch_options,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hf_tfm.benchmark.harness import peer_models
-from hf_tfm.benchmark.harness.model_flops import count_matmul_parameters
 from hf_tfm.benchmark.harness.peer_models import ModelSizes, PeerNotInstalledError, native_model
+from hf_tfm.inspection.flops import count_matmul_parameters
 
 SIZES = ModelSizes(hidden_size=64, layers=2, heads=2, vocab_size=100, length=16)
 

@@ -79,9 +79,9 @@ class Decomposition:
                 )
             else:
                 yield from self.head_parts(branch, call, self.leaves[i][0], self.writes[i])
-        norms = [norm for norm in self.skeleton.norms if norm.bias is not None]
-        for norm, gradient in zip(norms, self.biases, strict=True):
-            yield self.part("bias", gradient, norm.bias, layer=norm.layer, name=f"bias of {norm.name}")
+        biases = [(norm, norm.bias) for norm in self.skeleton.norms if norm.bias is not None]
+        for (norm, bias), gradient in zip(biases, self.biases, strict=True):
+            yield self.part("bias", gradient, bias, layer=norm.layer, name=f"bias of {norm.name}")
 
     def head_parts(
         self, branch: Branch, call: AttentionCall, gradient: torch.Tensor, write_gradient: torch.Tensor
@@ -107,9 +107,7 @@ class Decomposition:
             yield self.part("bias", received, bias, name=f"value biases of {branch.tap}", **where)
         if call.module.o_proj.bias is not None:
             constant = call.module.o_proj(torch.zeros_like(self.skeleton.value_of(branch)[:1]))
-            yield self.part(
-                "bias", write_gradient.sum(1), constant, name=f"output bias of {branch.tap}", **where
-            )
+            yield self.part("bias", write_gradient.sum(1), constant, name=f"output bias of {branch.tap}", **where)
 
     def head_part(self, states: torch.Tensor, parts: list[Part]) -> Part:
         """What the head adds: its value at zero where it is linear, what the parts leave over where it is not."""

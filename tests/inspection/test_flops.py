@@ -2,8 +2,8 @@
 
 import pytest
 
-from hf_tfm.benchmark.harness.model_flops import attention_flops, count_matmul_parameters, weight_bytes
 from hf_tfm.benchmark.harness.peer_models import ModelSizes, native_model
+from hf_tfm.inspection.flops import attention_flops, count_matmul_parameters, weight_bytes
 
 TINY = ModelSizes(hidden_size=32, layers=2, heads=4, vocab_size=100, length=16)
 

@@ -23,9 +23,9 @@ def integrated_gradients(
     recording: Recording, prediction: int, label: int, baseline: int | None = None, max_steps: int = 256
 ) -> InputAttribution:
     """Scores of all tokens, which sum to F(text) - F(baseline), where F is the logit. `baseline`: id of the token that
-    the path begins with (default: the mean of the table). Gauss-Legendre quadrature: steps are doubled from 32 until the
-    sum is right within 1 %, or at `max_steps` (`completeness` says how far it is then). The error does not fall evenly
-    with the steps, so the best result counts."""
+    the path begins with (default: the mean of the table). Gauss-Legendre quadrature: steps are doubled from 32 until
+    the sum is right within 1 %, or at `max_steps` (`completeness` says how far it is then). The error does not fall
+    evenly with the steps, so the best result counts."""
     paths = {name: path_of(stack, baseline) for name, stack in recording.stacks.items()}
     with inspected(recording.model):
         change = logits_at(recording, paths, [1.0], prediction, label)
