@@ -201,7 +201,7 @@ def single_stack(
 ) -> Report:
     causal = architecture == "decoder"
     text = Sequence("text", tokens, list(range(len(tokens))), len(tokens) - 3 if causal else None)
-    maps = attention(architecture, "self", text, text, layers, heads, causal, sink)
+    maps = attention("text", "self", text, text, layers, heads, causal, sink)
     taps, shift = 2 * layers + 1, int(causal)
     words = list(dict.fromkeys(tokens))
     prediction, lens = predictions(tokens, words, taps, shift)
@@ -219,13 +219,13 @@ def single_stack(
         prediction=prediction,
         lens=lens,
         attributions=[
-            attribution(position, prediction.labels[position][0], [maps], architecture) for position in (last, 2)
+            attribution(position, prediction.labels[position][0], [maps], "text") for position in (last, 2)
         ],
         inputs=[InputAttribution(last, label, {"text": inputs}, 32, 0.004, "padding tokens")],
         heads=[head_scores(maps)],
         knock_outs=[knock_out(maps, last, label)],
-        streams=[stream(architecture, len(tokens), taps)],
-        positions=[positions(architecture, position, heads)],
+        streams=[stream("text", len(tokens), taps)],
+        positions=[positions("text", position, heads)],
         costs=with_total(costs(layers, 96, 5000)),
         cost_batch=1,
         cost_length=len(tokens),
@@ -237,7 +237,7 @@ def decoder_report() -> Report:
     report = single_stack("decoder", [(" " if i else "") + word for i, word in enumerate(ANIMAL.split())])
     taps, length = report.streams[0].taps, len(report.sequences[0].tokens)
     recovered = np.random.default_rng(2).uniform(-0.1, 1, (len(taps), length)) ** 3
-    report.patching = Patching("The engine did not cross the street because it", "decoder", taps, recovered, " was")
+    report.patching = Patching("The engine did not cross the street because it", "text", taps, recovered, " was")
     return report
 
 
@@ -286,9 +286,9 @@ def seq2seq_report(
     tokens = target or ["<s>", *"2021-03-12"]
     written = Sequence("target", tokens, list(range(len(tokens))), 1)
     maps = [
-        attention("encoder", "self", read, read, layers, heads, causal=False),
-        attention("decoder", "self", written, written, layers, heads, causal=True),
-        attention("decoder", "cross", written, read, layers, heads, causal=False),
+        attention("source", "self", read, read, layers, heads, causal=False),
+        attention("target", "self", written, written, layers, heads, causal=True),
+        attention("target", "cross", written, read, layers, heads, causal=False),
     ]
     taps = [name for tap in tap_names(2 * layers + 1) for name in (tap, tap.replace("attention", "cross-attention"))]
     taps = [name for i, name in enumerate(taps) if "attention" in name or i % 2 == 0]
@@ -298,7 +298,7 @@ def seq2seq_report(
     label = prediction.labels[last][0]
     random = np.random.default_rng(4)
     scores = {"source": random.normal(0, 0.5, len(read.tokens)), "target": random.normal(0, 0.5, len(tokens))}
-    decoder_stream = stream("decoder", len(tokens), len(taps))
+    decoder_stream = stream("target", len(tokens), len(taps))
     decoder_stream.taps = taps
     return Report(
         model="synthetic encoder-decoder",
@@ -310,12 +310,12 @@ def seq2seq_report(
         attention=maps,
         prediction=prediction,
         lens=lens,
-        attributions=[attribution(last, label, maps[1:], "decoder")],
+        attributions=[attribution(last, label, maps[1:], "target")],
         inputs=[InputAttribution(last, label, scores, 256, 0.03, "zero vectors")],
         heads=[head_scores(item) for item in maps],
         knock_outs=[knock_out(item, last, label) for item in maps],
-        streams=[stream("encoder", len(read.tokens), 2 * layers + 1), decoder_stream],
-        positions=[positions("encoder", "alibi", heads), positions("decoder", "alibi", heads)],
+        streams=[stream("source", len(read.tokens), 2 * layers + 1), decoder_stream],
+        positions=[positions("source", "alibi", heads), positions("target", "alibi", heads)],
         costs=with_total(costs(layers, 64, 90, "source ") + costs(layers, 64, 0, "target ", cross=True)),
         cost_length=len(tokens),
         warnings=["Integrated gradients miss the logit by 3 % after 256 steps."],
@@ -338,9 +338,9 @@ def large_report(causal: bool = False, length: int = 512, layers: int = 12, head
     random = np.random.default_rng(0)
     query, key = (random.normal(size=(layers, heads, length, 64)).astype(np.float32) for _ in range(2))
     visible = np.tril(np.ones((length, length), bool)) if causal else np.ones((length, length), bool)
-    maps = from_scores(report.architecture, "self", "text", "text", query @ key.swapaxes(-1, -2) / 8, visible)
+    maps = from_scores("text", "self", "text", "text", query @ key.swapaxes(-1, -2) / 8, visible)
     last, label = length - 1, report.attributions[0].label
     report.attention, report.heads = [maps], [head_scores(maps)]
-    report.attributions = [attribution(last, label, [maps], report.architecture)]
+    report.attributions = [attribution(last, label, [maps], "text")]
     report.knock_outs = [knock_out(maps, last, label)]
     return report

@@ -57,7 +57,7 @@ def test_pictures_are_drawn_of_any_tokens_and_are_the_same_twice(tmp_path):
     report.sequences[0].tokens[3] = "$x^$ \ud800"
     paths = write_pictures(report, tmp_path / "a")
     names = {path.name for path in paths}
-    assert names >= {"prediction.png", "lens.png", "attribution.png", "heads.png", "attention-decoder-self-5.png"}
+    assert names >= {"prediction.png", "lens.png", "attribution.png", "heads.png", "attention-text-self-5.png"}
     again = write_pictures(report, tmp_path / "b")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
 

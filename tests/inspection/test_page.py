@@ -24,7 +24,7 @@ def uniform_maps(length: int, width: int, layers: int, heads: int, causal: bool 
     """Weak random attention, which compresses worst. All layers are the same, so that they are made quickly."""
     scores = RANDOM.normal(size=(1, heads, length, width)).astype(np.float32)
     visible = np.tril(np.ones((length, width), bool)) if causal else np.ones((length, width), bool)
-    maps = from_scores("encoder", "self", "text", "text", scores, visible)
+    maps = from_scores("text", "self", "text", "text", scores, visible)
     maps.weights, maps.missing = (np.repeat(array, layers, axis=0) for array in (maps.weights, maps.missing))
     maps.value_norms, maps.visible = (np.repeat(array, layers, axis=0) for array in (maps.value_norms, maps.visible))
     return maps

@@ -19,7 +19,7 @@ function shortNames(names) {
   const layers = names.map((name) => (name.match(/^(\d+) /) || [])[1]);
   if (!layers.some(Boolean)) {
     const step = niceSteps(0, names.length, 6)[1];
-    return names.every((name) => /^\d+$/.test(name)) ? names.map((name) => Number(name) % step ? "" : name) : names;
+    return names.every((name) => /^-?\d+$/.test(name)) ? names.map((name) => Number(name) % step ? "" : name.replace("-", "−")) : names;
   }
   return names.map((name, i) => layers[i] ? (layers[i] !== layers[i - 1] ? layers[i] : "") : i ? "" : "start");
 }

@@ -34,7 +34,7 @@ function tokenOf(name) {
 
 function attentionName(item) {
   const kind = item.kind === "cross" ? "cross-attention" : "self-attention";
-  return report.sequences.length > 1 || report.attention.length > 1 ? `${item.stack} ${kind}` : kind;
+  return report.attention.length > 1 ? `${item.stack} ${kind}` : kind;
 }
 
 function clamp(value, size) {

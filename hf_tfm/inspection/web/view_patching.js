@@ -1,7 +1,7 @@
 "use strict";
 // Only where the text was compared with another one.
 function addPatchingView() {
-  const {other, taps, recovered, label, stack} = report.patching, name = stack === "encoder" ? report.sequences[0].name : predictedSequence().name;
+  const {other, taps, recovered, label, stack} = report.patching, name = stack;
   const sentence = `One vector at a time is replaced by the one of another text, “${shown(other)}”. The cells show how much of the difference in the score of ${quoted(label)} comes over with it.`;
   return addView("patching", "Where does the difference to the other text sit?", sentence, null, (body, how) => {
     const holder = make("div", {class: "scrolling lens", tabindex: "0", role: "region", "aria-label": "Recovered share, by half block and token"});

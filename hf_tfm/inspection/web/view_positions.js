@@ -30,13 +30,18 @@ const SCHEME_DRAWINGS = {
     const [heads, size] = values.shape, distances = arrays.distances ? [...arrays.distances.values] : Array.from({length: size}, (_, i) => i);
     const few = heads <= 6 ? Array.from({length: heads}, (_, i) => i) : [0, 1, 2, 3, 4, 5].map((i) => Math.round(i * (heads - 1) / 5));
     return [lineChart(`Bias of the scores by distance, for ${few.length} heads`, {
-      names: distances.map(String), axis: "added to the score", across: "distance between query and key, in tokens",
+      names: distances.map(String), axis: "added to the score", across: distances.some((value) => value < 0) ? "position of the key minus that of the query" : "distance between query and key, in tokens",
       series: few.map((head, i) => ({name: `head ${head + 1}`, kind: i, dashed: i % 2 === 1, values: [...values.row(head)], dots: false})),
     })];
   },
   "slopes": (values) => [make("h3", {}, "slope of every head"), bars("Slope of every head", [...values.values].map((value, head) => ({label: `head ${head + 1}`, value, text: number(value)})))],
   "distances": () => [],
 };
+
+// "frequencies of full_attention" is drawn as "frequencies"
+function drawingOf(name) {
+  return SCHEME_DRAWINGS[name] || SCHEME_DRAWINGS[name.split(" of ")[0]];
+}
 
 function addPositionsView() {
   const sentence = "Attention by itself sees a set, not a row: this is what tells the model which token stands where.";
@@ -56,7 +61,7 @@ function addPositionsView() {
       holder.replaceChildren(...unique.map((item) => make("div", {},
         make("h3", {}, report.positions.length > 1 && unique.length > 1 ? `${item.stack}: ${item.kind}` : item.kind), make("p", {}, item.sentence),
         make("div", {class: "pair"}, ...Object.entries(item.arrays).map(([name, values]) => make("div", {},
-          ...(SCHEME_DRAWINGS[name] ? SCHEME_DRAWINGS[name](values, item.arrays) : [])))))));
+          ...(drawingOf(name) ? drawingOf(name)(values, item.arrays) : [])))))));
     };
   });
 }

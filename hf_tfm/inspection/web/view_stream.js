@@ -6,9 +6,8 @@ function addStreamView() {
   return addView("stream", "How does the stream grow?", sentence, reasonFor("streams"), (body, how) => {
     const holder = make("div");
     body.append(holder);
-    const nameOf = (stream) => stream.stack === "encoder" && report.sequences.length > 1 ? report.sequences[0].name : predictedSequence().name;
     const drawStream = (stream) => {
-      const {taps, norms, writes, cosines} = stream, [count, length] = norms.shape, name = nameOf(stream), token = tokenOf(name);
+      const {taps, norms, writes, cosines} = stream, [count, length] = norms.shape, name = stream.stack, token = tokenOf(name);
       const column = (array) => Array.from({length: array.shape[0]}, (_, tap) => array.at(tap, token));
       const over = (array, f) => Array.from({length: array.shape[0]}, (_, tap) => f([...array.row(tap)]));
       const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
