@@ -25,12 +25,12 @@ function filled(element, attributes, children) {
 
 // Characters that draw nothing or change the direction of what follows, by their number.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
-const NAMED = {"\n": "↵", "\t": "⇥", "\r": "␍"};
+const MARKS = {"\n": "↵", "\t": "⇥", "\r": "␍"};
 
 function shown(text) {
   if (text === "") return "∅";
   const visible = text.replace(UNSEEN, (mark) => {
-    return NAMED[mark] || `‹U+${mark.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`;
+    return MARKS[mark] || `‹U+${mark.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`;
   });
   return visible.replace(/^ | $/g, "␣").replace(/  +/g, (run) => "␣".repeat(run.length));
 }

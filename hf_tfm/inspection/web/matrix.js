@@ -2,6 +2,9 @@
 // An attention map as pixels, one for each query and key, and a cursor over it that the keyboard moves. The cursor is a
 // grid of which one cell is in the page: a grid of 512 x 512 elements would be too slow.
 
+// rows and columns up to which their tokens are written beside the map
+const NAMED = 40;
+
 class Matrix {
   constructor({onmove, onchoose}) {
     this.canvas = make("canvas", {"aria-hidden": "true"});
@@ -83,14 +86,13 @@ class Matrix {
       }
     }
     this.canvas.getContext("2d").putImageData(image, 0, 0);
-    const named = Math.max(length, width) <= 40;
-    this.element.classList.toggle("named", named);
     this.element.style.setProperty("--across", width);
-    this.element.style.setProperty("--down", length);
-    this.grid.style.aspectRatio = `${width} / ${length}`;
-    const names = (list) => named ? list.map((name) => make("span", {}, make("bdi", {}, brief(name)))) : [];
-    this.left.replaceChildren(...names(rowNames));
-    this.below.replaceChildren(...names(columnNames));
+    // cells are squares, unless the map is much longer than wide
+    this.grid.style.aspectRatio = Math.min(Math.max(width / length, 0.6), 2.5);
+    for (const [place, list] of [[this.left, rowNames], [this.below, columnNames]]) {
+      place.hidden = list.length > NAMED;
+      place.replaceChildren(...(place.hidden ? [] : list).map((name) => make("span", {}, make("bdi", {}, brief(name)))));
+    }
   }
   selectRow(row) {
     for (const [index, name] of [...this.left.children].entries()) name.classList.toggle("selected", index === row);

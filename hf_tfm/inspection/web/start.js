@@ -13,11 +13,11 @@ function buildHeader() {
     ...report.sequences.map(text),
     written.generated !== null ? make("p", {class: "note"}, make("span", {class: "written"}, "Underlined"), " tokens were written by the model.") : "",
     ...report.warnings.map((warning) => make("p", {class: "warning"}, make("b", {}, "Note: "), warning)),
-    make("details", {}, make("summary", {}, "Six words that this page uses"), make("div", {class: "fold"},
+    make("div", {class: "folds"}, make("details", {}, make("summary", {}, "Six words that this page uses"), make("div", {class: "fold"},
       make("dl", {}, Object.entries(WORDS).map(([name, text]) => [make("dt", {}, name), make("dd", {}, text)])))),
     make("details", {}, make("summary", {}, "More about this model"), make("div", {class: "fold"},
       make("dl", {}, Object.entries(report.facts).map(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))])),
-      ...report.sequences.map((item) => make("p", {class: "ids"}, `ids of the ${item.name}: ${item.ids.join(" ")}`)))));
+      ...report.sequences.map((item) => make("p", {class: "ids"}, `ids of the ${item.name}: ${item.ids.join(" ")}`))))));
 }
 
 // Tokens as running text, spaces as spaces. A vocabulary of whole words without marked spaces gets one between words.
@@ -29,6 +29,9 @@ function runningText(tokens) {
     return (before ? " " : "") + shown(spaced ? text.trim() : text.replace(/^##/, "")) + (/ $/.test(text) ? " " : "");
   });
 }
+
+// tokens from which on views out of sight are not laid out
+const LONG = 200;
 
 const WORDS = {
   token: "A piece of text, often a word: the model reads and writes tokens.",
@@ -53,6 +56,7 @@ function buildNavigation(entries) {
 
 async function start() {
   report = await readReport();
+  document.body.classList.toggle("long", report.sequences.some((item) => item.tokens.length > LONG));
   buildHeader();
   selectFirst();
   const change = readAddress();

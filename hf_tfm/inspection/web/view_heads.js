@@ -21,7 +21,7 @@ function addHeadsView() {
     const controls = make("div", {class: "controls"}), grid = make("div", {class: "scrolling", role: "region", "aria-label": "All heads"});
     const explained = make("p", {class: "note"}), key = make("div", {class: "legend-line"});
     const best = make("div");
-    body.append(controls, explained, make("div", {class: "pair wide-left"}, make("div", {}, grid, key), best));
+    body.append(controls, explained, make("div", {class: "beside"}, make("div", {}, grid, key), best));
     let measure = "pictures", offered = "";
     const belongs = (item) => item.stack === maps().stack && item.attention === maps().kind;
 
@@ -65,6 +65,7 @@ function addHeadsView() {
         make("thead", {role: "rowgroup"}, make("tr", {role: "row"}, make("th", {role: "columnheader", scope: "col"}, "layer"),
           names.map((name) => make("th", {role: "columnheader", scope: "col"}, name)))),
         make("tbody", {role: "rowgroup"}, rows));
+      table_.style.setProperty("--picture", heads <= 12 ? "4.25rem" : heads <= 20 ? "2.75rem" : "1.75rem");
       const items = () => [...table_.querySelectorAll("td")];
       roving(table_, items, {
         columns: () => columns,
