@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
 import hf_tfm
+from hf_tfm.inspection.page import SCRIPTS, WEB
 
 
 def main(folder: str) -> None:
@@ -18,6 +19,9 @@ def main(folder: str) -> None:
         raise SystemExit(f"hf_tfm was imported from {hf_tfm.__file__}, not from the wheel in {folder}")
     if not Path(hf_tfm.__file__).with_name("py.typed").exists():
         raise SystemExit("the wheel has no py.typed")
+    missing = [name for name in ("page.html", "page.css", *SCRIPTS) if not (WEB / name).exists()]
+    if missing:
+        raise SystemExit(f"the wheel lacks files of the page: {missing}")
     config = AutoConfig.for_model(
         "tfm_decoder", vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2
     )

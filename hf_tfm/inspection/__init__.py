@@ -8,6 +8,7 @@ from typing import Any
 
 # public name -> module
 MODULES = {
+    "NotebookPage": "notebook",
     "Recording": "recording",
     "attribution": "logit_attribution",
     "costs": "model_costs",
@@ -22,7 +23,12 @@ MODULES = {
     "patch_grid": "patching",
     "position_schemes": "positions",
     "record": "recording",
+    "show": "notebook",
     "stream_growth": "stream",
+    "write_json": "files",
+    "write_npz": "files",
+    "write_page": "page",
+    "write_pictures": "files",
 }
 
 __all__ = list(MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,11 +1,13 @@
 """The page in a cell of a notebook."""
 
 import html
+from typing import Any
 
+from .inspect_model import make_report
 from .page import render_page
 from .report import Report
 
-__all__ = ["NotebookPage"]
+__all__ = ["NotebookPage", "show"]
 
 
 class NotebookPage:
@@ -26,3 +28,11 @@ class NotebookPage:
 
     def __repr__(self) -> str:
         return f"NotebookPage({self.report.model!r})"
+
+
+def show(model: Any, tokenizer: Any, text: str | tuple[str, str], height: int = 900, **options: Any) -> None:
+    """Inspects a model on a text and displays the page in the cell. `options`: see `make_report`. Raises ImportError
+    outside IPython."""
+    from IPython.display import display
+
+    display(NotebookPage(make_report(model, tokenizer, text, **options), height))

@@ -88,7 +88,7 @@ class Matrix {
     this.canvas.getContext("2d").putImageData(image, 0, 0);
     this.element.style.setProperty("--across", width);
     // cells are squares, unless the map is much longer than wide
-    this.grid.style.aspectRatio = Math.min(Math.max(width / length, 0.6), 2.5);
+    this.grid.style.aspectRatio = Math.min(Math.max(width / length, 0.75), 2.5);
     for (const [place, list] of [[this.left, rowNames], [this.below, columnNames]]) {
       place.hidden = list.length > NAMED;
       place.replaceChildren(...(place.hidden ? [] : list).map((name) => make("span", {}, make("bdi", {}, brief(name)))));

@@ -2,7 +2,8 @@
 // 6. How the stream grows: lengths of the vectors and of what is added to them.
 
 function addStreamView() {
-  const sentence = "A vector starts as an embedding and is never replaced: every half block adds something to it. Here is how long it becomes, and how much each half block adds.";
+  const normed = report.facts.residual_type === "post" ? ", and a norm then scales the sum" : "";
+  const sentence = `A vector starts as an embedding and is never replaced: every half block adds something to it${normed}. Here is how long it becomes, and how much each half block adds.`;
   return addView("stream", "How does the stream grow?", sentence, reasonFor("streams"), (body, how) => {
     const holder = make("div");
     body.append(holder);
@@ -32,8 +33,8 @@ function addStreamView() {
       ), make("details", {}, make("summary", {}, "The numbers"), scrolling(`Lengths after every half block, ${stream.stack}`, table(`Vector of ${chosen}`, ["half block", "length after", "length added", "cosine"],
           taps.map((tap, i) => [tap, number(length_[i], 4), i ? number(written[i - 1], 4) : "", i ? number(angles[i - 1], 3) : ""]), [1, 2, 3]))));
     };
-    how.append(formula("stream after the last block = embeddings + Σ what each half block adds"),
-      make("p", {}, "Length is the Euclidean norm. The cosine compares what is added with the vector before."),
+    how.append(formula(normed ? "vector after a half block = norm(vector before + what the half block adds)" : "vector after a half block = vector before + what the half block adds"),
+      make("p", {}, "Length is the Euclidean norm. The cosine compares what is added with the vector before. The check adds everything up anew, from the embeddings to the last half block."),
       ...report.streams.map((stream) => make("p", {}, `${report.streams.length > 1 ? `${stream.stack}: ` : ""}largest difference between both sides, relative: ${number(stream.gap, 2)}.`)));
     return (change) => {
       if (change.token || change.theme || change.resized || !holder.firstChild) holder.replaceChildren(...report.streams.map(drawStream));
