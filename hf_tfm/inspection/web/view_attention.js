@@ -38,7 +38,8 @@ function largestOf(values) {
 function addAttentionView() {
   const sentence = "For each token a head spreads its attention, 100 % in all, over the tokens that it may see, and mixes what they hold into the vector.";
   return addView("attention", "Where did it look?", sentence, reasonFor("attention"), (body, how) => {
-    let weighting = "plain", scale = "linear", shownMap = null, hovered = null, run = 0;
+    // weights of long texts are small
+    let weighting = "plain", scale = report.sequences.some((item) => item.tokens.length > 64) ? "root" : "linear", shownMap = null, hovered = null, run = 0;
     const controls = make("div", {class: "controls"}), pictures = make("div", {class: "pictures", role: "listbox", "aria-label": "Heads of this layer"});
     const readout = make("p", {class: "readout"}), key = make("div", {class: "legend-line"}), texts = make("div"), top = make("div");
     const title = make("h3");

@@ -82,7 +82,7 @@ function addHeadsView() {
     const drawAll = (found) => {
       const about = SCORES[measure] || {sentence: measure, formula: measure}, {rows, knocked} = found[measure];
       const over = rows === undefined ? "" : rows ? ` Mean over ${rows} rows.` : " No row of this text defines it: –.";
-      const answer = knocked ? ` The answer is ${quoted(knocked.label)}${knocked.position === null ? "" : ` at token ${knocked.position + 1}`}.` : "";
+      const answer = knocked ? ` The answer is ${quoted(knocked.label)}${knocked.position === null ? "" : ` ${atToken(knocked.position)}`}.` : "";
       explained.textContent = `${about.sentence}${over}${answer}`;
       drawGrid(found);
       drawBest(found);

@@ -13,18 +13,22 @@ function drawHeat(label, rows, columns, color, down, across) {
   return make("figure", {}, make("figcaption", {}, make("span", {class: "axis-name"}, down)), canvas, make("p", {class: "axis-note"}, across));
 }
 
-// One drawing for each array that the scheme has.
+// Drawings of each array that a scheme has.
 const SCHEME_DRAWINGS = {
   "table similarity": (values) => {
     const [size] = values.shape;
-    return [drawHeat(`Similarity of the vectors of ${size} positions`, size, size, (i, j) => signColor(values.at(i, j)), "cosine of the vectors of two positions, first position on top", `position 1 to ${size}`),
-      make("p", {class: "note"}, legend("−1", "+1", true), "A bright diagonal band: near positions have similar vectors.")];
+    return [make("div", {}, drawHeat(`Similarity of the vectors of ${size} positions`, size, size, (i, j) => signColor(values.at(i, j)), "cosine of the vectors of two positions, first position on top", `position 1 to ${size}`),
+      make("p", {class: "note"}, legend("−1", "+1", true), "A bright diagonal band: near positions have similar vectors."))];
   },
   "frequencies": (values) => {
-    const count = values.values.length;
-    return [drawHeat(`Cosine of the angle of ${count} pairs of channels at positions 1 to ${SCHEME_LENGTH}`, count, SCHEME_LENGTH,
+    const count = values.values.length, distances = Array.from({length: SCHEME_LENGTH}, (_, i) => i);
+    return [make("div", {}, drawHeat(`Cosine of the angle of ${count} pairs of channels at positions 1 to ${SCHEME_LENGTH}`, count, SCHEME_LENGTH,
       (pair, position) => signColor(Math.cos(position * values.at(pair))), `cosine of the angle, one row for each of ${count} pairs of channels`, `position 1 to ${SCHEME_LENGTH}`),
-    make("p", {class: "note"}, legend("−1", "+1", true), `The first pair turns once in ${number(2 * Math.PI / values.at(0), 3)} tokens, the last in ${counted(Math.round(2 * Math.PI / values.at(count - 1)))}: fast pairs tell neighbours apart, slow ones far tokens.`)];
+    make("p", {class: "note"}, legend("−1", "+1", true), `The first pair turns once in ${number(2 * Math.PI / values.at(0), 3)} tokens, the last in ${counted(Math.round(2 * Math.PI / values.at(count - 1)))}: fast pairs tell neighbours apart, slow ones far tokens.`)),
+    lineChart("What the rotation leaves of a score, by distance", {
+      names: distances.map(String), axis: "what is left of the score of two equal vectors", across: "distance between them, in tokens", range: [-1, 1],
+      series: [{name: `mean cosine of ${count} pairs`, kind: 0, values: distances.map((far) => values.values.reduce((sum, speed) => sum + Math.cos(far * speed), 0) / count), dots: false}],
+    })];
   },
   "bias by distance": (values, arrays) => {
     const [heads, size] = values.shape, distances = arrays.distances ? [...arrays.distances.values] : Array.from({length: size}, (_, i) => i);
@@ -34,7 +38,7 @@ const SCHEME_DRAWINGS = {
       series: few.map((head, i) => ({name: `head ${head + 1}`, kind: i, dashed: i % 2 === 1, values: [...values.row(head)], dots: false})),
     })];
   },
-  "slopes": (values) => [make("h3", {}, "slope of every head"), bars("Slope of every head", [...values.values].map((value, head) => ({label: `head ${head + 1}`, value, text: number(value)})))],
+  "slopes": (values) => [make("div", {}, make("h3", {}, "slope of every head"), bars("Slope of every head", [...values.values].map((value, head) => ({label: `head ${head + 1}`, value, text: number(value)}))))],
   "distances": () => [],
 };
 
@@ -60,8 +64,8 @@ function addPositionsView() {
       if (holder.firstChild && !change.theme && !change.resized) return;
       holder.replaceChildren(...unique.map((item) => make("div", {},
         make("h3", {}, report.positions.length > 1 && unique.length > 1 ? `${item.stack}: ${item.kind}` : item.kind), make("p", {}, item.sentence),
-        make("div", {class: "pair"}, ...Object.entries(item.arrays).map(([name, values]) => make("div", {},
-          ...(drawingOf(name) ? drawingOf(name)(values, item.arrays) : [])))))));
+        make("div", {class: "pair"}, ...Object.entries(item.arrays).flatMap(([name, values]) =>
+          drawingOf(name) ? drawingOf(name)(values, item.arrays) : [])))));
     };
   });
 }

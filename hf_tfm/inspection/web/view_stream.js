@@ -35,7 +35,7 @@ function addStreamView() {
     };
     how.append(formula(normed ? "vector after a half block = norm(vector before + what the half block adds)" : "vector after a half block = vector before + what the half block adds"),
       make("p", {}, "Length is the Euclidean norm. The cosine compares what is added with the vector before. The check adds everything up anew, from the embeddings to the last half block."),
-      ...report.streams.map((stream) => make("p", {}, `${report.streams.length > 1 ? `${stream.stack}: ` : ""}largest difference between both sides, relative: ${number(stream.gap, 2)}.`)));
+      ...report.streams.map((stream) => make("p", {}, `Largest relative difference${report.streams.length > 1 ? ` in the stack of the ${stream.stack}` : ""}: ${number(stream.gap, 2)}.`)));
     return (change) => {
       if (change.token || change.theme || change.resized || !holder.firstChild) holder.replaceChildren(...report.streams.map(drawStream));
     };
