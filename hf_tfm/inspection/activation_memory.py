@@ -4,8 +4,6 @@ Legend: B sequences, T tokens.
 """
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,7 +12,7 @@ import torch
 from torch import nn
 
 from .model_parts import ModelPart
-from .model_state import hooks
+from .model_state import hooks, inspected
 from .predicting_heads import AnswerSpan, LanguageModelHead, TokenClassifier, head_of
 
 __all__ = ["activation_bytes"]
@@ -25,8 +23,8 @@ LENGTHS, BATCHES = (16, 32, 48), (1, 2)
 
 
 def activation_bytes(model: Any, parts: list[ModelPart], batch: int, length: int) -> dict[str, int]:
-    """Bytes for each part, and for the head with the loss, where one can be computed. Large steps are not run: bytes
-    are a linear function of B and a quadratic one of T, and follow from small steps."""
+    """Bytes for each part, and for the head with the loss, where it reads nothing but logits. Large steps are not run:
+    bytes are a linear function of B and a quadratic one of T, and follow from small steps."""
     if batch * length <= LARGEST_MEASURED:
         return measure(model, parts, batch, length)
     measured = {(b, t): measure(model, parts, b, t) for b in BATCHES for t in LENGTHS}
@@ -69,7 +67,7 @@ def measure(model: Any, parts: list[ModelPart], batch: int, length: int) -> dict
 
     modules = [(part.name, module) for part in parts for module in part.modules.values()]
     with (
-        training(model),
+        inspected(model, training=True),
         hooks(
             forward_pre=[(module, enter(name)) for name, module in modules],
             forward=[(module, leave) for _, module in modules],
@@ -97,20 +95,6 @@ class Saved:
     tensor: torch.Tensor
 
 
-@contextmanager
-def training(model: Any) -> Iterator[None]:
-    """Training mode with gradients, and everything as it was afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.enable_grad():
-        try:
-            model.train()
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-
-
 def step_inputs(model: Any, batch: int, length: int) -> dict[str, Any]:
     """Ordinary ids, the last one an end of sequence, and labels for what the head predicts."""
     config = model.config
@@ -124,7 +108,8 @@ def step_inputs(model: Any, batch: int, length: int) -> dict[str, Any]:
     if hasattr(config, "use_cache"):
         inputs["use_cache"] = False
     head = head_of(model, inputs)
-    if isinstance(head, LanguageModelHead):
+    # transformers would leave hooks behind that record the router's logits
+    if isinstance(head, LanguageModelHead) and model.load_balancing is None:
         inputs["labels"] = inputs.get("decoder_input_ids", ids)
     elif isinstance(head, TokenClassifier):
         inputs["labels"] = torch.zeros_like(ids)

@@ -21,7 +21,7 @@ RANDOM_LENGTH = 24
 
 
 def score_heads(
-    weights: np.ndarray, visible: np.ndarray, ids: list[int] | None = None, missing: np.ndarray | None = None
+    weights: np.ndarray, visible: Any, ids: list[int] | None = None, missing: np.ndarray | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Scores (L, H) by name, and the number of rows that each is the mean over; NaN where there is none.
 
@@ -46,7 +46,7 @@ def score_heads(
         values["distance"] = ((weights * np.abs(gap)).sum(-1) / np.where(total > 0, total, 1.0), total > 0)
         targets |= {"previous token": gap == 1, "next token": gap == -1, "induction": induction_targets(ids)}
     for name, target in targets.items():
-        seen = target & visible
+        seen: Any = np.logical_and(target, visible)
         values[name] = ((weights * seen[:, None]).sum(-1), seen.any(-1)[:, None])
     if missing is not None:
         values["sink"] = (missing, np.ones((1, 1, length), bool))

@@ -158,9 +158,12 @@ class Inspection:
         if not steps:
             report.absent["inputs"] = "Not asked for (gradient_steps=0)."
             return
-        mask = self.tokenizer.mask_token_id if self.model.config.model_type == "tfm_encoder" else None
-        found = integrated_gradients(self.recording, row, label, mask, steps)
-        baseline = found.baseline if mask is None else f"the token {self.tokenizer.mask_token}"
+        # a path from the mean vector, which is short, passes where a norm changes faster than any quadrature follows
+        names = ("mask_token", "eos_token", "bos_token", "unk_token")
+        name = next((name for name in names if getattr(self.tokenizer, name, None) is not None), None)
+        begin = None if name is None else getattr(self.tokenizer, f"{name}_id")
+        found = integrated_gradients(self.recording, row, label, begin, steps)
+        baseline = found.baseline if name is None else f"the token {getattr(self.tokenizer, name)}"
         report.inputs = [dataclasses.replace(found, baseline=baseline, **where)]
         if found.completeness > TOLERANCE:
             report.warnings.append(

@@ -8,18 +8,24 @@ import torch
 
 __all__ = ["hooks", "inspected"]
 
+# transformers leaves hooks of its own behind when it records
+PLAIN_OUTPUTS = {"padding_free": False, "return_dict": True} | dict.fromkeys(
+    ("output_attentions", "output_hidden_states", "output_router_logits"), False
+)
+
 
 @contextmanager
-def inspected(model: Any, **fields: Any) -> Iterator[None]:
-    """Evaluation mode, padded rows, and `fields` of the configuration, until the block ends, by an error too. Gradients
-    are off unless the block turns them on; random numbers go on as if nothing had been drawn."""
+def inspected(model: Any, training: bool = False, **fields: Any) -> Iterator[None]:
+    """Evaluation mode without gradients (with `training`: training mode with them), padded rows, outputs without
+    recordings, and `fields` of the configuration, until the block ends, by an error too. Random numbers go on as if
+    nothing had been drawn."""
     config, modes = model.config, {module: module.training for module in model.modules()}
-    fields = {"padding_free": False, "return_dict": True, **fields}
+    fields = {**PLAIN_OUTPUTS, **fields}
     before = {name: getattr(config, name) for name in fields}
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad():
+    with torch.random.fork_rng(devices), torch.set_grad_enabled(training):
         try:
-            model.eval()
+            model.train(training)
             for name, value in fields.items():
                 setattr(config, name, value)
             yield

@@ -13,8 +13,8 @@ from .recording import Recording, no_cache
 
 __all__ = ["batches", "logits_of_copies"]
 
-# tokens in one batch of copies
-BATCH_TOKENS = 4096
+# tokens in one batch of copies; activations for gradients of a model as large as GPT-2 take a gigabyte then
+BATCH_TOKENS = 1024
 
 
 def logits_of_copies(recording: Recording, copies: int, prediction: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..modeling.decoder_inputs import DECODER_SHIFTS
 from ..modeling.head_parts import LanguageHead
 from ..modeling.modeling_tfm_seq2seq import TfmSeq2SeqModel
 from .model_state import inspected
@@ -55,9 +56,9 @@ def read_texts(
     found.inputs["input_ids"] = ids
     if model.config.is_encoder_decoder:
         add_target(found, model, tokenizer, target, limit, max_tokens)
-    elif isinstance(model, LanguageHead) and model.config.model_type == "tfm_decoder":
+    elif predicts_tokens(model) and model.config.model_type == "tfm_decoder":
         found.actual = [*ids[0, 1:].tolist(), None]
-    elif isinstance(model, LanguageHead):
+    elif predicts_tokens(model):
         found.actual = ids[0].tolist()
     return found
 
@@ -82,7 +83,7 @@ def add_target(
     found: TextInputs, model: Any, tokenizer: Any, target: str | None, limit: int, max_tokens: int | None
 ) -> None:
     """The inputs of the decoder of an encoder-decoder, and what it should predict."""
-    has_language_head = isinstance(model, LanguageHead)
+    has_language_head = predicts_tokens(model)
     if has_language_head and target is None:
         with inspected(model):
             inputs = {name: value.to(model.device) for name, value in found.inputs.items()}
@@ -94,15 +95,14 @@ def add_target(
     elif target is not None and (has_language_head or isinstance(model, TfmSeq2SeqModel)):
         labels = tokenizer(text_target=target, return_tensors="pt")["input_ids"].long()
         labels = cut(labels, limit, max_tokens, "target", found.warnings)
-        start = model.config.decoder_start_token_id
-        first = labels.new_full((1, 1), 0 if start is None else start)
-        shifted = torch.cat((first, labels[:, :-1]), dim=1)
-        if has_language_head:
-            shifted = model.prepare_decoder_input_ids_from_labels(labels)
-        found.inputs["decoder_input_ids"] = shifted
+        found.inputs["decoder_input_ids"] = DECODER_SHIFTS[model.config.decoder_shift](model.config).from_labels(labels)
         found.actual = labels[0].tolist()
     elif isinstance(model, TfmSeq2SeqModel):
         raise ValueError("An encoder-decoder without a head writes no target; give one with target.")
+
+
+def predicts_tokens(model: Any) -> bool:
+    return isinstance(model, LanguageHead)
 
 
 def token_texts(tokenizer: Any, ids: list[int]) -> list[str]:

@@ -10,12 +10,14 @@ from hf_tfm.inspection.recording import Recording, record
 from tests.grid import SIZES, ids, make
 
 WORDS = "the animal did not cross street because it was too tired and sat down on a red mat".split()
+TEXT = "the animal did not cross the street because it was too tired"
+OTHER_TEXT = "the mat did not cross the street because it was too tired"
 SPECIAL = ("[PAD]", "[BOS]", "[EOS]", "[MASK]", "[UNK]")
 
 
-def make_tokenizer(with_eos: bool = False) -> Any:
+def make_tokenizer(with_eos: bool = False, vocab_size: int = SIZES["vocab_size"]) -> Any:
     """Ids 0 to 4 are special tokens, as SIZES has them; every id of the vocabulary has a name."""
-    names = [*SPECIAL, *WORDS, *(f"w{i}" for i in range(SIZES["vocab_size"] - len(SPECIAL) - len(WORDS)))]
+    names = [*SPECIAL, *WORDS, *(f"w{i}" for i in range(vocab_size - len(SPECIAL) - len(WORDS)))]
     words = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if with_eos:
