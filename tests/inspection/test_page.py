@@ -11,7 +11,6 @@ import pytest
 
 from hf_tfm.inspection import page
 from hf_tfm.inspection.compressed_maps import MIN_KEPT, compress_map, decode_map, kept_keys
-from hf_tfm.inspection.notebook import NotebookPage
 from hf_tfm.inspection.page import MAX_BYTES, SCRIPTS, WEB, render_page, write_page
 
 from . import synthetic_reports
@@ -83,12 +82,6 @@ def test_text_that_looks_like_a_place_to_fill_is_kept():
     report = decoder_report()
     report.model = "{{script}}"
     assert "<title>Inside {{script}}</title>" in render_page(report)
-
-
-def test_a_frame_of_a_notebook_holds_the_page_and_nothing_else():
-    text = NotebookPage(hostile_report())._repr_html_()
-    assert text.count("<") == 2
-    assert 'sandbox="allow-scripts"' in text
 
 
 @pytest.mark.parametrize("width", [1, 7, 255, 256, 700])

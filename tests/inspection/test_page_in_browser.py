@@ -1,12 +1,10 @@
 """The page in a real browser: offline, by keyboard, in both themes, with the numbers of the report.
 
-Needs chromium and its driver (Debian: apt-get install chromium chromium-driver) and selenium; the accessibility test
-also needs axe-core: AXE_CORE=/path/to/axe.min.js."""
+The accessibility test also needs axe-core: AXE_CORE=/path/to/axe.min.js."""
 
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +15,13 @@ from hf_tfm.inspection.notebook import NotebookPage
 from hf_tfm.inspection.page import write_page
 
 from . import synthetic_reports
+from .browser import IN_BROWSER, open_page, requests, settle
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
-    # one browser for all
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = IN_BROWSER
 NAMES = ("encoder", "decoder", "seq2seq", "classifier", "hostile")
 REPORTS = {name: getattr(synthetic_reports, f"{name}_report")() for name in NAMES}
+# as WebDriver names them
+TAB, ENTER, HOME, UP, RIGHT, DOWN = (chr(code) for code in (0xE004, 0xE007, 0xE011, 0xE013, 0xE014, 0xE015))
 
 
 @pytest.fixture(scope="module")
@@ -40,55 +32,20 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield driver
-    driver.quit()
-
-
-def open_page(browser, path: Path, address: str = "", width: int = 1200, **media: str) -> None:
-    features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get("about:blank")
-    browser.get_log("performance")
-    browser.get_log("browser")
-    browser.get(path.as_uri() + address)
-    settle(browser)
-
-
-def settle(browser) -> None:
-    """Waits until the page is built and the attention map of the selection is drawn."""
-    wait = """const done = arguments[0];
-        window.hfTfm.ready.then(() => window.hfTfm.drawn()).then(() => done(null), (error) => done(error.stack));"""
-    error = browser.execute_async_script(wait)
-    assert error is None, error
+def find(browser, selector):
+    return browser.find_element("css selector", selector)
 
 
 def live(browser) -> str:
-    return browser.find_element(By.ID, "live").text or browser.execute_script(
-        "return document.getElementById('live').textContent"
-    )
+    return find(browser, "#live").text or browser.execute_script("return document.getElementById('live').textContent")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_opens_without_a_network_and_without_a_complaint(browser, folder, name):
     open_page(browser, folder / f"{name}.html")
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    requests = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert [url for url in requests if not url.startswith(("data:", "about:"))] == [(folder / f"{name}.html").as_uri()]
+    assert requests(browser) == [(folder / f"{name}.html").as_uri()]
     assert browser.get_log("browser") == []
-    sections = [section.get_attribute("id") for section in browser.find_elements(By.CSS_SELECTOR, "section.view")]
+    sections = [section.get_attribute("id") for section in browser.find_elements("css selector", "section.view")]
     order = ["prediction", "lens", "attribution", "attention", "heads", "patching", "stream", "positions", "costs"]
     assert sections == [view for view in order if view != "patching" or REPORTS[name].patching]
 
@@ -100,13 +57,13 @@ def test_hostile_tokens_are_shown_as_they_are(browser, folder):
     assert re.search("a.U\\+202E.b", text)
     assert re.search("nul.U\\+0000.", text)
     assert "\u202e" not in browser.execute_script("return document.body.textContent")
-    assert browser.find_elements(By.CSS_SELECTOR, "img, b:empty, main script") == []
+    assert browser.find_elements("css selector", "img, b:empty, main script") == []
     assert browser.title == "Inside </script><img src=x onerror=alert(1)>"
 
 
 def test_what_is_missing_says_why(browser, folder):
     open_page(browser, folder / "classifier.html")
-    assert REPORTS["classifier"].absent["lens"] in browser.find_element(By.ID, "lens").text
+    assert REPORTS["classifier"].absent["lens"] in find(browser, "#lens").text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,10 +121,10 @@ def test_numbers_on_the_page_are_those_of_the_json_file(browser, folder, tmp_pat
     compare(found["rest"], expected, name)
     # and as text: the bars of the selected token, the sum of its parts
     item = REPORTS[name].attributions[0]
-    bars = browser.find_elements(By.CSS_SELECTOR, "#prediction .bar-value")
+    bars = browser.find_elements("css selector", "#prediction .bar-value")
     best = REPORTS[name].prediction.probabilities[item.position, 0]
     assert bars[0].text == f"{100 * best:.0f} %"
-    assert f"{item.logit:.5f}" in browser.find_element(By.CSS_SELECTOR, "#attribution .sum").text
+    assert f"{item.logit:.5f}" in find(browser, "#attribution .sum").text
 
 
 def test_the_keyboard_reaches_every_choice(browser, folder):
@@ -177,15 +134,15 @@ def test_the_keyboard_reaches_every_choice(browser, folder):
 
     def tab_to(selector, limit=120):
         for _ in range(limit):
-            browser.switch_to.active_element.send_keys(Keys.TAB)
+            browser.switch_to.active_element.send_keys(TAB)
             if browser.execute_script("return document.activeElement.matches(arguments[0])", selector):
                 return browser.switch_to.active_element
         raise AssertionError(f"{limit} times Tab did not reach {selector}")
 
     browser.execute_script("document.querySelector('#selection select').focus()")
-    tab_to("select[aria-label=layer]").send_keys(Keys.ARROW_UP)
+    tab_to("select[aria-label=layer]").send_keys(UP)
     settle(browser)
-    tab_to("select[aria-label=head]").send_keys(Keys.ARROW_DOWN)
+    tab_to("select[aria-label=head]").send_keys(DOWN)
     settle(browser)
     assert re.match("layer 2 head 2: .it. → ", live(browser))
     best = np.argsort(-weights[1, 1, 21])[0]
@@ -193,35 +150,35 @@ def test_the_keyboard_reaches_every_choice(browser, folder):
     # the theme
     theme = tab_to("button.theme")
     before = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    theme.send_keys(Keys.ENTER, Keys.ENTER)
+    theme.send_keys(ENTER, ENTER)
     assert theme.text == "theme: dark"
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") != before
     # a cell of the lens
     cell = tab_to("#lens td")
-    cell.send_keys(Keys.ARROW_DOWN)
+    cell.send_keys(DOWN)
     probability = report.lens.probabilities[-2, 21, 0]
     assert live(browser).startswith("4 attention: ")
     assert f"{100 * probability:.0f} %" in live(browser)
-    browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert "4 attention" in browser.find_element(By.CSS_SELECTOR, "#lens h3").text
+    browser.switch_to.active_element.send_keys(ENTER)
+    assert "4 attention" in find(browser, "#lens h3").text
     # a cell of the matrix: one key to the left, then another row
     cell = tab_to("#attention .cursor")
-    cell.send_keys(Keys.HOME)
+    cell.send_keys(HOME)
     value, error = (float(text.replace("\u2212", "-")) for text in live(browser).split(": ")[1].split(" ± "))
     assert abs(value - weights[1, 1, 21, 0]) <= error
-    cell.send_keys(Keys.ARROW_UP, Keys.ENTER)
+    cell.send_keys(UP, ENTER)
     settle(browser)
     assert "text=21&" in browser.current_url
     # a head in the grid
-    tab_to("#heads td").send_keys(Keys.ARROW_RIGHT)
+    tab_to("#heads td").send_keys(RIGHT)
     assert live(browser) == "layer 2 head 3"
-    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.switch_to.active_element.send_keys(ENTER)
     settle(browser)
     assert browser.current_url.endswith("#text=21&attention=1&layer=2&head=3")
     # a token of the text
-    strip = browser.find_element(By.CSS_SELECTOR, "#prediction .token[tabindex='0']")
+    strip = find(browser, "#prediction .token[tabindex='0']")
     browser.execute_script("arguments[0].focus()", strip)
-    strip.send_keys(Keys.HOME)
+    strip.send_keys(HOME)
     browser.switch_to.active_element.send_keys(" ")
     settle(browser)
     assert "text=1&" in browser.current_url
