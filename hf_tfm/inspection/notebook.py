@@ -33,6 +33,6 @@ class NotebookPage:
 def show(model: Any, tokenizer: Any, text: str | tuple[str, str], height: int = 900, **options: Any) -> None:
     """Inspects a model on a text and displays the page in the cell. `options`: see `make_report`. Raises ImportError
     outside IPython."""
-    from IPython.display import display
+    from IPython.display import display  # pyright: ignore[reportMissingImports]
 
     display(NotebookPage(make_report(model, tokenizer, text, **options), height))

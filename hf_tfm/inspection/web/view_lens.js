@@ -11,7 +11,7 @@ function addLensView() {
       divergence: {name: "distance to the final answer", value: (tap, n) => divergence.at(tap, n), top: Math.max(...divergence.values, 1e-9), low: "same answer", high: "far from it"},
       entropy: {name: "doubt (entropy)", value: (tap, n) => entropy.at(tap, n), top: Math.max(...entropy.values, 1e-9), low: "sure", high: "in doubt"},
     };
-    let measure = "probability", cursor = null;
+    let measure = "probability", cursor = null, column = 0;
     const grid = make("div", {class: "scrolling lens", role: "region", "aria-label": "Best guess after every half block"});
     const chart = make("div"), detail = make("div"), key = make("div", {class: "legend-line"});
     const picker = choice("color", Object.entries(measures).map(([name, {name: text}]) => [name, text]), measure, (value) => {
@@ -20,10 +20,12 @@ function addLensView() {
     });
     body.append(make("div", {class: "controls"}, picker, key), grid, make("div", {class: "pair"}, chart, detail));
 
+    // the prediction whose details are shown: of the selected token, or the one that was chosen here
+    const shownPrediction = () => perToken ? Math.max(predictionIndex(), 0) : column;
     const describe = (tap, n) => `${taps[tap]}: ${quoted(word(labels.at(tap, n, 0)))} ${percent(probabilities.at(tap, n, 0))}, distance ${number(divergence.at(tap, n))}, entropy ${number(entropy.at(tap, n))} nats`;
     const drawGrid = () => {
-      const columns = columnsAround(positions.length, Math.max(predictionIndex(), 0), document.getElementById("views").clientWidth), selected = Math.max(predictionIndex(), 0), tokens = predictedSequence().tokens;
-      const head = make("tr", {role: "row"}, make("th", {scope: "col", role: "columnheader"}, perToken ? "after" : ""), columns.map((n) => make("th", {
+      const selected = shownPrediction(), columns = columnsAround(positions.length, selected, document.getElementById("views").clientWidth), tokens = predictedSequence().tokens;
+      const head = make("tr", {role: "row"}, make("th", {scope: "col", role: "columnheader"}, perToken ? atToken(0).split(" ")[0] : ""), columns.map((n) => make("th", {
         scope: "col", role: "columnheader", class: n === selected ? "selected" : null,
       }, perToken ? make("span", {}, make("small", {}, positions[n] + 1), " ", make("bdi", {}, brief(tokens[positions[n]]))) : positions.length > 1 ? ["start", "end"][n] : "text")));
       const rows = taps.map((name, tap) => make("tr", {role: "row"}, make("th", {scope: "row", role: "rowheader"}, name), columns.map((n) => {
@@ -35,6 +37,8 @@ function addLensView() {
       })));
       const table_ = make("table", {class: "cells", role: "grid", "aria-label": "Best guess after every half block, for each token"},
         make("thead", {role: "rowgroup"}, head), make("tbody", {role: "rowgroup"}, rows.reverse()));
+      // few columns stay narrow
+      table_.style.maxWidth = `${9 + 9 * columns.length}rem`;
       const items = () => [...table_.querySelectorAll("td")];
       const at = (index) => [last - Math.floor(index / columns.length), columns[index % columns.length]];
       roving(table_, items, {
@@ -43,6 +47,7 @@ function addLensView() {
         onchoose: (index) => {
           const [tap, n] = at(index);
           cursor = tap;
+          column = n;
           announce(describe(tap, n));
           if (perToken) select({token: [predictedSequence().name, positions[n]]});
           else update({});
@@ -52,7 +57,7 @@ function addLensView() {
       enter(items(), Math.max(columns.indexOf(selected), 0));
     };
     const drawDetail = () => {
-      const n = Math.max(predictionIndex(), 0), tap = cursor === null ? last : cursor;
+      const n = shownPrediction(), tap = cursor === null ? last : cursor;
       chart.replaceChildren(lineChart(`Distance to the final answer after every half block: ${taps.map((name, i) => `${name} ${number(divergence.at(i, n), 2)}`).join(", ")}`, {
         names: taps, mark: tap, axis: "How far from the final answer, in nats", across: "layer: first its attention, then its feed-forward",
         series: [
