@@ -70,6 +70,12 @@ function signed(value, digits = 3) {
   return value > 0 ? `+${number(value, digits)}` : number(value, digits);
 }
 
+// Numbers of one list with the same places after the point, three digits for the largest.
+function signedAlike(values) {
+  const top = Math.max(...values.map(Math.abs)), places = Math.min(Math.max(3 - Math.ceil(Math.log10(top || 1)), 0), 6);
+  return values.map((value) => `${value > 0 ? "+" : ""}${value.toFixed(places)}`.replace("-", "−"));
+}
+
 function percent(value) {
   return `${value >= 0.0995 ? (100 * value).toFixed(0) : value >= 0.00095 ? (100 * value).toFixed(1) : "<0.1"} %`;
 }

@@ -134,13 +134,17 @@ function themeButton() {
   const current = document.documentElement.dataset.theme || "";
   const button = make("button", {type: "button", class: "theme", onclick: () => {
     const keys = Object.keys(THEMES), next = keys[(keys.indexOf(document.documentElement.dataset.theme || "") + 1) % 3];
-    if (next) document.documentElement.dataset.theme = next;
-    else delete document.documentElement.dataset.theme;
     button.textContent = `theme: ${THEMES[next]}`;
+    setTheme(next);
     announce(`theme ${THEMES[next]}`);
-    repaint();
   }}, `theme: ${THEMES[current]}`);
   return button;
+}
+
+function setTheme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  else delete document.documentElement.dataset.theme;
+  repaint();
 }
 
 // Everything that is colored by script, once more.

@@ -77,8 +77,14 @@ async function start() {
     clearTimeout(resized);
     resized = setTimeout(() => select({token: null, resized: true}), 150);
   });
-  // a printed page shows what is folded
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((item) => { item.open = true; }));
+  let theme = null;
+  // a printed page shows what is folded, in the light theme
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((item) => { item.open = true; });
+    theme = document.documentElement.dataset.theme || "";
+    setTheme("light");
+  });
+  addEventListener("afterprint", () => setTheme(theme));
 }
 
 // What the page shows, as numbers: counted from 0.

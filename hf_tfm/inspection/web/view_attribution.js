@@ -40,9 +40,9 @@ function addAttributionView() {
       return [...groups.values()];
     };
     const drawBlocks = (item) => {
-      const all = rows(item);
-      refill(blocks, bars("Parts of the sum", all.map(({label, value, part}) => ({
-        label, value, text: signed(value),
+      const all = rows(item), texts = signedAlike(all.map(({value}) => value));
+      refill(blocks, bars("Parts of the sum", all.map(({label, value, part}, i) => ({
+        label, value, text: texts[i],
         selected: part.kind === "head" && isHere(part),
       })), {signs: true, onchoose: (index) => {
         const {part, label, value} = all[index];
@@ -53,14 +53,15 @@ function addAttributionView() {
     };
     const drawHeads = (item) => {
       const all = headParts(item), here = all.filter(isHere), layer = maps() ? layerNumber(selection.layer) + 1 : 0;
+      const texts = signedAlike(here.map((part) => part.value));
       if (!here.length) {
         heads.replaceChildren(make("h3", {}, "Heads"), make("p", {class: "absent"}, `${maps() ? attentionName(maps()) : "Attention"} of layer ${layer} writes nothing into this sum directly. Choose an attention row.`));
         source.replaceChildren();
         return;
       }
       refill(heads, make("h3", {}, `Heads of layer ${layer}${report.attention.length > 1 ? `, ${attentionName(maps())}` : ""}`),
-        bars(`Heads of layer ${layer}`, here.map((part) => ({
-          label: `head ${part.head + 1}`, value: part.value, text: signed(part.value), selected: part.head === selection.head,
+        bars(`Heads of layer ${layer}`, here.map((part, i) => ({
+          label: `head ${part.head + 1}`, value: part.value, text: texts[i], selected: part.head === selection.head,
         })), {signs: true, onchoose: (index) => select({head: here[index].head})}));
       const part = here.find((one) => one.head === selection.head);
       const values = part && item.sources[all.indexOf(part)];
