@@ -19,7 +19,7 @@ __all__ = ["activation_bytes"]
 
 # tokens up to which a step is measured as it is asked for; larger ones follow from steps of these sizes
 LARGEST_MEASURED = 1024
-LENGTHS, BATCHES = (16, 32, 48), (1, 2)
+BATCHES, LONGEST = (1, 2), 48
 
 
 def activation_bytes(model: Any, parts: list[ModelPart], batch: int, length: int) -> dict[str, int]:
@@ -27,13 +27,15 @@ def activation_bytes(model: Any, parts: list[ModelPart], batch: int, length: int
     bytes are a linear function of B and a quadratic one of T, and follow from small steps."""
     if batch * length <= LARGEST_MEASURED:
         return measure(model, parts, batch, length)
-    measured = {(b, t): measure(model, parts, b, t) for b in BATCHES for t in LENGTHS}
+    longest = min(LONGEST, model.config.max_position_embeddings)
+    lengths = (longest // 3, 2 * longest // 3, longest)
+    measured = {(b, t): measure(model, parts, b, t) for b in BATCHES for t in lengths}
     return {
         part.name: round(
             sum(
-                measured[b, t][part.name] * lagrange(b, BATCHES, batch) * lagrange(t, LENGTHS, length)
+                measured[b, t][part.name] * lagrange(b, BATCHES, batch) * lagrange(t, lengths, length)
                 for b in BATCHES
-                for t in LENGTHS
+                for t in lengths
             )
         )
         for part in parts

@@ -18,24 +18,38 @@ __all__ = ["head_summary", "random_induction", "score_heads"]
 
 # tokens of the random sequence, which is then repeated
 RANDOM_LENGTH = 24
+NAMES = ("distance", "entropy", "previous token", "next token", "induction", "first token", "sink")
 
 
 def score_heads(
-    weights: np.ndarray, visible: Any, ids: list[int] | None = None, missing: np.ndarray | None = None
+    weights: np.ndarray, visible: np.ndarray, ids: list[int] | None = None, missing: np.ndarray | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Scores (L, H) by name, and the number of rows that each is the mean over; NaN where there is none.
+    """Scores (L, H) by name, and the number of rows that each is the mean over (the largest of all heads); NaN where
+    there is none.
 
     `weights` (L, H, T, S); `visible` (L, T, S); `ids` of the tokens where queries and keys are the same sequence, None
     in cross-attention; `missing` (L, H, T): what learned sinks take, None without sinks."""
-    weights = weights.astype(np.float64)
+    # layer by layer: float64 of all maps of a long text takes gigabytes
+    layers = [
+        score_layer(maps.astype(np.float64), mask, ids, None if missing is None else missing[layer])
+        for layer, (maps, mask) in enumerate(zip(weights, visible, strict=True))
+    ]
+    scores = {name: np.stack([layer[name][0] for layer in layers]) for name in NAMES}
+    return scores, {name: max(layer[name][1] for layer in layers) for name in NAMES}
+
+
+def score_layer(
+    weights: np.ndarray, visible: Any, ids: list[int] | None, missing: np.ndarray | None
+) -> dict[str, tuple[np.ndarray, int]]:
+    """The same for one layer: weights (H, T, S) and mask (T, S) to scores (H,) and numbers of rows."""
     length, keys = weights.shape[-2:]
     total = weights.sum(-1)
     entropy = -np.where(weights > 0, weights * np.log(np.where(weights > 0, weights, 1.0)), 0.0).sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         # of the weights that no sink takes
         entropy = entropy / total + np.log(total)
-        count = visible.sum(-1)[:, None]
-        values = {"entropy": (entropy / np.log(count), (count > 1) & (total > 0))}
+        count = visible.sum(-1)
+        values: dict[str, Any] = {"entropy": (entropy / np.log(count), (count > 1) & (total > 0))}
     first = np.zeros((length, keys), bool)
     first[:, 0] = True
     targets = {"first token": first}
@@ -46,14 +60,12 @@ def score_heads(
         values["distance"] = ((weights * np.abs(gap)).sum(-1) / np.where(total > 0, total, 1.0), total > 0)
         targets |= {"previous token": gap == 1, "next token": gap == -1, "induction": induction_targets(ids)}
     for name, target in targets.items():
-        seen: Any = np.logical_and(target, visible)
-        values[name] = ((weights * seen[:, None]).sum(-1), seen.any(-1)[:, None])
+        seen = target & visible
+        values[name] = ((weights * seen).sum(-1), seen.any(-1))
     if missing is not None:
-        values["sink"] = (missing, np.ones((1, 1, length), bool))
-    names = ("distance", "entropy", "previous token", "next token", "induction", "first token", "sink")
-    nothing = (np.zeros(weights.shape[:-1]), np.zeros((1, 1, length), bool))
-    means = {name: mean_over_rows(*values.get(name, nothing)) for name in names}
-    return {name: mean for name, (mean, _) in means.items()}, {name: count for name, (_, count) in means.items()}
+        values["sink"] = (missing, np.ones(length, bool))
+    nothing = (np.zeros_like(total), np.zeros(length, bool))
+    return {name: mean_over_rows(*values.get(name, nothing)) for name in NAMES}
 
 
 def induction_targets(ids: list[int]) -> np.ndarray:
@@ -66,7 +78,7 @@ def induction_targets(ids: list[int]) -> np.ndarray:
 
 
 def mean_over_rows(values: np.ndarray, defined: np.ndarray) -> tuple[np.ndarray, int]:
-    """Mean (L, H) of values (L, H, T) over the defined rows, and the largest number of them."""
+    """Mean (H,) of values (H, T) over the defined rows, and the largest number of them."""
     defined = np.broadcast_to(defined, values.shape)
     count = defined.sum(-1)
     total = np.where(defined, values, 0.0).sum(-1)

@@ -35,14 +35,12 @@ def logit_lens(recording: Recording, positions: Any = None, top: int = 10) -> tu
     chosen = slice(None) if positions is None else positions
     final = head.logits_of(recording.output)[0]
     taps = []
-    gap = 0.0
     with inspected(recording.model):
         final_log = log_probabilities(final[chosen])
         for name, states in zip(stack.taps, stack.stream, strict=True):
             logits = head.logits(stack.stack.norm(states[None]))[0]
-            gap = (logits - final).abs().max().item()
             taps.append(lens_tap(name, log_probabilities(logits[chosen]), final_log, top))
-    return taps, gap
+    return taps, (logits - final).abs().max().item()
 
 
 def lens_tap(name: str, log: torch.Tensor, final_log: torch.Tensor, top: int) -> LensTap:

@@ -1,5 +1,7 @@
 """Opens what a person names for an inspection: one of our checkpoints, or a native one, which is converted."""
 
+import copy
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +34,13 @@ def load_for_inspection(source: Any, dtype: Any = None, head: str | None = None,
     Raises ValueError for a checkpoint that is damaged, or that cannot be converted, with the reason."""
     if isinstance(source, PreTrainedModel):
         ours = source if isinstance(source, TfmPreTrainedModel) else from_native(source)
-        return Loaded(ours if dtype is None else ours.to(dtype), None, [])
+        return Loaded(ours if dtype is None else copy.deepcopy(ours).to(dtype), None, [])
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(
+            f"An inspection takes a model of transformers, a folder or a Hub name; got a {type(source).__name__}. Give "
+            "the model that it wraps."
+        )
+    source = os.fspath(source)
     fields = read_config(source)
     if fields["model_type"] in TFM_CONFIGS:
         model, notes = load_ours(source, fields, dtype, allow_pickle)

@@ -41,7 +41,7 @@ class Decomposition:
     def __init__(self, skeleton: Skeleton, recording: Recording, prediction: int, label: int) -> None:
         self.skeleton, self.recording, self.stack = skeleton, recording, skeleton.stack
         self.prediction, self.label = prediction, label
-        self.score = skeleton.scores[0, prediction, label]
+        self.score = skeleton.score(skeleton.states, prediction, label)
         biases = [norm.bias for norm in skeleton.norms if norm.bias is not None]
         groups = [[skeleton.embeddings], skeleton.leaves, skeleton.writes, biases]
         gradients = iter(self.gradients([value for group in groups for value in group]))
@@ -54,12 +54,12 @@ class Decomposition:
 
     def result(self) -> Attribution:
         head = self.skeleton.head
+        states = self.stack.last[None]
+        logit = self.skeleton.score(states, self.prediction, self.label).item()
         with inspected(self.recording.model):
             parts = [*self.parts()]
-            states = self.stack.last[None]
-            logit = head.scores(states)[0, self.prediction, self.label].item()
-            parts.append(self.head_part(states, parts))
-            final = head.logits_of(self.recording.output)[0, self.prediction, self.label].item()
+        parts.append(self.head_part(states, parts))
+        final = head.logits_of(self.recording.output)[0, self.prediction, self.label].item()
         gap = abs(logit - sum(part.value for part in parts))
         note = "" if head.is_linear else NOT_LINEAR
         return Attribution(
@@ -111,9 +111,8 @@ class Decomposition:
 
     def head_part(self, states: torch.Tensor, parts: list[Part]) -> Part:
         """What the head adds: its value at zero where it is linear, what the parts leave over where it is not."""
-        head = self.skeleton.head
-        if head.is_linear:
-            value = head.scores(torch.zeros_like(states))[0, self.prediction, self.label].item()
+        if self.skeleton.head.is_linear:
+            value = self.skeleton.score(torch.zeros_like(states), self.prediction, self.label).item()
             return Part("head bias", value, stack=self.stack.name, name="bias of the head")
         value = self.score.item() - sum(part.value for part in parts)
         return Part("head bias", value, stack=self.stack.name, name="what the head adds beyond its linear part")

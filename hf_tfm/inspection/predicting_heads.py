@@ -48,9 +48,13 @@ class Head:
         """The model's logits (B, n, V) for last hidden states (B, T, C)."""
         return self.finish(self.scores(hidden_states))
 
+    def scores_at(self, hidden_states: torch.Tensor, prediction: int) -> torch.Tensor:
+        """The scores of one prediction (B, V)."""
+        return self.scores(hidden_states)[:, prediction]
+
     def logits_at(self, hidden_states: torch.Tensor, prediction: int) -> torch.Tensor:
-        """Those of one prediction (B, V)."""
-        return self.logits(hidden_states)[:, prediction]
+        """The logits of one prediction (B, V)."""
+        return self.finish(self.scores_at(hidden_states, prediction))
 
     def logits_of(self, output: Any) -> torch.Tensor:
         """The model's logits (B, n, V) in its output."""
@@ -60,8 +64,8 @@ class Head:
 class TokenWiseHead(Head):
     """One prediction per token, from its hidden state alone."""
 
-    def logits_at(self, hidden_states: torch.Tensor, prediction: int) -> torch.Tensor:
-        return self.logits(hidden_states[:, [prediction]])[:, 0]
+    def scores_at(self, hidden_states: torch.Tensor, prediction: int) -> torch.Tensor:
+        return self.scores(hidden_states[:, [prediction]])[:, 0]
 
 
 class LanguageModelHead(TokenWiseHead):

@@ -1,10 +1,10 @@
-"""The affine function from what branches write to logits, with everything else held at its recorded value.
+"""The affine function from what branches write to what the head reads, with everything else held as it was recorded.
 
 Attention patterns, outputs of feed-forwards and the scale of every norm are held, while the mean of a layer norm stays
-a function of its input. What is left, the residual connections, the final norm and a linear head, is affine in what the
-branches write, in every wiring. Elhage et al. 2021, "A mathematical framework for Transformer circuits".
+a function of its input. What is left, the residual connections and the final norm, is affine in what the branches
+write, in every wiring. Elhage et al. 2021, "A mathematical framework for Transformer circuits".
 
-Legend: T tokens, n predictions, H heads, D head size, C hidden size, V labels.
+Legend: T tokens, H heads, D head size, C hidden size.
 """
 
 from typing import Any
@@ -46,8 +46,9 @@ class FrozenNorm:
 
 
 class Skeleton:
-    """`run` maps leaves to `Head.scores`. The leaves: `embeddings` (1, T, C), and one per branch of the stack that the
-    head reads: the outputs of an attention's heads (1, T, H D), or that of a feed-forward (1, T, C)."""
+    """`run` maps leaves to last hidden states. The leaves: `embeddings` (1, T, C), and one per branch of the stack that
+    the head reads: the outputs of an attention's heads (1, T, H D), or that of a feed-forward (1, T, C). `states` and
+    `writes`: of the recorded values."""
 
     def __init__(self, recording: Recording) -> None:
         self.model, self.stack = recording.model, recording.predicting
@@ -63,7 +64,7 @@ class Skeleton:
             self.norms.append(FrozenNorm("final norm", None, self.stack.stack.norm))
         self.embeddings = as_leaf(self.stack.embeddings[None])
         self.leaves = [as_leaf(self.value_of(branch)[None]) for branch in self.stack.branches]
-        self.scores, self.writes = self.run(self.embeddings, self.leaves)
+        self.states, self.writes = self.run(self.embeddings, self.leaves)
 
     def call_of(self, branch: Branch) -> AttentionCall | None:
         """The attention of a branch; None for a feed-forward."""
@@ -74,14 +75,19 @@ class Skeleton:
         return branch.output if call is None else call.outputs.transpose(0, 1).flatten(1)
 
     def run(self, embeddings: torch.Tensor, leaves: list[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Scores (1, n, V), and what each branch gives (1, T, C)."""
+        """Last hidden states (1, T, C), and what each branch gives (1, T, C)."""
         states, writes = embeddings, []
         with inspected(self.model), torch.enable_grad(), hooks(forward=[(norm.norm, norm) for norm in self.norms]):
             for branch, value in zip(self.stack.branches, leaves, strict=True):
                 call = self.call_of(branch)
                 writes.append(value if call is None else call.module.o_proj(value))
                 states = branch.residual(states, writes[-1])
-            return self.head.scores(self.stack.stack.norm(states)), writes
+            return self.stack.stack.norm(states), writes
+
+    def score(self, states: torch.Tensor, prediction: int, label: int) -> torch.Tensor:
+        """The logit of a label for last hidden states (1, T, C), before scale and cap."""
+        with inspected(self.model), torch.enable_grad():
+            return self.head.scores_at(states, prediction)[0, label]
 
 
 def as_leaf(values: torch.Tensor) -> torch.Tensor:

@@ -53,6 +53,7 @@ def read_texts(
     ids = found.inputs["input_ids"].long()
     if not ids.numel():
         raise ValueError("The text holds no token; give a longer one.")
+    check_table(model, ids, "text")
     found.inputs["input_ids"] = ids
     if model.config.is_encoder_decoder:
         add_target(found, model, tokenizer, target, limit, max_tokens)
@@ -79,6 +80,16 @@ def cut(ids: torch.Tensor, limit: int, max_tokens: int | None, what: str, warnin
     return ids[:, :limit]
 
 
+def check_table(model: Any, ids: torch.Tensor, what: str) -> None:
+    """Raises ValueError for more tokens than a learned table has positions."""
+    longest = model.config.max_position_embeddings
+    if model.config.position_type == "learned" and ids.shape[1] > longest:
+        raise ValueError(
+            f"The {what} has {ids.shape[1]:,} tokens, and the model has {longest:,} positions: give "
+            f"max_tokens={longest}."
+        )
+
+
 def add_target(
     found: TextInputs, model: Any, tokenizer: Any, target: str | None, limit: int, max_tokens: int | None
 ) -> None:
@@ -87,7 +98,8 @@ def add_target(
     if has_language_head and target is None:
         with inspected(model):
             inputs = {name: value.to(model.device) for name, value in found.inputs.items()}
-            options: Any = {"do_sample": False, "num_beams": 1, "max_new_tokens": min(MAX_NEW_TOKENS, limit)}
+            longest = min(MAX_NEW_TOKENS, limit, model.config.max_position_embeddings)
+            options: Any = {"do_sample": False, "num_beams": 1, "max_new_tokens": longest}
             written = model.generate(**inputs, **options)[:1].cpu()
         found.inputs["decoder_input_ids"] = written[:, :-1]
         found.actual = written[0, 1:].tolist()
@@ -95,6 +107,7 @@ def add_target(
     elif target is not None and (has_language_head or isinstance(model, TfmSeq2SeqModel)):
         labels = tokenizer(text_target=target, return_tensors="pt")["input_ids"].long()
         labels = cut(labels, limit, max_tokens, "target", found.warnings)
+        check_table(model, labels, "target")
         found.inputs["decoder_input_ids"] = DECODER_SHIFTS[model.config.decoder_shift](model.config).from_labels(labels)
         found.actual = labels[0].tolist()
     elif isinstance(model, TfmSeq2SeqModel):

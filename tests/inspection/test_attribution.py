@@ -101,8 +101,9 @@ def test_adding_a_part_once_more_changes_the_logit_by_the_part(wiring):
                     * call.module.v_proj.bias.view(-1, size)[head // call.module.num_key_value_groups]
                 )
                 leaves[i][0, :, head * size : (head + 1) * size] += own
-                change = skeleton.run(skeleton.embeddings, leaves)[0] - skeleton.scores
-                assert abs(change[0, prediction, label] - values[branch.layer, call.kind, head]) < 1e-5
+                states, _ = skeleton.run(skeleton.embeddings, leaves)
+                change = skeleton.score(states, prediction, label) - found.logit
+                assert abs(change - values[branch.layer, call.kind, head]) < 1e-5
 
 
 def test_a_replay_by_hand_gives_the_same_parts():

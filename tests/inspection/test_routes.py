@@ -213,3 +213,18 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["inspect", str(tmp_path), TEXT, "--layers", "0"])
     assert 'inspect: error: --layers "0" must be a list of layers from 1' in capsys.readouterr().err
+
+
+def test_learned_positions_end_somewhere():
+    model = make("decoder", position_type="learned", num_hidden_layers=1)
+    with pytest.raises(ValueError, match="The text has 70 tokens, and the model has 64 positions: give max_tokens=64"):
+        make_report(model, make_tokenizer(), "mat " * 70, **QUICK)
+
+
+def test_another_dtype_is_a_copy():
+    model = make("decoder", num_hidden_layers=1)
+    before = fingerprint(model)
+    assert make_report(model, make_tokenizer(), TEXT, dtype=torch.float64, **QUICK).dtype == "float64"
+    assert fingerprint(model) == before
+    with pytest.raises(ValueError, match="takes a model of transformers, a folder or a Hub name; got a Linear"):
+        make_report(torch.nn.Linear(1, 1), make_tokenizer(), TEXT)
