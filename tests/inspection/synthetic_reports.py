@@ -23,7 +23,19 @@ from hf_tfm.inspection.report import (
 )
 
 ANIMAL = "The animal did not cross the street because it was too tired . The animal did not cross the street because it"
-HOSTILE = ["</script><img src=x onerror=alert(1)>", "a\u202eb", "nul\0", "<b>", "\u2028", "&amp;", "", " ", "\n", "😀"]
+HOSTILE = [
+    "</script><img src=x onerror=alert(1)>",
+    "a\u202eb",
+    "nul\0",
+    "<b>",
+    "\ud800",
+    "\u2028",
+    "&amp;",
+    "",
+    " ",
+    "\n",
+    "😀",
+]
 KINDS = ("previous", "first", "same", "near", "uniform")
 
 
@@ -325,7 +337,7 @@ def seq2seq_report(
 
 def hostile_report() -> Report:
     """Tokens that would leave the page, if it took them for HTML or script."""
-    report = single_stack("decoder", HOSTILE, layers=2, heads=2)
+    report = single_stack("decoder", list(HOSTILE), layers=2, heads=2)
     report.model = HOSTILE[0]
     return report
 

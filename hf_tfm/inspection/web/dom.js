@@ -24,7 +24,7 @@ function filled(element, attributes, children) {
 }
 
 // Characters that draw nothing or change the direction of what follows, by their number.
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb\p{Cs}]/gu;
 const MARKS = {"\n": "↵", "\t": "⇥", "\r": "␍"};
 
 function shown(text) {
