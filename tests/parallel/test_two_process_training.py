@@ -148,9 +148,21 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(data):
     assert not (data / "ended/_lock").exists()
 
 
-def test_resuming_with_another_number_of_processes_is_refused(data):
-    command = cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[1], output_dir="counted")
-    assert train(data, *command, job=partial(kill_at, 5)).code == -9
+def test_a_run_resumes_in_another_number_of_processes_with_the_same_rows_in_a_step(data, run_in_one_process):
+    """As after the loss of one of two GPUs, and back."""
+    command = cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir="counted")
+    killed = train_in_two_processes(data, *command, job=partial(kill_at, 4))
+    assert [done.code for done in killed] == [-9, -9], killed[0].stderr
+    refused = train(data, *command)
+    assert refused.code == 1
+    assert "its steps read 4 rows, and those of this command 2" in refused.stderr
+    assert "add --per_device_train_batch_size 2 --gradient_accumulation_steps 2" in refused.stderr
+    command += ["--save_steps", "1"]
+    one = train(data, *command, "--gradient_accumulation_steps", "2", job=partial(kill_at, 5))
+    assert one.code == -9, one.stderr
+    assert "Resuming from counted/checkpoint-3\n" in one.stdout
     both = train_in_two_processes(data, *command)
-    assert [done.code for done in both] == [1, 1]
-    assert "world_size (1 there, 2 now)" in both[0].stderr
+    assert [done.code for done in both] == [0, 0], both[0].stderr
+    assert "Resuming from counted/checkpoint-4\n" in both[0].stdout
+    assert_run_of_two_processes(data / "counted")
+    assert_same_training(run_in_one_process("masked-lm"), data / "counted")
