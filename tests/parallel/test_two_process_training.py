@@ -99,6 +99,23 @@ def test_training_in_two_processes_equals_training_in_one(data, run_in_one_proce
     assert "Written to" not in both[1].stdout
 
 
+def test_a_stream_in_two_processes_has_batches_of_different_lengths(data):
+    """The main process concatenated the batches of both. The last row is shorter than the others."""
+    texts = [f"The {i}th line of a little text, which says {'no' * (i % 7)}thing." for i in range(13)]
+    (data / "stream.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    splits = dict.fromkeys(("train_file", "validation_file", "test_file"), "stream.jsonl")
+    options = RUNS["masked-lm"] | splits | {"streaming": True}
+    done = train(data, *cli_arguments(**options | BATCH_SIZES[1], output_dir="stream-one"))
+    assert done.code == 0, done.stderr
+    both = train_in_two_processes(data, *cli_arguments(**options | BATCH_SIZES[2], output_dir="stream-two"))
+    assert [done.code for done in both] == [0, 0], both[0].stderr
+    one, two = (final_state(data / folder)[1] for folder in ("stream-one", "stream-two"))
+    losses, others = ([row[2] for row in rows if row[1] == "loss"] for rows in (one, two))
+    # two processes fill the last step of an epoch, the fourth, with rows from its start
+    assert others[:3] == pytest.approx(losses[:3], abs=2e-5)
+    assert len(others) == len(losses) == 6
+
+
 def launch(data, launcher, output):
     line = [sys.executable, "-m", *launcher, ROOT / "train.py"]
     line += cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir=output)

@@ -155,6 +155,11 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATES[self.optimizer]
         super().__post_init__()
+        # each process reads a stream itself: accelerate's main process would concatenate the batches of all processes,
+        # which fails where their lengths differ
+        accelerator_config: Any = self.accelerator_config
+        if accelerator_config.dispatch_batches is None:
+            accelerator_config.dispatch_batches = False
         self.check_steps()
         self.check_early_stopping()
         self.check_fractions()

@@ -63,9 +63,8 @@ def fit_length_to_data(args: TfmTrainingArguments, data: Any, rows: Any) -> None
 
 def can_stop_early(args: TfmTrainingArguments) -> bool:
     """Whether the run evaluates, and saves whole weights, to which it returns."""
-    sharded = args.sharded_by_accelerate or args.sharding_options()
     evaluates, saves = args.eval_strategy != IntervalStrategy.NO, args.save_strategy != SaveStrategy.NO
-    return bool(evaluates and saves and not sharded and not args.load_best_model_at_end)
+    return bool(evaluates and saves and not args.sharded_by_accelerate and not args.load_best_model_at_end)
 
 
 def early_stopping_note(args: TfmTrainingArguments) -> str:
