@@ -26,6 +26,9 @@ class DistributedTrainer(Seq2SeqTrainer):
         args.save_only_model = save_only_model or bool(args.sharding_options())
         super().__init__(model=model, args=args, **kwargs)
         args.save_only_model = save_only_model
+        if self.is_fsdp_enabled:
+            # with sharded state dictionaries Trainer.save_model writes no weights at all
+            use_full_state_dict(self.accelerator.state.fsdp_plugin)
 
     def torch_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer without the wrapper of accelerate."""
@@ -61,3 +64,9 @@ class DistributedTrainer(Seq2SeqTrainer):
             f"Saved by {saved} process(es), resumed in {self.args.world_size}: the same rows in each step, and other "
             "random numbers in dropout"
         )
+
+
+def use_full_state_dict(plugin: Any) -> None:
+    """Lets accelerate's FSDP save whole weights, as every reader of a checkpoint expects them."""
+    plugin.state_dict_config = plugin.optim_state_dict_config = None
+    plugin.set_state_dict_type("FULL_STATE_DICT")

@@ -176,6 +176,7 @@ def test_sizes_with_a_checkpoint_or_configuration_are_refused(source):
         (["--init_from", "a", "--config_file", "b"], "give one of them"),
         (["--init_from", "a", "--num_hidden_layers", "2"], "leave out --num_hidden_layers"),
         (["--merge_adapter"], "--peft lora"),
+        (["--init_from", "gpt2", "--peft", "lora", "--fsdp_size", "2", "--optimizer", "adamw"], "shards them"),
         (["--mask_rate", "15"], "fraction between 0 and 1"),
         (["--packing", "tight"], "connected"),
         (["--train_file", "a.txt", "--dataset_name", "b"], "give one of them"),
