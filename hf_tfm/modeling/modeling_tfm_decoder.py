@@ -17,7 +17,7 @@ from .configuration_tfm import TfmDecoderConfig
 from .depth_scaling import single_stack
 from .distributed_checks import refuse_staged_cache
 from .generation import TfmGenerationMixin
-from .head_parts import LanguageHead, Pooler
+from .head_parts import EmbeddingPooler, LanguageHead, Pooler
 from .loss import IGNORE_INDEX
 from .masks import check_mask_values, check_packed_rows, count_positions
 from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
@@ -269,7 +269,7 @@ class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
     def __init__(self, config: TfmDecoderConfig) -> None:
         super().__init__(config)
         self.model = TfmDecoderModel(config)
-        self.pooler = Pooler(config)
+        self.pooler = EmbeddingPooler(config)
         self.post_init()
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:

@@ -13,7 +13,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_tfm import TfmEncoderConfig
 from .depth_scaling import single_stack
-from .head_parts import LanguageHead, Pooler
+from .head_parts import EmbeddingPooler, LanguageHead, Pooler
 from .loss import single_label_loss
 from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
 from .outputs import TfmEncoderOutput, TfmMaskedLMOutput
@@ -63,6 +63,19 @@ class TfmEncoderPreTrainedModel(TfmPreTrainedModel):
         "AutoModelForQuestionAnswering": "modeling_tfm_encoder.TfmEncoderForQuestionAnswering",
         "AutoModelForMultipleChoice": "modeling_tfm_encoder.TfmEncoderForMultipleChoice",
     }
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As in transformers. `add_pooling_layer` becomes False where the head has no such layer: AutoModel would open
+        the checkpoint with a random one."""
+        with torch.device("meta"):
+            needed = parameter_names(Pooler(self.config))
+        pooler = getattr(self.base_model, "pooler", None)
+        self.config.add_pooling_layer &= pooler is not None and needed <= parameter_names(pooler)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+def parameter_names(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters()}
 
 
 class TokenTypes(nn.Module):
@@ -181,7 +194,8 @@ class TfmEncoderForTextEmbedding(TextEmbedding, TfmEncoderPreTrainedModel):
 
     def __init__(self, config: TfmEncoderConfig) -> None:
         super().__init__(config)
-        self.model = TfmEncoderModel(config, add_pooling_layer=True)
+        self.model = TfmEncoderModel(config, add_pooling_layer=False)
+        self.model.pooler = EmbeddingPooler(config)
         self.post_init()
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:

@@ -15,7 +15,7 @@ POOLINGS_OF_TEXT = [pooling for pooling in POOLINGS if pooling != "last_eos"]
 
 @pytest.mark.parametrize("architecture", HEADS)
 @pytest.mark.parametrize("pooling", POOLINGS_OF_TEXT)
-@pytest.mark.parametrize("classifier_dense", ["none", "pooled"])
+@pytest.mark.parametrize("classifier_dense", ["none", "pooled", "embedding"])
 def test_embedding_is_the_pooled_vector_with_unit_length(architecture, pooling, classifier_dense):
     fields = {"pooling": pooling, "classifier_dense": classifier_dense}
     model = make(architecture, HEADS[architecture], **fields)
@@ -26,6 +26,7 @@ def test_embedding_is_the_pooled_vector_with_unit_length(architecture, pooling, 
 
     states = model.model(tokens, attention_mask=mask).last_hidden_state
     pooler = model.model.pooler if architecture == "encoder" else model.pooler
+    assert bool(list(pooler.parameters())) == (classifier_dense == "embedding")
     wanted = pooler(states, tokens, mask)
     assert_same(output.pooler_output, wanted / wanted.norm(dim=-1, keepdim=True), 1e-6, "embedding")
     assert_same(output.last_hidden_state, states, 1e-6, "hidden states")
@@ -35,7 +36,7 @@ def test_embedding_is_the_pooled_vector_with_unit_length(architecture, pooling, 
 
 @pytest.mark.parametrize("architecture", HEADS)
 def test_auto_model_opens_the_head_and_other_auto_classes_open_theirs(architecture, tmp_path):
-    model = make(architecture, HEADS[architecture], classifier_dense="pooled")
+    model = make(architecture, HEADS[architecture], classifier_dense="embedding")
     model.save_pretrained(tmp_path)
     opened = AutoModel.from_pretrained(tmp_path)
     assert type(opened) is HEADS[architecture]
@@ -59,7 +60,7 @@ def test_head_starts_from_a_checkpoint_without_a_head(architecture, tmp_path):
 
 @pytest.mark.parametrize("architecture", HEADS)
 def test_gradients_reach_every_weight(architecture):
-    model = make(architecture, HEADS[architecture], classifier_dense="pooled").train()
+    model = make(architecture, HEADS[architecture], classifier_dense="embedding").train()
     first, second = (model(ids(2, 5, seed=seed)).pooler_output for seed in (0, 1))
     (first * second).sum().backward()
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
