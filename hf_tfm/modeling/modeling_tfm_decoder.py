@@ -95,7 +95,7 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
             raise ValueError("Decoders have no token types; leave token_type_ids out.")
         embeds = self.embed_words(input_ids, inputs_embeds)
         if past_key_values is not None:
-            check_cache(past_key_values, self.config, embeds.shape[1])
+            check_cache(past_key_values, self.windows, embeds.shape[1])
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             check_mask_values(attention_mask)
