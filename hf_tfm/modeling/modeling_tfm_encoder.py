@@ -20,28 +20,10 @@ from .outputs import TfmEncoderOutput, TfmMaskedLMOutput
 from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
 
-# transformers copies these before it imports this file; it follows no imports of files already there
+# as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
-    from .activations import
-    from .attention import
-    from .auto_map import
-    from .block import
     from .blockwise_attention import
-    from .caches import
-    from .config_checks import
-    from .decoder_inputs import
-    from .decoder_view import
     from .distributed_checks import
-    from .feed_forward import
-    from .field_names import
-    from .field_values import
-    from .fused_linear_cross_entropy import
-    from .masks import
-    from .normalization import
-    from .parallel_plans import
-    from .position import
-    from .recipes import
-    from .rotary_embedding import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .unpadding import
