@@ -3,6 +3,7 @@ files, torch, transformers and huggingface_hub. A room (a module or a sub-packag
 ORDER. Entry points may import every room, and no module imports an entry point."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from transformers.dynamic_module_utils import get_relative_imports
 
 import hf_tfm
+from hf_tfm.modeling.auto_map import CONFIGURATION_FILE, MODEL_FILES
 from tests.import_graph import (
     PACKAGE,
     ROOT,
@@ -89,12 +91,19 @@ def floor_offences(tree: ast.Module, siblings: set[str]) -> Iterator[tuple[int, 
 
 FLOOR_FILES = sorted(FLOOR.glob("*.py"))
 SIBLINGS = {path.stem for path in FLOOR_FILES}
-CONFIGURATION = "configuration_tfm"
 ENTRY_FILES = {
     reference.partition(".")[0]
     for name in hf_tfm.__all__
     for reference in getattr(getattr(hf_tfm, name), "_auto_map", {}).values()
 }
+
+
+def test_files_of_models_are_those_that_define_one():
+    """Heads in other files are a user's, and are saved with their file."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in FLOOR_FILES if path.stem != "modeling_tfm"}
+    models = {name for name, text in texts.items() if re.search(r"^class \w+\(.*PreTrainedModel", text, re.MULTILINE)}
+    assert models == set(MODEL_FILES), "MODEL_FILES of auto_map.py"
+    assert set(MODEL_FILES) | {CONFIGURATION_FILE} >= ENTRY_FILES
 
 
 def siblings_imported(path: Path) -> set[str]:
@@ -111,7 +120,7 @@ def siblings_to_name(path: Path) -> set[str]:
     an `auto_map` names must name all that it needs; except what the configuration names, which is loaded before."""
     if path.stem not in ENTRY_FILES:
         return siblings_imported(path)
-    before = set() if path.stem == CONFIGURATION else siblings_needed(FLOOR / f"{CONFIGURATION}.py")
+    before = set() if path.stem == CONFIGURATION_FILE else siblings_needed(FLOOR / f"{CONFIGURATION_FILE}.py")
     return siblings_imported(path) | siblings_needed(path) - before
 
 

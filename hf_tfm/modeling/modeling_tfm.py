@@ -15,6 +15,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from .activations import ACTIVATIONS, reset_activation
 from .attention import SelfAttention
+from .auto_map import is_built_in
 from .block import TfmBlock
 from .blockwise_attention import EAGER_BLOCKWISE, register_blockwise_attention
 from .configuration_tfm import TfmConfig
@@ -212,11 +213,6 @@ class TfmPreTrainedModel(PreTrainedModel):
             f"{pretrained_model_name_or_path} was written by {written_by}, which is not part of hf_tfm: open it "
             f"with {written_by}.from_pretrained, or its weights alone with {cls.__name__}.from_pretrained."
         )
-
-
-def is_built_in(head: type) -> bool:
-    """Whether a class is defined in a file beside this one, in the package or in a checkpoint's copy of it."""
-    return head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
 
 
 def subclasses(kind: Any) -> Iterator[Any]:

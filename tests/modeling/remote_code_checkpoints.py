@@ -213,6 +213,17 @@ def write_user_heads(root, source):
     return written
 
 
+def write_own_file(root, ours, user_folder):
+    """A checkpoint of ours with a user's head beside its code, from whose files it imports."""
+    folder = root / "own_file"
+    shutil.copytree(user_folder, folder)
+    for file in ours.glob("*.py"):
+        shutil.copy(file, folder)
+    file = folder / "user_registered.py"
+    file.write_text(file.read_text(encoding="utf-8").replace("from hf_tfm import", "from .modeling_tfm_decoder import"))
+    return folder
+
+
 def write_revisions(root, folder):
     """Folders of two revisions of the checkpoint of a user's head; `code` of the class tells them apart."""
     for revision in ("first", "second"):

@@ -44,6 +44,7 @@ from tests.modeling.remote_code_checkpoints import (
     loaded_part,
     make_head,
     write_heads,
+    write_own_file,
     write_revisions,
     write_user_heads,
     write_with_trainer,
@@ -106,6 +107,13 @@ def first_readers(root, checkpoints, trained, batch, users):
             hidden.load_model(
                 name, kind, auto_class, folder=folder, auto_class=auto_class, expected=expected, part=part
             )
+    folder, expected = (
+        write_own_file(root, checkpoints[CAUSAL.__name__][0], users["registered"][1]),
+        users["registered"][2],
+    )
+    arguments = {"auto_class": "AutoModelForCausalLM", "expected": expected}
+    hidden.load_model("own file", "first", folder=folder, save_to=root / "again" / "own_file", **arguments)
+    hidden.load_model("own file", "again", folder=root / "again" / "own_file", **arguments)
     causal = {"folder": checkpoints[CAUSAL.__name__][0], "auto_class": "AutoModelForCausalLM"}
     hidden.add_job("smoothed", function="smoothed_step", **causal, batch=batch[0], output_dir=root / "smoothed")
     user_workers = []
@@ -424,6 +432,17 @@ def test_token_is_sent_where_it_was_given_only(revision_readers):
 def test_user_head_without_the_package_names_what_is_missing(first_readers, kind):
     error = first_readers["hidden", kind].get("error", "no error")
     assert "hf_tfm" in error.strip().splitlines()[-1], f"the last line does not name what is missing:\n{error}"
+
+
+def test_user_head_whose_file_imports_those_of_the_checkpoint_is_saved_again_with_it(root, first_readers):
+    for load in ("first", "again"):
+        assert_loaded(first_readers, "RegisteredHead", "own file", load)
+    names = {
+        "AutoConfig": "configuration_tfm.TfmDecoderConfig",
+        "AutoModelForCausalLM": "user_registered.RegisteredHead",
+    }
+    assert auto_map_of(root / "again" / "own_file") == names, "other Auto classes would drop the weights of the head"
+    assert_nothing_stale(root / "again" / "own_file")
 
 
 def test_class_without_a_file_is_never_replaced_by_ours(checkpoints, no_prompts, tmp_path):
