@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -110,14 +111,15 @@ def siblings_imported(path: Path) -> set[str]:
     return {found.module for found in imports_of(parse(path)) if found.level}
 
 
+@cache
 def siblings_needed(path: Path) -> set[str]:
     imported = siblings_imported(path)
     return imported.union(*(siblings_needed(FLOOR / f"{name}.py") for name in imported))
 
 
 def siblings_to_name(path: Path) -> set[str]:
-    """What the text of a file must name. The scan of a load does not pass through files already there, so a file that
-    an `auto_map` names must name all that it needs; except what the configuration names, which is loaded before."""
+    """What a file must name. The scan of a load does not pass through files already there, so one that an `auto_map`
+    names must name all that it needs, except what the configuration names, which is loaded before."""
     if path.stem not in ENTRY_FILES:
         return siblings_imported(path)
     before = set() if path.stem == CONFIGURATION_FILE else siblings_needed(FLOOR / f"{CONFIGURATION_FILE}.py")
