@@ -65,3 +65,14 @@ def test_gradients_reach_every_weight(architecture):
     (first * second).sum().backward()
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not missing, f"no gradient reaches {missing}"
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+def test_auto_model_opens_other_checkpoints_as_before_when_it_has_opened_an_embedding(
+    architecture, tmp_path, monkeypatch
+):
+    language_model = make(architecture)
+    language_model.save_pretrained(tmp_path)
+    # transformers registers what it opened by the code of a checkpoint for all others with the same code
+    monkeypatch.setitem(AutoModel._model_mapping._extra_content, type(language_model.config), HEADS[architecture])
+    assert type(AutoModel.from_pretrained(tmp_path)) is type(language_model.model)
