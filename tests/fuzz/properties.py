@@ -115,7 +115,7 @@ def chunks_equal_the_whole(case: Case) -> None:
     with torch.no_grad():
         wanted = model(**memory, **{name: tokens}, use_cache=False, return_dict=True).logits
         for kind in (DynamicCache, StaticCache):
-            extra = {"max_cache_len": tokens.shape[1] + 2} if kind is StaticCache else {}
+            extra: dict[str, Any] = {"max_cache_len": tokens.shape[1] + 2} if kind is StaticCache else {}
             cache: Any = kind(config=model.config.get_text_config(decoder=True), **extra)
             if case.is_seq2seq:
                 cache = EncoderDecoderCache(cache, DynamicCache())

@@ -28,7 +28,8 @@ SHARDS = 3  # of each architecture, so that processes share the work
 EXAMPLES = 23  # of each shard
 MANY_EXAMPLES = 560  # of each shard, with -m fuzz
 PROPERTIES_PER_EXAMPLE = 4
-SETTINGS = settings(deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck))
+HEALTH_CHECKS: Any = list(HealthCheck)
+SETTINGS = settings(deadline=None, database=None, print_blob=False, suppress_health_check=HEALTH_CHECKS)
 
 
 def check(architecture: str, fields: dict[str, Any], properties: list[str], is_legal: bool = True) -> str:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import allclose
 
-from tests.training.test_resume import COMMON, final_state, kill_at, signal_at
+from tests.training.killed_runs import COMMON, final_state, kill_at, signal_at
 from tests.training.test_train import ROOT, cli_arguments, start, train, wait_for
 
 pytestmark = pytest.mark.xdist_group("two_processes")
