@@ -14,19 +14,9 @@ from hf_tfm.inspection.compressed_maps import MIN_KEPT, compress_map, decode_map
 from hf_tfm.inspection.page import MAX_BYTES, SCRIPTS, WEB, render_page, write_page
 
 from . import synthetic_reports
-from .synthetic_reports import HOSTILE, decoder_report, from_scores, hostile_report, seq2seq_report, single_stack
+from .synthetic_reports import HOSTILE, decoder_report, hostile_report, large_report, seq2seq_report, single_stack
 
 RANDOM = np.random.default_rng(0)
-
-
-def uniform_maps(length: int, width: int, layers: int, heads: int, causal: bool = False):
-    """Weak random attention, which compresses worst. All layers are the same, so that they are made quickly."""
-    scores = RANDOM.normal(size=(1, heads, length, width)).astype(np.float32)
-    visible = np.tril(np.ones((length, width), bool)) if causal else np.ones((length, width), bool)
-    maps = from_scores("text", "self", "text", "text", scores, visible)
-    maps.weights, maps.missing = (np.repeat(array, layers, axis=0) for array in (maps.weights, maps.missing))
-    maps.value_norms, maps.visible = (np.repeat(array, layers, axis=0) for array in (maps.value_norms, maps.visible))
-    return maps
 
 
 def test_the_same_report_gives_the_same_bytes(tmp_path):
@@ -116,9 +106,7 @@ def test_the_kept_keys_fit_into_their_budget(rows, budget):
 
 
 def test_the_worst_map_of_512_tokens_12_layers_and_12_heads_fits(tmp_path):
-    report = single_stack("encoder", [f"w{i}" for i in range(512)], 12, 1)
-    report.attention = [uniform_maps(512, 512, 12, 12)]
-    write_page(report, tmp_path / "page.html")
+    write_page(large_report(), tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size <= MAX_BYTES
     data = json.loads(re.search(r'id="report">(.*?)</script>', (tmp_path / "page.html").read_text(), re.DOTALL)[1])
     assert data["attention"][0]["blocks"][0]["kept"] >= 60
