@@ -53,8 +53,11 @@ def open_page(browser: Any, path: Path, address: str = "", width: int = 1200, **
 
 def settle(browser: Any) -> None:
     """Waits until the page is built and the attention map of the selection is drawn."""
-    wait = """const done = arguments[0];
-        window.hfTfm.ready.then(() => window.hfTfm.drawn()).then(() => done(null), (error) => done(error.stack));"""
+    wait = """const done = arguments[0], wait = () => {
+          if (!window.hfTfm) return setTimeout(wait, 10);
+          window.hfTfm.ready.then(() => window.hfTfm.drawn()).then(() => done(null), (error) => done(error.stack));
+        };
+        wait();"""
     error = browser.execute_async_script(wait)
     assert error is None, error
 

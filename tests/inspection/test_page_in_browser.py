@@ -127,6 +127,24 @@ def test_numbers_on_the_page_are_those_of_the_json_file(browser, folder, tmp_pat
     assert f"{item.logit:.5f}" in find(browser, "#attribution .sum").text
 
 
+def test_only_layers_that_are_looked_at_are_decoded_and_few_are_kept(browser, folder):
+    open_page(browser, folder / "decoder.html")
+    sizes = "return [recentLayers.size, recentHeads.size]"
+    assert browser.execute_script(sizes) == [1, 1]
+    for layer in range(4):
+        browser.execute_script("window.hfTfm.select({layer: arguments[0]})", layer)
+        settle(browser)
+    assert browser.execute_script(sizes) == [3, 4]
+
+
+def test_a_page_that_cannot_be_drawn_says_so(browser, folder, tmp_path):
+    text = (folder / "decoder.html").read_text(encoding="utf-8")
+    (tmp_path / "broken.html").write_text(re.sub(r'id="arrays">.', 'id="arrays">!', text), encoding="utf-8")
+    browser.get((tmp_path / "broken.html").as_uri())
+    browser.execute_async_script("const done = arguments[0]; window.hfTfm.ready.catch(() => done(null));")
+    assert find(browser, "#views .warning").text.startswith("The page could not be drawn: ")
+
+
 def test_the_keyboard_reaches_every_choice(browser, folder):
     open_page(browser, folder / "decoder.html", "#text=22&attention=1&layer=3&head=1")
     report = REPORTS["decoder"]

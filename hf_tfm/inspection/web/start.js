@@ -89,7 +89,11 @@ async function start() {
 
 // What the page shows, as numbers: counted from 0.
 window.hfTfm = {
-  ready: start(),
+  ready: start().catch((error) => {
+    const needs = "It needs Chrome 123, Firefox 120, Safari 17.5 or a later one.";
+    document.getElementById("views").prepend(make("p", {class: "warning"}, `The page could not be drawn: ${error.message}. ${needs}`));
+    throw error;
+  }),
   report: () => report,
   select,
   drawn: async () => {

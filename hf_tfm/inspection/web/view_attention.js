@@ -140,7 +140,7 @@ function addAttentionView() {
     };
     const drawControls = () => {
       const pick = (name, options, value, onchange) => choice(name, Object.entries(options), value, onchange);
-      controls.replaceChildren(pick("shown", WEIGHTINGS, weighting, (value) => {
+      controls.replaceChildren(pick("show", WEIGHTINGS, weighting, (value) => {
         weighting = value;
         update({weighting});
       }), pick("colors", {linear: "linear", root: "square root (shows small weights)"}, scale, (value) => {

@@ -134,7 +134,7 @@ function addHeadsView() {
       if (!found[measure]) measure = "pictures";
       if (offered !== Object.keys(found).join()) {
         offered = Object.keys(found).join();
-        controls.replaceChildren(choice("shown", Object.keys(found).map((name) => [name, name]), measure, (value) => {
+        controls.replaceChildren(choice("show", Object.keys(found).map((name) => [name, name]), measure, (value) => {
           measure = value;
           drawAll(measures());
         }));

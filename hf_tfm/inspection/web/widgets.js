@@ -67,6 +67,14 @@ class TokenStrip {
     this.items[selected].setAttribute("aria-selected", "true");
     this.marked = selected;
     enter(this.items, selected);
+    requestAnimationFrame(() => this.reveal(this.items[selected]));
+  }
+  // Scrolls a long strip, never the page, to its selected token.
+  reveal(item) {
+    const box = this.element;
+    if (!box.checkVisibility({contentVisibilityAuto: true}) || box.scrollHeight <= box.clientHeight) return;
+    const top = item.offsetTop, bottom = top + item.offsetHeight;
+    if (top < box.scrollTop || bottom > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
   }
   paint(colorOf, titleOf) {
     this.titleOf = titleOf;
