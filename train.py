@@ -6,7 +6,10 @@ your own data, and the same command again resumes an interrupted run."""
 
 from contextlib import closing
 
-from hf_tfm.errors import one_line_errors
+from hf_tfm_start import one_line_interrupt
+
+with one_line_interrupt("train.py"):
+    from hf_tfm.errors import one_line_errors
 
 
 @one_line_errors(extra="train")

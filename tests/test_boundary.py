@@ -3,14 +3,17 @@ files, torch, transformers and huggingface_hub. A room (a module or a sub-packag
 ORDER. Entry points may import every room, and no module imports an entry point."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from transformers.dynamic_module_utils import get_relative_imports
 
 import hf_tfm
+from hf_tfm.modeling.auto_map import CONFIGURATION_FILE, MODEL_FILES
 from tests.import_graph import (
     PACKAGE,
     ROOT,
@@ -96,13 +99,29 @@ ENTRY_FILES = {
 }
 
 
+def test_files_of_models_are_those_that_define_one():
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in FLOOR_FILES if path.stem != "modeling_tfm"}
+    models = {name for name, text in texts.items() if re.search(r"^class \w+\(.*PreTrainedModel", text, re.MULTILINE)}
+    assert models == set(MODEL_FILES), "MODEL_FILES of auto_map.py: models in other files count as a user's"
+
+
 def siblings_imported(path: Path) -> set[str]:
     return {found.module for found in imports_of(parse(path)) if found.level}
 
 
+@cache
 def siblings_needed(path: Path) -> set[str]:
     imported = siblings_imported(path)
     return imported.union(*(siblings_needed(FLOOR / f"{name}.py") for name in imported))
+
+
+def siblings_to_name(path: Path) -> set[str]:
+    """What a file must name. The scan of a load does not pass through files already there, so one that an `auto_map`
+    names must name all that it needs, except what the configuration names, which is loaded before."""
+    if path.stem not in ENTRY_FILES:
+        return siblings_imported(path)
+    before = set() if path.stem == CONFIGURATION_FILE else siblings_needed(FLOOR / f"{CONFIGURATION_FILE}.py")
+    return siblings_imported(path) | siblings_needed(path) - before
 
 
 @pytest.mark.parametrize("path", FLOOR_FILES, ids=label)
@@ -112,10 +131,8 @@ def test_floor_imports_only_siblings_and_its_dependencies(path):
 
 @pytest.mark.parametrize("path", FLOOR_FILES, ids=label)
 def test_text_scan_of_transformers_finds_what_python_imports(path):
-    """The scan decides which files are copied into a checkpoint, and it matches text in docstrings too. The files that
-    an `auto_map` names must name all that they need: the scan of a load does not pass through files already there."""
-    scanned = set(get_relative_imports(path))
-    imported = siblings_needed(path) if path.stem in ENTRY_FILES else siblings_imported(path)
+    """The scan decides which files are copied into a checkpoint, and it matches text in docstrings too."""
+    scanned, imported = set(get_relative_imports(path)), siblings_to_name(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     offences = []
     for name in sorted(scanned ^ imported):

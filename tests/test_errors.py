@@ -3,6 +3,7 @@ mistake in the code."""
 
 import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from zipfile import BadZipFile
@@ -140,6 +141,26 @@ def test_what_is_wrong_is_said_before_anything_runs(command, tmp_path, monkeypat
     assert last.startswith(f"hf-tfm {command.split()[0]}")
     assert bool(usage) == (code == 2)
     assert not (tmp_path / "new").exists()
+
+
+# Ctrl-C
+
+START = {"train.py": [str(ROOT / "train.py")], "hf-tfm": ["-c", "from hf_tfm_start import main; main()"]}
+
+
+@pytest.mark.parametrize("command", START)
+def test_ctrl_c_while_a_command_imports_is_one_line(command, tmp_path):
+    # what the package imports first presses Ctrl-C
+    (tmp_path / "transformers.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    ended = subprocess.run(
+        [sys.executable, *START[command]], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr.strip()) == (130, f"{command}: interrupted")
+
+
+def test_the_command_starts_where_ctrl_c_is_handled():
+    assert 'hf-tfm = "hf_tfm_start:main"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 # Closed pipes

@@ -48,6 +48,9 @@ def test_a_retired_word_does_not_come_back(word):
     assert not found, f"say {RETIRED[word]}:\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("hf_tfm/**/*.py")), ids=lambda path: path.name)
+FILES = sorted(path for folder in ("", "hf_tfm/**/", "tests/**/") for path in ROOT.glob(f"{folder}*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_is_longer_than_one_idea(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 350

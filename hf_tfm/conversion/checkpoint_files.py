@@ -15,11 +15,23 @@ from transformers.utils.hub import cached_file, has_file
 
 from .errors import ConversionError
 
-__all__ = ["check_plain_weights", "check_weight_files", "files_among", "hub_options", "read_config", "read_json"]
+__all__ = [
+    "TOKENIZER_JSON",
+    "check_plain_weights",
+    "check_tokenizer_files",
+    "check_weight_files",
+    "files_among",
+    "hub_options",
+    "read_config",
+    "read_json",
+]
 
 # keyword arguments that say which files are meant
 HUB_OPTIONS = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
 
+TOKENIZER_JSON = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+)  # fmt: skip
 INDEX = ".index.json"
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -94,6 +106,12 @@ def read_config(source: str, **options: Any) -> dict[str, Any]:
             f'{source}: config.json has no "model_type"; add that of its architecture, such as "model_type": "bert".'
         )
     return fields
+
+
+def check_tokenizer_files(source: str) -> None:
+    """Raises ConversionError for a file of a tokenizer that is empty, cut short or no JSON object."""
+    for name in TOKENIZER_JSON:
+        read_json(source, name)
 
 
 def check_plain_weights(source: str, quantization_config: Any) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
 from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model
-from .checkpoint_files import files_among, read_config, read_json
+from .checkpoint_files import TOKENIZER_JSON, check_tokenizer_files, files_among, read_config
 from .convert import convert_to_native, convert_to_ours
 from .errors import ConversionError
 from .native_checkpoints import NativeCheckpoint, load_native, weight_notes
@@ -20,9 +20,6 @@ from .whole_checkpoints import errors_of, load_tfm
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-TOKENIZER_JSON = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-)  # fmt: skip
 TOKENIZER_FILES = (*TOKENIZER_JSON, "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 
 
@@ -132,8 +129,7 @@ def load_tokenizer(source: str, vocab_size: int) -> tuple[Any, str]:
     found = files_among(source, TOKENIZER_FILES)
     if not found:
         return None, "no tokenizer: the checkpoint has none"
-    for name in TOKENIZER_JSON:
-        read_json(source, name)
+    check_tokenizer_files(source)
     try:
         # code that a checkpoint brings is not run
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)

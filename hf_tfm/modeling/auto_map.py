@@ -5,11 +5,22 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+# files that define what a checkpoint's configuration may name
+CONFIGURATION_FILE = "configuration_tfm"
+MODEL_FILES = ("modeling_tfm_encoder", "modeling_tfm_decoder", "modeling_tfm_seq2seq", "seq2seq_stacks")
+
 
 def has_code_of_others(config_dict: dict[str, Any]) -> bool:
     """Whether a checkpoint names a class that is not in one of the files that hf_tfm writes."""
     references = (config_dict.get("auto_map") or {}).values()
-    return not all(str(reference).startswith(("configuration_tfm.", "modeling_tfm_")) for reference in references)
+    return not {str(reference).partition(".")[0] for reference in references} <= {CONFIGURATION_FILE, *MODEL_FILES}
+
+
+def is_built_in(model_class: type) -> bool:
+    """Whether a model is defined in a file of hf_tfm, in the package or in a checkpoint's copy of it. The file of a
+    user's own model stands beside those in a checkpoint."""
+    package, _, file = model_class.__module__.rpartition(".")
+    return package == __name__.rpartition(".")[0] and file in MODEL_FILES
 
 
 def hide_from_auto_classes(config: PreTrainedConfig) -> None:

@@ -40,17 +40,16 @@ def check_both_parts(cache: Any) -> None:
         )
 
 
-def check_cache(cache: Any, config: Any, num_tokens: int, memory: torch.Tensor | None = None) -> None:
-    """Raises ValueError for a given cache that forgets what the layers of `config` still read: of `num_tokens` new
-    tokens and those before, or of a memory (B, S, C)."""
+def check_cache(cache: Any, windows: list[int | None], num_tokens: int, memory: torch.Tensor | None = None) -> None:
+    """Raises ValueError for a given cache that forgets what the layers still read: of `num_tokens` new tokens and those
+    before, or of a memory (B, S, C). `windows`: tokens that each layer reads, None for all."""
     own = self_attention_cache(cache)
-    windows = {"full_attention": None, "sliding_attention": config.sliding_window}
-    for kind, layer in zip(config.layer_types, own.layers, strict=False):
-        if may_forget(layer, windows[kind]) and layer.get_max_length() < layer.get_seq_length() + num_tokens:
+    for window, layer in zip(windows, own.layers, strict=False):
+        if may_forget(layer, window) and layer.get_max_length() < layer.get_seq_length() + num_tokens:
             raise ValueError(
-                f"The given cache keeps {layer.get_max_length()} tokens for a layer of {kind} (sliding_window="
-                f"{windows[kind]}), which reads more: make it for this model, DynamicCache(config=model.config), or a "
-                "StaticCache with a larger max_cache_len."
+                f"The given cache keeps {layer.get_max_length()} tokens for a layer with sliding_window={window}, "
+                "which reads more: make it for this model, DynamicCache(config=model.config), or a StaticCache with a "
+                "larger max_cache_len."
             )
     if memory is None or own is cache:
         return

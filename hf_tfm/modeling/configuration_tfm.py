@@ -171,8 +171,8 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     logit_scale: float | int = scale(1.0)  # multiplies the logits
     final_logit_softcapping: float | int | None = scale(None)
     pooling: str = one_of(POOLINGS, default="first")  # which token(s) a sequence's vector comes from
-    # dense layer + activation before the classifier: nowhere, on the pooled vector, or on every token too (ModernBERT)
-    classifier_dense: Literal["none", "pooled", "all"] = "none"
+    # dense layer + activation on a classifier's pooled vector; also on its tokens (ModernBERT), or in text embeddings
+    classifier_dense: Literal["none", "pooled", "all", "embedding"] = "none"
     classifier_act: str = activation_fn_key(default="tanh")
     classifier_norm: bool = False  # a norm after that activation
     head_dense_bias: bool = True  # bias of the dense layers of both heads

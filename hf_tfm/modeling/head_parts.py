@@ -281,12 +281,15 @@ def make_classifier_dense(config: Any) -> HeadDense:
 
 
 class Pooler(nn.Module):
-    """One vector (B, C) for the sequence: pool, then the dense layer if there is one; with late pooling that layer on
-    every token first (EuroBERT: Boizard et al. 2025, arXiv:2503.05500)."""
+    """One vector (B, C) for the sequence, for a classifier: pool, then the dense layer if there is one; with late
+    pooling that layer on every token first (EuroBERT: Boizard et al. 2025, arXiv:2503.05500)."""
+
+    # values of `classifier_dense` with a dense layer here
+    dense_values = ("pooled", "all", "embedding")
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        dense = None if config.classifier_dense == "none" else make_classifier_dense(config)
+        dense = make_classifier_dense(config) if config.classifier_dense in self.dense_values else None
         late = config.pooling == "late"
         self.token_transform, self.transform = (dense, None) if late else (None, dense)
         self.pool = POOLINGS[config.pooling](config)
@@ -296,6 +299,13 @@ class Pooler(nn.Module):
             hidden_states = self.token_transform(hidden_states)
         pooled = self.pool(hidden_states, input_ids, attention_mask)
         return pooled if self.transform is None else self.transform(pooled)
+
+
+class EmbeddingPooler(Pooler):
+    """The same for a text embedding. What a classifier reads is random where the checkpoint has no classifier, and BERT
+    trained its own to compare two sentences, so the vector has a dense layer only by `classifier_dense="embedding"`."""
+
+    dense_values = ("embedding",)
 
 
 def unit_length(vectors: torch.Tensor) -> torch.Tensor:

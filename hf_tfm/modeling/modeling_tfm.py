@@ -15,6 +15,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from .activations import ACTIVATIONS, reset_activation
 from .attention import SelfAttention
+from .auto_map import is_built_in
 from .block import TfmBlock
 from .blockwise_attention import EAGER_BLOCKWISE, register_blockwise_attention
 from .configuration_tfm import TfmConfig
@@ -196,9 +197,9 @@ class TfmPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers, but an Auto class opens a head as the class that wrote the checkpoint, which may share
-        its Auto class with another model (text embeddings). Raises ValueError for a head that is not one of hf_tfm's:
-        the registered class would drop weights."""
+        """As in transformers, but an Auto class opens what the head that wrote the checkpoint names, since two models
+        may share one (AutoModel: text embeddings). Raises ValueError for a head that is not one of hf_tfm's: the
+        registered class would drop weights."""
         config = kwargs.get("config")
         written_by = (getattr(config, "architectures", None) or [cls.__name__])[0]
         writer = next((head for head in subclasses(TfmPreTrainedModel) if head.__name__ == written_by), None)
@@ -206,17 +207,14 @@ class TfmPreTrainedModel(PreTrainedModel):
         if "adapter_kwargs" not in kwargs or writer is cls or not is_built_in(cls):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if writer is not None and is_built_in(writer):
-            opened: Any = writer if writer._auto_class == cls._auto_class else super()
+            name = writer._auto_map.get(cls._auto_class, "").rpartition(".")[2]
+            named = next((head for head in subclasses(TfmPreTrainedModel) if head.__name__ == name), cls)
+            opened: Any = super() if named is cls else named
             return opened.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         raise ValueError(
             f"{pretrained_model_name_or_path} was written by {written_by}, which is not part of hf_tfm: open it "
             f"with {written_by}.from_pretrained, or its weights alone with {cls.__name__}.from_pretrained."
         )
-
-
-def is_built_in(head: type) -> bool:
-    """Whether a class is defined in a file beside this one, in the package or in a checkpoint's copy of it."""
-    return head.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]
 
 
 def subclasses(kind: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from .configuration_tfm import TfmDecoderConfig
 from .depth_scaling import single_stack
 from .distributed_checks import refuse_staged_cache
 from .generation import TfmGenerationMixin
-from .head_parts import LanguageHead, Pooler
+from .head_parts import EmbeddingPooler, LanguageHead, Pooler
 from .loss import IGNORE_INDEX
 from .masks import check_mask_values, check_packed_rows, count_positions
 from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
@@ -26,25 +26,9 @@ from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
 from .unpadding import run_unpadded, unpad
 
-# transformers copies these before it imports this file; it follows no imports of files already there
+# as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
-    from .activations import
-    from .attention import
-    from .auto_map import
-    from .block import
     from .blockwise_attention import
-    from .config_checks import
-    from .decoder_inputs import
-    from .decoder_view import
-    from .feed_forward import
-    from .field_names import
-    from .field_values import
-    from .fused_linear_cross_entropy import
-    from .normalization import
-    from .parallel_plans import
-    from .position import
-    from .recipes import
-    from .rotary_embedding import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .varlen_attention import"""
@@ -95,7 +79,7 @@ class TfmDecoderModel(Stack, TfmDecoderPreTrainedModel):
             raise ValueError("Decoders have no token types; leave token_type_ids out.")
         embeds = self.embed_words(input_ids, inputs_embeds)
         if past_key_values is not None:
-            check_cache(past_key_values, self.config, embeds.shape[1])
+            check_cache(past_key_values, self.windows, embeds.shape[1])
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             check_mask_values(attention_mask)
@@ -269,7 +253,7 @@ class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
     def __init__(self, config: TfmDecoderConfig) -> None:
         super().__init__(config)
         self.model = TfmDecoderModel(config)
-        self.pooler = Pooler(config)
+        self.pooler = EmbeddingPooler(config)
         self.post_init()
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:

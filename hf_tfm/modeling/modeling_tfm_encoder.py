@@ -13,35 +13,17 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_tfm import TfmEncoderConfig
 from .depth_scaling import single_stack
-from .head_parts import LanguageHead, Pooler
+from .head_parts import EmbeddingPooler, LanguageHead, Pooler
 from .loss import single_label_loss
 from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
 from .outputs import TfmEncoderOutput, TfmMaskedLMOutput
 from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
 
-# transformers copies these before it imports this file; it follows no imports of files already there
+# as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
-    from .activations import
-    from .attention import
-    from .auto_map import
-    from .block import
     from .blockwise_attention import
-    from .caches import
-    from .config_checks import
-    from .decoder_inputs import
-    from .decoder_view import
     from .distributed_checks import
-    from .feed_forward import
-    from .field_names import
-    from .field_values import
-    from .fused_linear_cross_entropy import
-    from .masks import
-    from .normalization import
-    from .parallel_plans import
-    from .position import
-    from .recipes import
-    from .rotary_embedding import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .unpadding import
@@ -63,6 +45,19 @@ class TfmEncoderPreTrainedModel(TfmPreTrainedModel):
         "AutoModelForQuestionAnswering": "modeling_tfm_encoder.TfmEncoderForQuestionAnswering",
         "AutoModelForMultipleChoice": "modeling_tfm_encoder.TfmEncoderForMultipleChoice",
     }
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As in transformers. `add_pooling_layer` becomes False where the head has no such layer: AutoModel would open
+        the checkpoint with a random one."""
+        with torch.device("meta"):
+            needed = parameter_names(Pooler(self.config))
+        pooler = getattr(self.base_model, "pooler", None)
+        self.config.add_pooling_layer &= pooler is not None and needed <= parameter_names(pooler)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+def parameter_names(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters()}
 
 
 class TokenTypes(nn.Module):
@@ -181,7 +176,8 @@ class TfmEncoderForTextEmbedding(TextEmbedding, TfmEncoderPreTrainedModel):
 
     def __init__(self, config: TfmEncoderConfig) -> None:
         super().__init__(config)
-        self.model = TfmEncoderModel(config, add_pooling_layer=True)
+        self.model = TfmEncoderModel(config, add_pooling_layer=False)
+        self.model.pooler = EmbeddingPooler(config)
         self.post_init()
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:

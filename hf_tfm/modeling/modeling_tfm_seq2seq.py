@@ -23,28 +23,9 @@ from .modeling_tfm import register_with_transformers
 from .seq2seq_heads import Seq2SeqClassification, Seq2SeqQuestionAnswering
 from .seq2seq_stacks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreTrainedModel
 
-# transformers copies these before it imports this file; it follows no imports of files already there
+# as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
-    from .activations import
-    from .attention import
-    from .auto_map import
-    from .block import
     from .blockwise_attention import
-    from .config_checks import
-    from .decoder_view import
-    from .depth_scaling import
-    from .feed_forward import
-    from .field_names import
-    from .field_values import
-    from .fused_linear_cross_entropy import
-    from .loss import
-    from .masks import
-    from .normalization import
-    from .outputs import
-    from .parallel_plans import
-    from .position import
-    from .recipes import
-    from .rotary_embedding import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .stack import

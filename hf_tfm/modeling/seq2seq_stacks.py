@@ -121,7 +121,7 @@ class TfmSeq2SeqDecoder(Stack, TfmSeq2SeqPreTrainedModel):
         if past_key_values is None:
             check_packed_rows(position_ids, attention_mask)
         else:
-            check_cache(past_key_values, self.config.decoder_view, embeds.shape[1], memory)
+            check_cache(past_key_values, self.windows, embeds.shape[1], memory)
         unpadded = None
         if memory is not None and (attention_mask is not None or encoder_attention_mask is not None):
             unpadded = unpad_with_memory(

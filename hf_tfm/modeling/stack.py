@@ -63,6 +63,8 @@ class Stack:
         # parallel plans of transformers name it, so it is a module even where it does nothing
         self.norm = make_norm(config) if WIRINGS[config.residual_type].final_norm else nn.Identity()
         self.layer_types = config.layer_types
+        window = {"full_attention": None, "sliding_attention": config.sliding_window}
+        self.windows = [window[kind] for kind in config.layer_types]
         make_mask = CAUSAL_MASKS if is_causal else BIDIRECTIONAL_MASKS
         self.mask_functions = {kind: make_mask[kind] for kind in dict.fromkeys(config.layer_types)}
         self.gradient_checkpointing = False

@@ -68,7 +68,7 @@ class SequenceClassification:
 
 
 class TextEmbedding:
-    """One vector of unit length per text: pool (`pooling`), a dense layer if there is one (`classifier_dense`), and
+    """One vector of unit length per text: pool (`pooling`), a dense layer with `classifier_dense="embedding"`, and
     divide by the norm, so that a dot product is the cosine similarity.   Reimers and Gurevych 2019, arXiv:1908.10084
 
     The embedding (B, C) is `pooler_output`; `last_hidden_state` (B, T, C) is that of the model without the head."""

@@ -77,7 +77,7 @@ def test_sentences_have_the_vectors_and_tokens_of_the_published_model(minilm: Pa
     mask = batches[0]["attention_mask"][..., None]
     expected = (native(**batches[0]).last_hidden_state * mask).sum(1) / mask.sum(1)
     expected = torch.nn.functional.normalize(expected)
-    ours = TfmEncoderForTextEmbedding.from_pretrained(folder, pooling="mean", classifier_dense="none")
+    ours = TfmEncoderForTextEmbedding.from_pretrained(folder, pooling="mean")
     assert (ours(**batches[1]).pooler_output - expected).abs().max() <= 1e-6
     assert_equal_weights(native, AutoModel.from_pretrained(back))
 

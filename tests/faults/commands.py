@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from tests.parallel.test_two_process_training import start_two_processes
-from tests.training.test_resume import final_state
+from tests.training.killed_runs import final_state
 from tests.training.test_train import CompletedRun, cli_arguments, start, wait_for
 from tests.training.tiny import ROWS, SIZES
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from tests.training.test_resume import kill_at
+from tests.training.killed_runs import kill_at
 
 from .commands import Command, one_line, write_data
 

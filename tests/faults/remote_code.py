@@ -10,14 +10,8 @@ from random import Random
 from typing import Any
 
 from tests.hub_server import HubServer
-from tests.modeling.remote_code_checkpoints import (
-    CAUSAL,
-    CONCURRENT_LOADS,
-    Reader,
-    Worker,
-    make_head,
-    save_expected_outputs,
-)
+from tests.modeling.remote_code.checkpoints import CAUSAL, make_head, save_expected_outputs
+from tests.modeling.remote_code.processes import CONCURRENT_LOADS, Reader, Worker
 
 from .interruptions import DRAWS
 

@@ -115,7 +115,7 @@ def chunks_equal_the_whole(case: Case) -> None:
     with torch.no_grad():
         wanted = model(**memory, **{name: tokens}, use_cache=False, return_dict=True).logits
         for kind in (DynamicCache, StaticCache):
-            extra = {"max_cache_len": tokens.shape[1] + 2} if kind is StaticCache else {}
+            extra: dict[str, Any] = {"max_cache_len": tokens.shape[1] + 2} if kind is StaticCache else {}
             cache: Any = kind(config=model.config.get_text_config(decoder=True), **extra)
             if case.is_seq2seq:
                 cache = EncoderDecoderCache(cache, DynamicCache())
@@ -177,6 +177,7 @@ def accumulated_steps_equal_one(case: Case) -> None:
     """Two micro-batches that know the step's number of labels sum to the loss and the gradients of one batch."""
     if case.config.mlp_type == "moe" and case.config.router_aux_loss_coef:
         raise NotApplicable("router_aux_loss_coef: the load of experts is balanced over a micro-batch")
+    case.require_fixed_frequencies()
     model, batch = case.double_model(), case.padded_batch()
     scored = batch["labels"][:, 1:] if case.architecture == "decoder" else batch["labels"]
     items = {"num_items_in_batch": scored.ne(-100).sum()}
@@ -230,7 +231,10 @@ def heads_ignore_padding(case: Case) -> None:
     case.require_fixed_frequencies()
     for head in case.task_heads():
         model, rows = case.double_model(head), case.rows_with_eos()
-        outputs = {"alone": model(rows[0], return_dict=True)} if "MultipleChoice" not in head.__name__ else {}
+        outputs = {}
+        if "MultipleChoice" not in head.__name__:
+            # the mask, since padding may have the id of the last word
+            outputs["alone"] = model(rows[0], attention_mask=torch.ones_like(rows[0]), return_dict=True)
         # an encoder-decoder's head shifts the source into the decoder, padding and all
         for side in ("right",) if case.is_seq2seq else ("left", "right"):
             tokens, mask = case.pad(side, rows)

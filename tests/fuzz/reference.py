@@ -70,7 +70,8 @@ class StackReference:
     def field(self, name: str) -> Any:
         return getattr(self.config, f"decoder_{name}" if self.is_second else name)
 
-    def weight(self, name: str, root: bool = False) -> torch.Tensor | None:
+    def weight(self, name: str, root: bool = False) -> Any:
+        """The tensor of a name, None if there is none."""
         return self.weights.get(name if root else self.prefix + name)
 
     def linear(self, name: str, x: torch.Tensor, root: bool = False) -> torch.Tensor:

@@ -13,7 +13,7 @@ def frequencies(parameters: dict[str, Any], head_dim: int, longest: int, length:
     base, kind = parameters["rope_theta"], parameters["rope_type"]
     size = int(head_dim * share)
     plain = [base ** (-2 * k / size) for k in range(size // 2)]
-    factor = parameters.get("factor")
+    factor: Any = parameters.get("factor")
     if kind == "default":
         return plain, 1.0
     if kind == "linear":  # Chen et al. 2023, arXiv:2306.15595

@@ -8,7 +8,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, note, seed, settings
+from hypothesis import HealthCheck, currently_in_test_context, event, given, note, seed, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.case import Case, NotApplicable, Refused, check_names_field, code_of
@@ -28,7 +28,8 @@ SHARDS = 3  # of each architecture, so that processes share the work
 EXAMPLES = 23  # of each shard
 MANY_EXAMPLES = 560  # of each shard, with -m fuzz
 PROPERTIES_PER_EXAMPLE = 4
-SETTINGS = settings(deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck))
+HEALTH_CHECKS: Any = list(HealthCheck)
+SETTINGS = settings(deadline=None, database=None, print_blob=False, suppress_health_check=HEALTH_CHECKS)
 
 
 def check(architecture: str, fields: dict[str, Any], properties: list[str], is_legal: bool = True) -> str:
@@ -42,11 +43,17 @@ def check(architecture: str, fields: dict[str, Any], properties: list[str], is_l
         try:
             PROPERTIES[name](case)
         except NotApplicable as reason:
-            event(f"{name} does not apply, {reason}")
+            count(f"{name} does not apply, {reason}")
         except ValueError as error:
             check_names_field(error, case.config.to_dict())
-            event(f"{name} is refused: {error}")
+            count(f"{name} is refused: {error}")
     return "built"
+
+
+def count(what: str) -> None:
+    """An event of the search; nothing where the printed code of a failure runs by itself."""
+    if currently_in_test_context():
+        event(what)
 
 
 def search(architecture: str, examples: int, fixed_seed: int | None) -> Counter:

@@ -26,7 +26,7 @@ EXCEPTIONS = {
     "check_cache": {
         "own is cache",
         "may_forget(layer, None)",
-        "may_forget(layer, windows[kind])",
+        "may_forget(layer, window)",
         "layer.get_max_length() < memory.shape[1]",
         "layer.get_max_length() < layer.get_seq_length() + num_tokens",
     },
@@ -73,6 +73,7 @@ EXCEPTIONS = {
 UNPADDING = {
     "unpad",
     "unpad_with_memory",
+    "tokens_per_group",
     "backend_for",
     "run_unpadded",
     "lengths_from_mask",
@@ -82,6 +83,14 @@ UNPADDING = {
     "varlen_kwargs",
     "compute_dtype",
 }
+
+# What a forward reads from the configuration at each call, since it may change after the model is made.
+READ_AT_EACH_CALL = {
+    # set_attn_implementation, a grown vocabulary, Trainer and callers set them
+    "_attn_implementation", "pad_token_id", "eos_token_id", "decoder_start_token_id", "fused_loss", "problem_type",
+    # a new cache is made for them, and messages name them
+    "decoder_view", "vocab_size", "decoder_vocab_size", "rope_parameters",
+}  # fmt: skip
 
 # called through a registry or by transformers, so that no body of a forward mentions them by name
 CALLED_INDIRECTLY = {
@@ -184,6 +193,21 @@ def test_a_forward_asks_for_the_presence_of_inputs_and_submodules_only():
     gone = {name: sorted(tests - asked.get(name, set())) for name, tests in EXCEPTIONS.items()}
     gone = {name: tests for name, tests in gone.items() if tests}
     assert not gone, f"listed but no longer asked: {gone}"
+
+
+def test_a_forward_reads_fields_only_that_may_change():
+    # which layers read a window, say, is decided once
+    read = {
+        (name, node.attr)
+        for name, tree in reachable(functions_of_the_floor()).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] in ("config", "decoder_view")
+        if name not in UNPADDING
+    }
+    new = sorted(found for found in read if found[1] not in READ_AT_EACH_CALL)
+    assert not new, f"read these in __init__: {new}"
+    gone = READ_AT_EACH_CALL - {field for _, field in read}
+    assert not gone, f"listed but no longer read: {gone}"
 
 
 def test_no_exception_is_about_the_configuration():

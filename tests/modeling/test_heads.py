@@ -36,6 +36,7 @@ NATIVE = {
 }
 EVERY_CLASS = pytest.mark.parametrize("name", NATIVE)
 HEADS_WITH_LOSS = pytest.mark.parametrize("name", [n for n in NATIVE if "For" in n and "TextEmbedding" not in n])
+USED_AS_OPENED = [name for name in NATIVE if name.endswith(("Model", "TextEmbedding"))]
 MODELS_WITHOUT_HEAD = pytest.mark.parametrize("name", [name for name in NATIVE if name.endswith("Model")])
 FEED_FORWARDS = {"dense": {}, "experts": {"mlp_type": "moe", "num_experts": 4}}
 EVERY_FEED_FORWARD = pytest.mark.parametrize("fields", FEED_FORWARDS.values(), ids=FEED_FORWARDS)
@@ -225,3 +226,34 @@ def test_prefix_tuning_of_a_decoder_trains_the_prefix_and_padding_changes_nothin
 def test_prefix_tuning_of_other_architectures_is_refused(name):
     with pytest.raises(ValueError, match=r"past.key.values"):
         make_prefixed(name)(**without_labels(inputs_of(name)))
+
+
+def writers_of(name):
+    """The heads whose checkpoints have all that a model without a loss of its own reads."""
+    half = {"TfmSeq2SeqEncoderModel"} - {name}
+    return [writer for writer in NATIVE if architecture_of(writer) == architecture_of(name) and writer not in half]
+
+
+@pytest.mark.parametrize("classifier_dense", ["pooled", "all"])
+@pytest.mark.parametrize("name", USED_AS_OPENED)
+def test_models_without_a_loss_have_no_random_weights_whatever_head_wrote_the_checkpoint(
+    tmp_path, name, classifier_dense
+):
+    # a classifier is random until it is trained; the vectors of these are used as they are
+    fields = {"classifier_dense": classifier_dense, "classifier_norm": True, "pooling": "mean"}
+    if architecture_of(name) == "encoder":
+        fields["add_pooling_layer"] = True
+    for writer in writers_of(name):
+        make_head(writer, **fields).save_pretrained(tmp_path / writer)
+        _, report = getattr(hf_tfm, name).from_pretrained(tmp_path / writer, output_loading_info=True)
+        assert not report["missing_keys"], f"random in a {name} from a {writer}: {sorted(report['missing_keys'])}"
+
+
+def test_a_pooling_layer_that_was_saved_is_opened(tmp_path):
+    fields = {"classifier_dense": "pooled", "add_pooling_layer": True}
+    for writer in ("TfmEncoderModel", "TfmEncoderForSequenceClassification"):
+        saved = make_head(writer, **fields)
+        saved.save_pretrained(tmp_path / writer)
+        opened = hf_tfm.TfmEncoderModel.from_pretrained(tmp_path / writer)
+        wanted = saved.base_model(ids(2, 5)).pooler_output
+        assert_same(opened(ids(2, 5)).pooler_output, wanted, 1e-6, "pooled vector")

@@ -8,7 +8,7 @@ from transformers import Trainer, TrainingArguments
 import hf_tfm
 from hf_tfm.modeling.loss import classification_loss, multi_label_loss, regression_loss, single_label_loss
 from tests.grid import SIZES, assert_same, ids, make
-from tests.modeling.remote_code_checkpoints import HEADS, head_inputs, make_head
+from tests.modeling.remote_code.checkpoints import HEADS, head_inputs, make_head
 
 ROWS, LENGTH = 6, 7
 

@@ -15,7 +15,7 @@ POOLINGS_OF_TEXT = [pooling for pooling in POOLINGS if pooling != "last_eos"]
 
 @pytest.mark.parametrize("architecture", HEADS)
 @pytest.mark.parametrize("pooling", POOLINGS_OF_TEXT)
-@pytest.mark.parametrize("classifier_dense", ["none", "pooled"])
+@pytest.mark.parametrize("classifier_dense", ["none", "pooled", "embedding"])
 def test_embedding_is_the_pooled_vector_with_unit_length(architecture, pooling, classifier_dense):
     fields = {"pooling": pooling, "classifier_dense": classifier_dense}
     model = make(architecture, HEADS[architecture], **fields)
@@ -26,6 +26,7 @@ def test_embedding_is_the_pooled_vector_with_unit_length(architecture, pooling, 
 
     states = model.model(tokens, attention_mask=mask).last_hidden_state
     pooler = model.model.pooler if architecture == "encoder" else model.pooler
+    assert bool(list(pooler.parameters())) == (classifier_dense == "embedding")
     wanted = pooler(states, tokens, mask)
     assert_same(output.pooler_output, wanted / wanted.norm(dim=-1, keepdim=True), 1e-6, "embedding")
     assert_same(output.last_hidden_state, states, 1e-6, "hidden states")
@@ -35,7 +36,7 @@ def test_embedding_is_the_pooled_vector_with_unit_length(architecture, pooling, 
 
 @pytest.mark.parametrize("architecture", HEADS)
 def test_auto_model_opens_the_head_and_other_auto_classes_open_theirs(architecture, tmp_path):
-    model = make(architecture, HEADS[architecture], classifier_dense="pooled")
+    model = make(architecture, HEADS[architecture], classifier_dense="embedding")
     model.save_pretrained(tmp_path)
     opened = AutoModel.from_pretrained(tmp_path)
     assert type(opened) is HEADS[architecture]
@@ -59,8 +60,19 @@ def test_head_starts_from_a_checkpoint_without_a_head(architecture, tmp_path):
 
 @pytest.mark.parametrize("architecture", HEADS)
 def test_gradients_reach_every_weight(architecture):
-    model = make(architecture, HEADS[architecture], classifier_dense="pooled").train()
+    model = make(architecture, HEADS[architecture], classifier_dense="embedding").train()
     first, second = (model(ids(2, 5, seed=seed)).pooler_output for seed in (0, 1))
     (first * second).sum().backward()
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not missing, f"no gradient reaches {missing}"
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+def test_auto_model_opens_other_checkpoints_as_before_when_it_has_opened_an_embedding(
+    architecture, tmp_path, monkeypatch
+):
+    language_model = make(architecture)
+    language_model.save_pretrained(tmp_path)
+    # transformers registers what it opened by the code of a checkpoint for all others with the same code
+    monkeypatch.setitem(AutoModel._model_mapping._extra_content, type(language_model.config), HEADS[architecture])
+    assert type(AutoModel.from_pretrained(tmp_path)) is type(language_model.model)

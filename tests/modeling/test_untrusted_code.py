@@ -3,8 +3,11 @@
 import contextlib
 import json
 import sys
+from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
+import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM, pipeline
 
@@ -65,7 +68,7 @@ def opened(function, *arguments, **options):
     """True, or the error: the class in the hostile code is no model."""
     try:
         function(*arguments, **options)
-    except (AttributeError, OSError, ValueError) as error:
+    except (AttributeError, OSError, ValueError, UnpicklingError) as error:
         return str(error)
     return True
 
@@ -92,6 +95,58 @@ def test_no_code_of_a_checkpoint_runs_without_trust(request, marker, checkpoint,
 
 def test_hostile_code_would_run_with_trust(ours, marker):
     opened(transformers.AutoModelForCausalLM.from_pretrained, ours, trust_remote_code=True)
+    assert marker.exists(), "the tests above cannot fail"
+
+
+class Touch:
+    """Unpickled, it touches a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def index_of(name):
+    return {"metadata": {}, "weight_map": dict.fromkeys(make("decoder").state_dict(), name)}
+
+
+# the file with a pickle -> JSON files that lead to it, and their contents
+PICKLES = {
+    "pytorch_model.bin": {},
+    "pytorch_model-00001-of-00001.bin": {"pytorch_model.bin.index.json": index_of("pytorch_model-00001-of-00001.bin")},
+    "shard.bin": {"model.safetensors.index.json": index_of("shard.bin")},
+    "named_by_config.bin": {"config.json": {"transformers_weights": "named_by_config.bin"}},
+    "adapter_model.bin": {"adapter_config.json": {"peft_type": "LORA", "target_modules": ["q_proj"], "r": 2}},
+}
+
+
+def make_pickled(folder, name, marker):
+    """A checkpoint of ours whose weights are a pickle that touches `marker`; beside an adapter, they are not."""
+    make("decoder").save_pretrained(folder)
+    if not name.startswith("adapter"):
+        (folder / "model.safetensors").unlink()
+    torch.save({**make("decoder").state_dict(), "hostile": Touch(marker)}, folder / name)
+    for file, fields in PICKLES[name].items():
+        given = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+        (folder / file).write_text(json.dumps(given | fields))
+    return str(folder)
+
+
+@pytest.mark.parametrize("opener", ["AutoModel", "class", "pipeline"])
+@pytest.mark.parametrize("name", PICKLES)
+def test_no_pickled_weights_of_a_checkpoint_run_code(tmp_path, marker, name, opener):
+    # transformers unpickles tensors only (weights_only=True), and nothing that config.json or an adapter names
+    folder = make_pickled(tmp_path / "ours", name, marker)
+    found = opened(OPENERS[opener], folder)
+    assert not marker.exists(), f"{opener} ran the pickle ({found})"
+    assert found is not True, "the checkpoint opened without its weights"
+
+
+def test_hostile_pickles_would_run_when_trusted(tmp_path, marker):
+    make_pickled(tmp_path / "ours", "pytorch_model.bin", marker)
+    torch.load(tmp_path / "ours" / "pytorch_model.bin", weights_only=False)
     assert marker.exists(), "the tests above cannot fail"
 
 

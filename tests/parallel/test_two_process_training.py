@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import allclose
 
-from tests.training.test_resume import COMMON, final_state, kill_at, signal_at
+from tests.training.killed_runs import COMMON, final_state, kill_at, signal_at
 from tests.training.test_train import ROOT, cli_arguments, start, train, wait_for
 
 pytestmark = pytest.mark.xdist_group("two_processes")
@@ -99,6 +99,23 @@ def test_training_in_two_processes_equals_training_in_one(data, run_in_one_proce
     assert "Written to" not in both[1].stdout
 
 
+def test_a_stream_in_two_processes_has_batches_of_different_lengths(data):
+    """The main process concatenated the batches of both. The last row is shorter than the others."""
+    texts = [f"The {i}th line of a little text, which says {'no' * (i % 7)}thing." for i in range(13)]
+    (data / "stream.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    splits = dict.fromkeys(("train_file", "validation_file", "test_file"), "stream.jsonl")
+    options = RUNS["masked-lm"] | splits | {"streaming": True}
+    done = train(data, *cli_arguments(**options | BATCH_SIZES[1], output_dir="stream-one"))
+    assert done.code == 0, done.stderr
+    both = train_in_two_processes(data, *cli_arguments(**options | BATCH_SIZES[2], output_dir="stream-two"))
+    assert [done.code for done in both] == [0, 0], both[0].stderr
+    one, two = (final_state(data / folder)[1] for folder in ("stream-one", "stream-two"))
+    losses, others = ([row[2] for row in rows if row[1] == "loss"] for rows in (one, two))
+    # two processes fill the last step of an epoch, the fourth, with rows from its start
+    assert others[:3] == pytest.approx(losses[:3], abs=2e-5)
+    assert len(others) == len(losses) == 6
+
+
 def launch(data, launcher, output):
     line = [sys.executable, "-m", *launcher, ROOT / "train.py"]
     line += cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir=output)
@@ -148,9 +165,21 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(data):
     assert not (data / "ended/_lock").exists()
 
 
-def test_resuming_with_another_number_of_processes_is_refused(data):
-    command = cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[1], output_dir="counted")
-    assert train(data, *command, job=partial(kill_at, 5)).code == -9
+def test_a_run_resumes_in_another_number_of_processes_with_the_same_rows_in_a_step(data, run_in_one_process):
+    """As after the loss of one of two GPUs, and back."""
+    command = cli_arguments(**RUNS["masked-lm"] | BATCH_SIZES[2], output_dir="counted")
+    killed = train_in_two_processes(data, *command, job=partial(kill_at, 4))
+    assert [done.code for done in killed] == [-9, -9], killed[0].stderr
+    refused = train(data, *command)
+    assert refused.code == 1
+    assert "its steps read 4 rows, and those of this command 2" in refused.stderr
+    assert "add --per_device_train_batch_size 2 --gradient_accumulation_steps 2" in refused.stderr
+    command += ["--save_steps", "1"]
+    one = train(data, *command, "--gradient_accumulation_steps", "2", job=partial(kill_at, 5))
+    assert one.code == -9, one.stderr
+    assert "Resuming from counted/checkpoint-3\n" in one.stdout
     both = train_in_two_processes(data, *command)
-    assert [done.code for done in both] == [1, 1]
-    assert "world_size (1 there, 2 now)" in both[0].stderr
+    assert [done.code for done in both] == [0, 0], both[0].stderr
+    assert "Resuming from counted/checkpoint-4\n" in both[0].stdout
+    assert_run_of_two_processes(data / "counted")
+    assert_same_training(run_in_one_process("masked-lm"), data / "counted")

@@ -11,6 +11,8 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from accelerate.utils import FullyShardedDataParallelPlugin
 from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
+from hf_tfm.training.loop.distributed_trainer import use_full_state_dict
+
 CONFIGS = Path(__file__).parents[2] / "hf_tfm" / "training" / "configs"
 
 
@@ -31,7 +33,17 @@ def test_accelerate_knows_every_fsdp_option(monkeypatch):
     plugin = FullyShardedDataParallelPlugin()
     assert plugin.fsdp_version == 2
     assert plugin.reshard_after_forward is True
+    assert plugin.state_dict_type.name == "FULL_STATE_DICT"
+
+
+def test_weights_are_saved_whole_whatever_an_fsdp_file_says(monkeypatch):
+    """With SHARDED_STATE_DICT, accelerate's default for FSDP2, Trainer would save a model without weights."""
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    plugin = FullyShardedDataParallelPlugin()
     assert plugin.state_dict_type.name == "SHARDED_STATE_DICT"
+    use_full_state_dict(plugin)
+    assert plugin.state_dict_type.name == "FULL_STATE_DICT"
+    assert type(plugin.state_dict_config).__name__ == "FullStateDictConfig"
 
 
 def automatic(values, prefix=""):

@@ -1,6 +1,7 @@
 """Options for training: Seq2SeqTrainingArguments of transformers with measured defaults and some additional fields."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -9,6 +10,7 @@ import torch
 from transformers import IntervalStrategy, SchedulerType, Seq2SeqTrainingArguments
 from transformers.trainer_utils import SaveStrategy
 from transformers.training_args import OptimizerNames
+from transformers.utils.import_utils import is_torch_greater_or_equal
 
 from hf_tfm.privacy import shareable
 
@@ -153,6 +155,11 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATES[self.optimizer]
         super().__post_init__()
+        # each process reads a stream itself: accelerate's main process would concatenate the batches of all processes,
+        # which fails where their lengths differ
+        accelerator_config: Any = self.accelerator_config
+        if accelerator_config.dispatch_batches is None:
+            accelerator_config.dispatch_batches = False
         self.check_steps()
         self.check_early_stopping()
         self.check_fractions()
@@ -225,13 +232,23 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
 
     def check_sharding(self) -> None:
         """Raises ValueError for options that do not work with --fsdp_size or --tp_size."""
-        sizes = [f"--{name} {size}" for name in ("fsdp_size", "tp_size") if (size := getattr(self, name)) > 1]
-        if not sizes:
-            return
-        if self.save_strategy != SaveStrategy.NO and not self.save_only_model:
-            raise ValueError(
-                f"A run with {sizes[0]} cannot be resumed, because transformers shards the weights when it loads them; "
-                "add --save_only_model, or shard with accelerate instead (hf_tfm/training/configs/fsdp2.yaml)."
-            )
-        if self.optimizer == "muon":
+        sizes = self.sharding_options()
+        if sizes and not is_torch_greater_or_equal("2.8"):
+            raise ValueError(f"{sizes[0]} needs torch 2.8 or later, which saves sharded weights; upgrade torch.")
+        if sizes and self.optimizer == "muon":
             raise ValueError(f"--optimizer muon needs whole matrices, and {sizes[0]} splits them; use adamw.")
+
+    def sharding_options(self) -> list[str]:
+        """Those of --fsdp_size and --tp_size that shard the weights."""
+        return [f"--{name} {size}" for name in ("fsdp_size", "tp_size") if (size := getattr(self, name)) > 1]
+
+    @property
+    def sharded_by_accelerate(self) -> bool:
+        """Whether --fsdp, --deepspeed or a configuration file of accelerate shards the weights."""
+        launched = (os.environ.get(f"ACCELERATE_USE_{name}", "false") for name in ("FSDP", "DEEPSPEED"))
+        return bool(self.fsdp or self.deepspeed or "true" in map(str.lower, launched))
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that all processes together read in an optimizer step; those of --tp_size share their rows."""
+        return self.train_batch_size * self.gradient_accumulation_steps * max(self.world_size // self.tp_size, 1)

@@ -65,7 +65,7 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
     try:
         # train.args beside the script, which transformers would read, is in no command that a card could show
         run_args = RunArguments(*parser.parse_args_into_dataclasses(args=arguments, look_for_args_file=False))
-        check_pushed_adapter(run_args)
+        check_adapter(run_args)
     except ValueError as error:
         parser.error(str(error))
     if run_args.training.task not in OBJECTIVES:
@@ -84,10 +84,12 @@ def without_debug_flag(arguments: list[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def check_pushed_adapter(run_args: RunArguments) -> None:
-    """Raises ValueError if an adapter for a model in a folder is to be pushed: it names its base model, which nobody
-    else has under that path."""
-    model = run_args.model
+def check_adapter(run_args: RunArguments) -> None:
+    """Raises ValueError for an adapter of sharded weights, and if an adapter for a model in a folder is to be pushed:
+    it names its base model, which nobody else has under that path."""
+    model, sizes = run_args.model, run_args.training.sharding_options()
+    if model.peft and sizes:
+        raise ValueError(f"--peft {model.peft} trains whole weights, and {sizes[0]} shards them; leave one out.")
     if run_args.training.push_to_hub and model.peft and not model.merge_adapter and Path(str(model.init_from)).exists():
         raise ValueError(
             f"--push_to_hub pushes an adapter for {model.init_from}, a folder that only this machine has; push the "

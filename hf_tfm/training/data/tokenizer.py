@@ -8,6 +8,10 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, TokenizersBackend
 
+from hf_tfm.conversion.checkpoint_files import check_tokenizer_files
+
+from ..utils.files import one_line_read_errors
+
 __all__ = ["END_OF_TEXT", "PAD_TOKEN", "TOKENIZER_STYLES", "TokenizerStyle", "load_tokenizer", "train_tokenizer"]
 
 END_OF_TEXT = "<|endoftext|>"
@@ -137,9 +141,9 @@ def train_characters(texts: Iterable[str], vocab_size: int, special_tokens: list
 
 
 def load_tokenizer(name: str, model_max_length: int | None = None) -> Any:
-    """The tokenizer of a folder or Hub name. Raises ValueError with one line if there is none."""
+    """The tokenizer of a folder or Hub name. Raises ValueError with one line if there is none, or if its files are
+    damaged."""
     options = {} if model_max_length is None else {"model_max_length": model_max_length}
-    try:
+    with one_line_read_errors("tokenizer", name):
+        check_tokenizer_files(name)
         return AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"No tokenizer could be read from {name}: {str(error).splitlines()[0]}") from error

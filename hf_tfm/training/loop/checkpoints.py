@@ -8,21 +8,36 @@ from typing import Any
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..utils.files import checksum, write_atomically
 from ..utils.printing import print_on_main_process
+from .batch_sizes import batch_sizes, different_batches
 from .ema import EMA_FILE
 
-__all__ = ["MANIFEST_FILE", "checkpoint_folders", "fault", "last_saved", "last_whole_checkpoint", "write_manifest"]
+__all__ = [
+    "MANIFEST_FILE",
+    "OPTIMIZER_FOLDER",
+    "checkpoint_folders",
+    "fault",
+    "last_saved",
+    "last_whole_checkpoint",
+    "number_of_processes",
+    "write_manifest",
+]
 
 MANIFEST_FILE = "manifest.json"
+# the optimizer states of weights sharded over processes; those of whole weights are in optimizer.pt
+OPTIMIZER_FOLDER = "optimizer"
 
 
-def write_manifest(folder: Path) -> None:
-    """End the writing of a checkpoint: when every file is on the disk, list all of them in manifest.json."""
+def write_manifest(folder: Path, args: TfmTrainingArguments) -> None:
+    """End the writing of a checkpoint: when every file is on the disk, list all of them in manifest.json, and the rows
+    of the run's steps."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "crc32": checksum(path, sync=True)}
         for path in paths
     }
-    write_atomically(folder / MANIFEST_FILE, json.dumps({"files": files}, indent=1) + "\n")
+    write_atomically(
+        folder / MANIFEST_FILE, json.dumps({"files": files, "batches": batch_sizes(args)}, indent=1) + "\n"
+    )
 
 
 def fault(folder: Path, args: TfmTrainingArguments) -> str | None:
@@ -33,8 +48,9 @@ def fault(folder: Path, args: TfmTrainingArguments) -> str | None:
     if not (folder / MANIFEST_FILE).exists():
         return "it is not completely written"
     try:
-        files = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["files"]
-        written = {name: (entry["bytes"], entry["crc32"]) for name, entry in files.items()}
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        written = {name: (entry["bytes"], entry["crc32"]) for name, entry in manifest["files"].items()}
+        different = different_batches(manifest["batches"], args)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST_FILE} is damaged"
     for name, (size, _) in written.items():
@@ -46,20 +62,25 @@ def fault(folder: Path, args: TfmTrainingArguments) -> str | None:
     for name, (size, value) in written.items():
         if (folder / name).stat().st_size != size or checksum(folder / name) != value:
             return f"{name} is not what was saved"
-    return missing_part(written, args)
+    return missing_part(written, args) or different
 
 
 def missing_part(names: Any, args: TfmTrainingArguments) -> str | None:
     """What a checkpoint with these files lacks for a run with these options; None if it lacks nothing."""
     # Trainer saves optimizer, scheduler and random states together, or none of them
-    found = sum(name.startswith("rng_state") for name in names)
-    if not found:
+    if not any(name.startswith("rng_state") for name in names):
         return "it has weights only, without optimizer, scheduler and random states (--save_only_model)"
-    if found != args.world_size:
-        return f"it was saved by {found} process(es), and this run has {args.world_size}"
+    sizes = args.sharding_options()
+    if sizes and not any(name.startswith(f"{OPTIMIZER_FOLDER}/") for name in names):
+        return f"its optimizer states are those of whole weights; leave out {sizes[0]}"
     if args.ema_decay and EMA_FILE not in names:
         return f"it has no average of the weights ({EMA_FILE}), which --ema_decay needs"
     return None
+
+
+def number_of_processes(folder: Path) -> int:
+    """How many processes saved a checkpoint: each of them saves its random states."""
+    return len(list(folder.glob("rng_state*.pth")))
 
 
 def checkpoint_folders(path: Path) -> list[Path]:

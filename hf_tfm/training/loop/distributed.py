@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Replicate
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ..arguments.training_arguments import TfmTrainingArguments
@@ -22,8 +23,7 @@ def distribute_model(model: Any, args: TfmTrainingArguments, folder: Path) -> An
     """The model distributed over --fsdp_size x --tp_size processes.
 
     transformers distributes weights when it loads them, so the model is first saved to a folder in `folder`, which is
-    then deleted. Raises ValueError if
-    the product of the sizes is not the number of processes."""
+    then deleted. Raises ValueError if the product of the sizes is not the number of processes."""
     num_processes = args.tp_size * args.fsdp_size
     if num_processes == 1:
         return model
@@ -39,10 +39,22 @@ def distribute_model(model: Any, args: TfmTrainingArguments, folder: Path) -> An
     sizes: dict[str, Any] = {"tp_size": args.tp_size, "fsdp_size": args.fsdp_size}
     config = DistributedConfig(**{name: size for name, size in sizes.items() if size > 1})
     distributed = type(model).from_pretrained(saved, distributed_config=config)
+    distributed.register_load_state_dict_pre_hook(shard_loaded_weights)
     PartialState().wait_for_everyone()
     if args.should_save:
         shutil.rmtree(saved)
     return distributed
+
+
+def shard_loaded_weights(model: Any, state_dict: dict[str, Any], *args: Any) -> None:
+    """Shard the whole weights that are loaded into a sharded model, as those of a checkpoint are."""
+    reshard_weights(model)
+    for name, weight in model.state_dict().items():
+        if isinstance(weight, DTensor) and name in state_dict:
+            everywhere = [Replicate()] * weight.device_mesh.ndim
+            whole = state_dict[name].to(weight.device)
+            whole = DTensor.from_local(whole, weight.device_mesh, everywhere, run_check=False)
+            state_dict[name] = whole.redistribute(placements=weight.placements)
 
 
 def reshard_weights(model: Any) -> None:

@@ -76,6 +76,6 @@ def make_ema(model: nn.Module, args: TfmTrainingArguments) -> ExponentialMovingA
     """The average of --ema_decay, if any. Raises ValueError if weights are sharded over processes."""
     if not args.ema_decay:
         return None
-    if args.fsdp or args.deepspeed or max(args.tp_size, args.fsdp_size) > 1:
+    if args.sharded_by_accelerate or args.sharding_options():
         raise ValueError("--ema_decay needs whole weights, and here they are sharded; leave it out.")
     return ExponentialMovingAverage(model, args.ema_decay)

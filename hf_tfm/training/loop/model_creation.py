@@ -1,6 +1,5 @@
 """The model of a run: a new one from options, a new one from a configuration file, or an earlier checkpoint."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hf_tfm.modeling.recipes import RECIPES
 from ..arguments.model_arguments import ModelArguments
 from ..arguments.run_arguments import RunArguments
 from ..objectives.base import Objective
+from ..utils.files import one_line_read_errors
 from ..utils.printing import print_on_main_process
 from .adapters import add_adapter
 from .distributed import distribute_model
@@ -76,10 +76,8 @@ def read_config(source: str) -> Any:
     """The configuration in a folder, file or Hub checkpoint; that of a native family is converted to ours. Raises
     ValueError if it is neither, or the folder of a run that has not ended."""
     check_run_has_ended(source)
-    try:
+    with one_line_read_errors("configuration", source):
         config: Any = to_tfm_config(AutoConfig.from_pretrained(source))
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise ValueError(f"No configuration could be read from {source}: {str(error).splitlines()[0]}") from error
     if config.model_type not in MODEL_TYPE_OF_ARCHITECTURE.values():
         supported = ", ".join(MODEL_TYPE_OF_ARCHITECTURE.values())
         raise ValueError(

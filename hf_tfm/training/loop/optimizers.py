@@ -130,7 +130,7 @@ def make_optimizer(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.
 
 def make_muon(model: nn.Module, args: TfmTrainingArguments) -> MuonAdamW:
     """Raises ValueError if parameters are sharded or the model has no trainable hidden matrices."""
-    if args.fsdp or args.deepspeed:
+    if args.sharded_by_accelerate:
         raise ValueError("--optimizer muon needs whole matrices, FSDP and DeepSpeed shard them; use --optimizer adamw.")
     rest, hidden = parameter_groups(model, args)
     if not hidden["params"]:

@@ -20,7 +20,7 @@ def check_rows(args: TfmTrainingArguments, table: Any) -> None:
     """Raises ValueError if the rows for training do not give a single batch. A stream shows it only when it is read."""
     if not hasattr(table, "__len__"):
         return
-    batch = args.train_batch_size * args.world_size
+    batch = args.rows_per_step // args.gradient_accumulation_steps
     if not len(table):
         raise ValueError("No row is left for training; give more data, or longer texts.")
     if args.dataloader_drop_last and len(table) < batch:

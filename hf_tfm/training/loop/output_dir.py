@@ -22,6 +22,7 @@ from ..arguments.run_arguments import RunArguments
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..preprocessing.rows import DROPPED_ROWS_FILE
 from ..utils.files import is_full_disk, write_atomically
+from .batch_sizes import BATCH_OPTIONS, batch_sizes, different_batches
 from .checkpoints import checkpoint_folders, fault, last_saved, last_whole_checkpoint
 from .directory_lock import LOCK_FILE, DirectoryLock
 from .distributed import on_main_process
@@ -51,7 +52,7 @@ RESUME_IGNORED_ARGUMENTS = frozenset(
     save_only_model per_device_eval_batch_size push_to_hub preprocessing_num_workers
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor local_rank
     merge_adapter predict_with_generate generation_max_length generation_num_beams generation_config
-    skip_memory_metrics ddp_timeout ddp_find_unused_parameters""".split()
+    skip_memory_metrics ddp_timeout ddp_find_unused_parameters fsdp_size tp_size""".split()
 )
 # With early stopping these decide what is learned.
 EVALUATION_ARGUMENTS = frozenset("eval_strategy eval_steps eval_delay max_eval_samples predict_with_generate".split())
@@ -143,7 +144,7 @@ def choose_checkpoint(run_args: RunArguments, path: Path, options: dict[str, Any
     try:
         if requested or args.overwrite_output_dir:
             return requested
-        check_same_run(path, options)
+        check_same_run(path, options, args)
         return last_whole_checkpoint(path, args)
     except BaseException:
         lock.release()
@@ -200,13 +201,13 @@ def entries(path: Path) -> list[Path]:
 
 
 def resume_options(run_args: RunArguments) -> dict[str, Any]:
-    """The options that change what is learned, and the number of processes, as JSON values by name. A file is named
-    without its folder: run.json may be shared, and the fingerprint tells data apart."""
+    """The options that change what is learned, and the rows of a step, as JSON values by name. A file is named without
+    its folder: run.json may be shared, and the fingerprint tells data apart."""
     args = run_args.training
     follows_data = args.length_is_default and (run_args.data.train_file or run_args.data.dataset_name)
     stops_early = args.early_stopping_patience or follows_data
     ignored = RESUME_IGNORED_ARGUMENTS - (EVALUATION_ARGUMENTS if stops_early else frozenset())
-    options = {"world_size": args.world_size}
+    options: dict[str, Any] = dict(batch_sizes(args))
     for arguments in run_args:
         for item in dataclasses.fields(arguments):
             if item.name not in ignored and not item.name.startswith(("hub_", "trackio_", "_")):
@@ -224,7 +225,7 @@ def read_run_file(path: Path) -> dict[str, Any] | None:
     """The content of run.json; None if there is none. Raises ValueError if it is damaged."""
     try:
         content = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        if not (isinstance(content["options"], dict) and isinstance(content["data"], str)):
+        if not (isinstance(content["options"]["rows_per_step"], int) and isinstance(content["data"], str)):
             raise TypeError(RUN_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -237,8 +238,9 @@ def read_run_file(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def check_same_run(path: Path, options: dict[str, Any]) -> None:
-    """Raises FileExistsError unless a folder is empty or absent, or holds an unfinished run with the same options."""
+def check_same_run(path: Path, options: dict[str, Any], args: TfmTrainingArguments) -> None:
+    """Raises FileExistsError unless a folder is empty or absent, or holds an unfinished run with the same options,
+    whose steps read the same rows."""
     advice = "Choose another --output_dir, or add --overwrite_output_dir to replace what is there"
     if not path.is_dir() or not entries(path):
         return
@@ -248,7 +250,7 @@ def check_same_run(path: Path, options: dict[str, Any]) -> None:
         raise FileExistsError(f"--output_dir {path} holds files that are not of a run of train.py: {names}. {advice}.")
     different = [
         f"{name} ({previous['options'].get(name)} there, {options.get(name)} now)"
-        for name in sorted({*previous["options"], *options})
+        for name in sorted({*previous["options"], *options} - {"rows_per_step", *BATCH_OPTIONS})
         if previous["options"].get(name) != options.get(name)
     ]
     if different:
@@ -257,6 +259,9 @@ def check_same_run(path: Path, options: dict[str, Any]) -> None:
         )
     if previous.get("finished"):
         raise FileExistsError(f"--output_dir {path} holds this run, which is finished. {advice}.")
+    other_rows = different_batches(previous["options"], args)
+    if other_rows:
+        raise FileExistsError(f"--output_dir {path} holds this run, but {other_rows}.")
 
 
 def requested_name(name: str | None) -> str | None:

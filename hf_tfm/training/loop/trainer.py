@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, SchedulerType, Seq2SeqTrainer
+from transformers import PreTrainedModel, SchedulerType
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_tfm.modeling.head_parts import LanguageHead, fused_loss_obstacle
@@ -19,6 +19,7 @@ from ..data.sources import TaskData
 from ..preprocessing.rows import LOCATION
 from .checkpoints import write_manifest
 from .distributed import reshard_weights
+from .distributed_trainer import DistributedTrainer
 from .early_stopping import make_early_stopping
 from .ema import make_ema
 from .epoch_counter import EpochCounter
@@ -39,7 +40,7 @@ def use_cache_setting(config: Any) -> dict[str, bool]:
     return {"use_cache": config.use_cache} if hasattr(config, "use_cache") else {}
 
 
-class TfmTrainer(Seq2SeqTrainer):
+class TfmTrainer(DistributedTrainer):
     """A Trainer for one objective and its data. An overridden method describes only what it changes."""
 
     def __init__(
@@ -119,9 +120,8 @@ class TfmTrainer(Seq2SeqTrainer):
         table: Any = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length" or not hasattr(table, "__len__"):
             return super()._get_train_sampler(train_dataset)
-        rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self.sampler = SeededLengthGroupedSampler(row_lengths(self.examples["train"]), rows_per_step, seed)
+        self.sampler = SeededLengthGroupedSampler(row_lengths(self.examples["train"]), self.args.rows_per_step, seed)
         return self.sampler
 
     def set_epoch(self, epoch: int) -> None:
@@ -247,7 +247,7 @@ class TfmTrainer(Seq2SeqTrainer):
             self.accelerator.wait_for_everyone()
             if args.should_save:
                 hide_folders_in_state(folder)
-                write_manifest(folder)
+                write_manifest(folder, args)
         except Exception:
             # half a checkpoint is of no use, and a full disk needs its space
             shutil.rmtree(folder, ignore_errors=True)

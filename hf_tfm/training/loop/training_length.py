@@ -51,7 +51,7 @@ def fit_length_to_data(args: TfmTrainingArguments, data: Any, rows: Any) -> None
     if data.is_default or not args.length_is_default:
         return
     count = len(rows) if hasattr(rows, "__len__") else None
-    length = training_length(count, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
+    length = training_length(count, args.rows_per_step)
     args.max_steps = length.steps
     if args.eval_steps_is_default:
         args.eval_steps = length.eval_steps
@@ -63,9 +63,8 @@ def fit_length_to_data(args: TfmTrainingArguments, data: Any, rows: Any) -> None
 
 def can_stop_early(args: TfmTrainingArguments) -> bool:
     """Whether the run evaluates, and saves whole weights, to which it returns."""
-    sharded = args.fsdp or args.deepspeed or max(args.tp_size, args.fsdp_size) > 1
     evaluates, saves = args.eval_strategy != IntervalStrategy.NO, args.save_strategy != SaveStrategy.NO
-    return bool(evaluates and saves and not sharded and not args.load_best_model_at_end)
+    return bool(evaluates and saves and not args.sharded_by_accelerate and not args.load_best_model_at_end)
 
 
 def early_stopping_note(args: TfmTrainingArguments) -> str:

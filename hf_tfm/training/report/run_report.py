@@ -152,10 +152,9 @@ def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFa
 def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, Any]) -> RunFacts:
     """The model card's section on the training."""
     args, state = trainer.args, trainer.state
-    batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     resumed = f" since {Path(str(trainer.resumed_from)).name}" if trainer.resumed_from else ""
     settings: dict[str, Any] = {
-        "steps": f"{state.global_step:,} with {batch_size} rows each ({state.epoch or 0:.2f} epochs)",
+        "steps": f"{state.global_step:,} with {args.rows_per_step} rows each ({state.epoch or 0:.2f} epochs)",
         "tokens": f"{state.num_input_tokens_seen:,} in all",
         "optimizer": describe_optimizer(args),
         "schedule": describe_schedule(args),

@@ -1,11 +1,15 @@
-"""Files that are written whole or not at all, and what a failed write says about the disk."""
+"""Files that are written whole or not at all, and what failed writes and reads say."""
 
 import errno
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["checksum", "is_full_disk", "write_atomically"]
+from huggingface_hub.errors import StrictDataclassError
+
+__all__ = ["checksum", "is_full_disk", "one_line_read_errors", "write_atomically"]
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # torch.save writes by a library that keeps no error number of the system
@@ -25,6 +29,20 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def one_line_read_errors(what: str, source: str) -> Iterator[None]:
+    """Raises ValueError, in one line, for whatever transformers raises while it reads a checkpoint whose files are
+    damaged or hold other kinds of values than it expects. Errors of a configuration's fields name their cause."""
+    try:
+        yield
+    except (MemoryError, StrictDataclassError):
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        line = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"No {what} could be read from {source}: {kind}{line}") from error
 
 
 def checksum(path: Path, sync: bool = False) -> int:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from hf_tfm.training.arguments import training_arguments
 from hf_tfm.training.arguments.data_arguments import DataArguments
 from hf_tfm.training.arguments.fine_tuning_defaults import FINE_TUNING_ARGUMENTS
 from hf_tfm.training.arguments.model_arguments import DEFAULT_CONFIG_FIELDS, ModelArguments
@@ -90,7 +91,15 @@ def test_new_models_on_the_users_data_have_their_own_defaults_unless_given(task)
         assert getattr(group, name) == expected[name]
     assert parse(*own, "--per_device_train_batch_size", "3").training.per_device_train_batch_size == 3
     # sharded weights cannot be averaged
-    assert parse(*own, "--fsdp_size", "2", "--save_only_model", "--optimizer", "adamw").training.ema_decay == 0
+    assert parse(*own, "--fsdp_size", "2", "--optimizer", "adamw").training.ema_decay == 0
+
+
+def test_sharding_needs_a_torch_that_saves_sharded_weights(monkeypatch, capsys):
+    """It failed at the first checkpoint."""
+    monkeypatch.setattr(training_arguments, "is_torch_greater_or_equal", lambda version: version != "2.8")
+    with pytest.raises(SystemExit):
+        parse("--fsdp_size", "2", "--optimizer", "adamw")
+    assert "--fsdp_size 2 needs torch 2.8 or later" in capsys.readouterr().err
 
 
 def test_learning_rate_follows_the_optimizer_unless_given():
@@ -167,6 +176,7 @@ def test_sizes_with_a_checkpoint_or_configuration_are_refused(source):
         (["--init_from", "a", "--config_file", "b"], "give one of them"),
         (["--init_from", "a", "--num_hidden_layers", "2"], "leave out --num_hidden_layers"),
         (["--merge_adapter"], "--peft lora"),
+        (["--init_from", "gpt2", "--peft", "lora", "--fsdp_size", "2", "--optimizer", "adamw"], "shards them"),
         (["--mask_rate", "15"], "fraction between 0 and 1"),
         (["--packing", "tight"], "connected"),
         (["--train_file", "a.txt", "--dataset_name", "b"], "give one of them"),

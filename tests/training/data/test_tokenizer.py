@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.training.cli.parser import parse_arguments
 from hf_tfm.training.data.tokenizer import END_OF_TEXT, TOKENIZER_STYLES, load_tokenizer, train_tokenizer
-from hf_tfm.training.loop.model_creation import choose_model_type
+from hf_tfm.training.loop.model_creation import choose_model_type, read_config
 from hf_tfm.training.loop.tokenizer_creation import make_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
 
@@ -243,6 +243,31 @@ def test_a_chat_template_that_does_not_mark_the_assistant_is_refused(tokenizer, 
 def test_a_folder_without_tokenizer_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"No tokenizer could be read from {tmp_path}"):
         load_tokenizer(str(tmp_path))
+
+
+# name -> content of a JSON file of a checkpoint
+DAMAGES = {
+    "empty": b"",
+    "cut short": b'{"added_tokens": [{"id"',
+    "no text": b"\xff\xfe\x00",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\n",
+    "list": b"[]",
+    "null": b"null",
+    "nested too deeply": b"[" * 100_000,
+    "other fields": b'{"model_type": 3, "tokenizer_class": 3, "added_tokens": 3, "pad_token": 3}',
+}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_a_checkpoint_is_one_line(tokenizer, tmp_path, name, damage):
+    tokenizer.save_pretrained(tmp_path)
+    TfmEncoderConfig().save_pretrained(tmp_path)
+    (tmp_path / name).write_bytes(DAMAGES[damage])
+    read = read_config if name == "config.json" else load_tokenizer
+    with pytest.raises(ValueError, match=f"No [a-z]+ could be read from {tmp_path}: .") as refused:
+        read(str(tmp_path))
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_end_of_text_is_one_token(tokenizer):

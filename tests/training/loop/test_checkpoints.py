@@ -27,7 +27,7 @@ def save(folder, step, names=FILES):
     for name in names:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(b"0123456789")
-    write_manifest(place)
+    write_manifest(place, arguments(folder))
     return place
 
 
@@ -43,7 +43,9 @@ def test_every_file_is_checked(tmp_path, name, damage):
     assert re.fullmatch(reason.format(name=name), found), found
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": {"optimizer.pt": 3}}', '{"files": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"files": {"optimizer.pt": 3}}', '{"files": []}', '{"files": {}}']
+)
 def test_a_damaged_manifest_is_a_fault(tmp_path, text):
     place = save(tmp_path, 3)
     (place / MANIFEST_FILE).write_text(text)
@@ -54,7 +56,8 @@ def test_a_damaged_manifest_is_a_fault(tmp_path, text):
 PARTS = {
     "--save_only_model": (("model.safetensors",), {}, "weights only"),
     "the average": (FILES, {"ema_decay": 0.9}, r"no average of the weights \(ema.safetensors\)"),
-    "one process": (("rng_state_0.pth", "rng_state_1.pth"), {}, r"saved by 2 process\(es\), and this run has 1"),
+    "rows": (FILES, {"per_device_train_batch_size": 3}, "its steps read 16 rows, and those of this command 3"),
+    "sharded states": (FILES, {"fsdp_size": 2, "optimizer": "adamw"}, "whole weights; leave out --fsdp_size 2"),
 }
 
 

@@ -136,4 +136,4 @@ def test_a_merged_adapter_is_the_average_of_the_adapter(tiny, tmp_path):
 
 def test_sharded_weights_are_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match="--ema_decay"):
-        trainer_of(tiny, tmp_path, fsdp_size=2, save_only_model=True, optimizer="adamw")
+        trainer_of(tiny, tmp_path, fsdp_size=2, optimizer="adamw")

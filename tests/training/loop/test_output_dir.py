@@ -23,7 +23,7 @@ def checkpoint(folder, step):
     place.mkdir(parents=True)
     for name in ("trainer_state.json", "optimizer.pt", "rng_state.pth"):
         (place / name).write_text("{}")
-    write_manifest(place)
+    write_manifest(place, arguments_for(folder).training)
     return place
 
 

@@ -58,6 +58,7 @@ def test_every_task_has_a_length_for_the_users_data(task, capsys):
         (["--early_stopping_patience", "2"], "early_stopping_patience", 2),
         (["--early_stopping_patience", "0"], "early_stopping_patience", 0),
         (["--max_steps", "7"], "early_stopping_patience", None),
+        (["--fsdp_size", "2", "--optimizer", "adamw"], "early_stopping_patience", lengths.PATIENCE),
         (["--save_strategy", "no"], "early_stopping_patience", None),
         (["--eval_strategy", "no"], "early_stopping_patience", None),
     ],

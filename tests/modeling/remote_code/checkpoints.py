@@ -1,16 +1,9 @@
-"""Checkpoints for test_remote_code.py: writes them, checks which files they hold, and starts the processes that load
-them.
-
-Reader processes run `remote_code_reader.py`. Each does many jobs, because importing transformers takes seconds. In
-"hidden" readers hf_tfm cannot be imported, in "importable" ones it can.
-"""
+"""Checkpoints with their own code: writes them, and checks which files they hold."""
 
 import ast
 import importlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,10 +17,6 @@ from tests.grid import LANGUAGE_MODELS, SIZES, ids, make
 
 FLOOR = Path(modeling_tfm.__file__).parent
 REPOSITORY = FLOOR.parents[1]
-READER_SCRIPT = Path(__file__).with_name("remote_code_reader.py")
-READER_TIMEOUT = 300  # seconds; only stops a reader that hangs
-CONCURRENT_LOADS = 8
-REMOTE_PACKAGE = "transformers_modules."  # where transformers imports the code of checkpoints
 RECIPE = {"encoder": "bert", "decoder": "llama", "seq2seq": "t5"}
 LENGTH = 7  # tokens in a row
 
@@ -128,12 +117,17 @@ def save_expected_outputs(model, path):
     return path
 
 
+def again(root, name):
+    """Where the first readers save a model again. transformers imports the same code from folders of one name once."""
+    return root / "again" / name / "checkpoint"
+
+
 def write_heads(root):
     """Class name -> (folder written by save_pretrained, file of expected outputs)."""
     written = {}
     for name in HEADS:
         model = make_head(name)
-        folder = root / "written" / name
+        folder = root / "written" / name / "checkpoint"
         model.save_pretrained(folder)
         # load the weights here too: rounding depends on their alignment in memory
         written[name] = folder, save_expected_outputs(type(model).from_pretrained(folder), root / f"{name}.pt")
@@ -213,6 +207,17 @@ def write_user_heads(root, source):
     return written
 
 
+def write_own_file(root, ours, user_folder):
+    """A checkpoint of ours with a user's head beside its code, from whose files it imports."""
+    folder = root / "own_file"
+    shutil.copytree(user_folder, folder)
+    for file in ours.glob("*.py"):
+        shutil.copy(file, folder)
+    file = folder / "user_registered.py"
+    file.write_text(file.read_text(encoding="utf-8").replace("from hf_tfm import", "from .modeling_tfm_decoder import"))
+    return folder
+
+
 def write_revisions(root, folder):
     """Folders of two revisions of the checkpoint of a user's head; `code` of the class tells them apart."""
     for revision in ("first", "second"):
@@ -267,64 +272,3 @@ def assert_nothing_stale(folder):
         assert path.exists(), f"{auto_class} is {reference}, but the folder has no {path.name}: the entry is stale"
         missing = [name for name in imported_siblings(path) if not (folder / f"{name}.py").exists()]
         assert not missing, f"{path.name} needs {missing}, which the folder lacks"
-
-
-# Reader processes
-
-
-class Worker:
-    """Jobs by key; one process does them one after the other."""
-
-    def __init__(self):
-        self.jobs = {}
-
-    def add_job(self, *key, function, **arguments):
-        self.jobs[key] = {"function": function, "arguments": arguments}
-
-    def load_model(self, *key, **arguments):
-        self.add_job(*key, function="load_model", **arguments)
-
-
-class Reader:
-    """A process that imports transformers and forks the workers, which run at the same time."""
-
-    def __init__(self, root, package, workers, endpoint=None):
-        self.package, self.workers = package, workers
-        (root / "working_directory").mkdir(parents=True)
-        spec = root / "jobs.json"
-        jobs = [[*worker.jobs.values()] for worker in workers]
-        spec.write_text(json.dumps({"package": package, "workers": jobs}, default=str), encoding="utf-8")
-        settings = {
-            "PYTHONPATH": str(REPOSITORY) if package == "importable" else "",
-            "HF_HOME": str(root / "home"),
-            "HF_MODULES_CACHE": str(root / "modules"),
-            **({"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}),
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "TRANSFORMERS_VERBOSITY": "error",
-            "OMP_NUM_THREADS": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, str(READER_SCRIPT), str(spec)],
-            cwd=root / "working_directory",
-            env={**os.environ, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def finish(self):
-        """Job key -> result."""
-        try:
-            output, errors = self.process.communicate(timeout=READER_TIMEOUT)
-        finally:
-            self.process.kill()
-        lines = [line for line in output.splitlines() if line.startswith("RESULTS ")]
-        assert len(lines) == 1, f"the {self.package} reader printed no results:\n{output}\n{errors}"
-        assert "[y/N]" not in output, f"transformers asked the {self.package} reader a question:\n{output}"
-        results = json.loads(lines[0].removeprefix("RESULTS "))
-        return {
-            key: result
-            for worker, found in zip(self.workers, results, strict=True)
-            for key, result in zip(worker.jobs, found, strict=True)
-        }

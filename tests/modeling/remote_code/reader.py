@@ -1,6 +1,6 @@
 """Loads checkpoints in a separate process: does the jobs of a JSON file and prints the results as JSON.
 
-`python remote_code_reader.py jobs.json`. With `"package": "hidden"` hf_tfm cannot be imported. Each worker is a forked
+`python reader.py jobs.json`. With `"package": "hidden"` hf_tfm cannot be imported. Each worker is a forked
 process that has only imported transformers. Each result is a dictionary; that of a failed job has the one key "error",
 the traceback.
 """
