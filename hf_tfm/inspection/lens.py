@@ -45,9 +45,9 @@ def logit_lens(recording: Recording, positions: Any = None, top: int = 10) -> tu
 
 def lens_tap(name: str, log: torch.Tensor, final_log: torch.Tensor, top: int) -> LensTap:
     best = log.topk(min(top, log.shape[-1]))
-    # 0 log 0 = 0, also where a logit is -inf
-    entropy = -torch.xlogy(log.exp(), log.exp()).sum(-1)
-    divergence = torch.where(final_log.exp() > 0, final_log.exp() * (final_log - log), 0.0).sum(-1).clamp(min=0)
+    # 0 log 0 = 0, where a logit is -inf: its product is NaN
+    entropy = -(log.exp() * log).nansum(-1)
+    divergence = (final_log.exp() * (final_log - log)).nansum(-1).clamp(min=0)
     return LensTap(name, best.indices, best.values.exp(), entropy, divergence)
 
 

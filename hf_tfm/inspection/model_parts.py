@@ -40,7 +40,8 @@ def parts_of(model: Any) -> list[ModelPart]:
             # norms by themselves, too: a block calls that before a branch without its residual connection
             norms = named(names, *residuals, *(norm for residual in residuals for norm in residual.children()))
             parts.append(ModelPart(f"{prefix}{index + 1} norms", norms))
-        parts.append(ModelPart(f"{prefix}final norm", named(names, stack.norm)))
+        if not isinstance(stack.norm, nn.Identity):
+            parts.append(ModelPart(f"{prefix}final norm", named(names, stack.norm)))
     inside = tuple(f"{name}." for part in parts for name in part.modules)
     rest = {
         name: module

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
+from hf_tfm.inspection.lens import logit_lens
+from hf_tfm.inspection.logit_attribution import attribution
+from hf_tfm.inspection.recording import record
+from hf_tfm.inspection.stream import stream_growth
 from tests.fuzz.case import Case, NotApplicable, check_names_field
 from tests.grid import assert_same
 
@@ -280,6 +284,29 @@ def recording_changes_nothing(case: Case) -> None:
     assert recorded == (depth + 1, depth), f"{recorded} hidden states and attentions of {depth} layers"
 
 
+def inspection_adds_up(case: Case) -> None:
+    """A recording is the model's own run; rows of attention, the stream, the last tap of the lens, and the parts of a
+    logit add up. Of odd values only legal ones, since what is larger by 1e30 adds up to nothing."""
+    if not case.is_legal:
+        raise NotApplicable("odd values")
+    model = case.double_model()
+    model.set_attn_implementation("eager")
+    inputs = {"input_ids": case.tokens[:1], **({"decoder_input_ids": case.target[:1]} if case.is_seq2seq else {})}
+    recording = record(model, inputs)[0]
+    with torch.no_grad():
+        assert_same(recording.output.logits, model(**inputs, return_dict=True).logits, EXACT, "recorded logits")
+    for stack in recording.stacks.values():
+        assert stream_growth(recording, stack).gap < EXACT, "the stream does not add up"
+        for call in stack.attentions:
+            assert_same(call.weights.sum(-1) + call.missing(), torch.ones_like(call.missing()), EXACT, "rows")
+            assert not call.weights[:, ~call.visible].any(), "a hidden key has weight"
+    assert logit_lens(recording)[1] == 0.0, "the last tap of the lens is not the model's answer"
+    logits = recording.output.logits[0]
+    prediction, label = divmod(int(logits.abs().argmax()), logits.shape[-1])
+    found = attribution(recording, prediction, label)
+    assert found.gap <= EXACT * max(1.0, abs(found.logit)), f"parts miss {found.logit} by {found.gap}"
+
+
 def trains_in_bfloat16(case: Case) -> None:
     """Weights in bfloat16: finite loss and gradients, the loss near that of float32."""
     losses = {}
@@ -297,7 +324,7 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
         trains, loads_as_saved, generates, padding_is_inert, packed_documents_are_apart, chunks_equal_the_whole,
         no_token_sees_later_ones, fused_loss_equals_plain, checkpointed_gradients_are_equal,
         accumulated_steps_equal_one, resizes, attentions_agree, heads_ignore_padding, word_vectors_equal_ids,
-        recording_changes_nothing, trains_in_bfloat16,
+        recording_changes_nothing, inspection_adds_up, trains_in_bfloat16,
     )
 }  # fmt: skip
 DECODING = {"generates", "chunks_equal_the_whole", "no_token_sees_later_ones"}
