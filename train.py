@@ -4,12 +4,15 @@
 than four minutes on two CPU cores, and so does every other `--task`. `--help` lists all options, `--train_file` reads
 your own data, and the same command again resumes an interrupted run."""
 
+import sys
 from contextlib import closing
 
-from hf_tfm_start import one_line_interrupt
-
-with one_line_interrupt("train.py"):
+try:
     from hf_tfm.errors import one_line_errors
+except KeyboardInterrupt:
+    # the import of transformers takes seconds
+    print("\ntrain.py: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 @one_line_errors(extra="train")
