@@ -19,6 +19,7 @@ def main() -> None:
 
     from hf_tfm.training.data.sources import load_data
     from hf_tfm.training.loop.adapters import merge_adapter
+    from hf_tfm.training.loop.example_creation import make_examples
     from hf_tfm.training.loop.model_creation import choose_model_type, make_model, prepare_model
     from hf_tfm.training.loop.output_dir import check_disk_space, full_disk_errors, open_output_dir
     from hf_tfm.training.loop.sample_callback import SampleCallback
@@ -42,11 +43,10 @@ def main() -> None:
             model_type = choose_model_type(run_args.model, objective)
             data = load_data(objective, run_args.data, args.seed, args.max_eval_samples)
             print_on_main_process(f"Data: {data.summary()}")
-            output_dir.begin_run(data.fingerprint)
-            if args.should_save:
-                objective.bad_rows.write(output_dir.path)
+            fingerprint = data.fingerprint
+            output_dir.begin_run(fingerprint)
             tokenizer = make_tokenizer(run_args, objective, data, model_type, output_dir)
-            examples = objective.examples(data.splits, tokenizer, run_args.data.preprocessing_num_workers)
+            data, examples = make_examples(run_args, data, tokenizer, output_dir)
             fit_length_to_data(args, data, examples["train"])
 
             # Model
@@ -80,7 +80,7 @@ def main() -> None:
             print(report.summary())
         if args.push_to_hub:
             trainer.push_to_hub()
-        output_dir.finish_run(data.fingerprint)
+        output_dir.finish_run(fingerprint)
 
 
 if __name__ == "__main__":

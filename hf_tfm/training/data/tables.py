@@ -84,4 +84,4 @@ def stream_rows(objective: Objective, table: IterableDataset, where: str) -> Ite
 
 def usable_rows(objective: Objective, rows: Iterable[SourceRow]) -> Iterator[dict[str, Any]]:
     for batch in prepared_batches(rows, objective.prepare_source, objective.features()):
-        yield from objective.bad_rows.usable(batch)
+        yield from objective.bad_rows.usable(batch.to_pylist())

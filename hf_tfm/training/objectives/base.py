@@ -75,6 +75,8 @@ class Objective:
     supports_streaming = True
     # option that limits the tokens in a row
     length_option = "--max_length"
+    # options that limit the tokens of a text -> column of the examples that has them; without packing tasks
+    length_columns: dict[str, str] = {}
 
     # Defaults that differ from those of other tasks
     # options of train.py, except those of the model
@@ -208,6 +210,11 @@ class Objective:
         return {}
 
     # Examples
+    def encoder(self, tokenizer: Any) -> Callable[..., dict[str, Any]] | None:
+        """The function that makes examples of a batch of rows, and raises RowError for one that cannot become any. None
+        for a task that can use every row."""
+        return None
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Splits of tokenized rows, as the collator and `make_compute_metrics` read them."""
         raise NotImplementedError

@@ -18,7 +18,7 @@ from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.qa_windows import best_answers, make_qa_windows
 from ..preprocessing.row_values import answers_of, text_of
-from ..preprocessing.rows import LOCATION
+from ..preprocessing.rows import LOCATION, PROBLEM
 from .base import (
     ComputeMetrics,
     Objective,
@@ -82,12 +82,22 @@ class QuestionAnswering(Objective):
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "pad_token", "which pads short rows")
 
+    def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
+        """In an evaluated split each row must have its own id, which identifies its prediction."""
+        return splits | {name: self.with_unique_ids(splits[name], name) for name in ("validation", "test")}
+
+    def with_unique_ids(self, table: Any, split: str) -> Any:
+        repeated = repeated_ids(table, split)
+        return self.bad_rows.map(table, partial(add_problems, problems=repeated), remove=[]) if repeated else table
+
+    def encoder(self, tokenizer: Any) -> Any:
+        args = self.args
+        return partial(encode_windows, tokenizer=tokenizer, length=args.max_length, stride=args.doc_stride)
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """One row per window: `input_ids`, `attention_mask`, `start_positions`, `end_positions`, and the
         columns that locate the tokens in the text."""
-        for name in ("validation", "test"):
-            check_unique_ids(splits[name], name)
-        encode = partial(encode_windows, tokenizer=tokenizer, length=self.args.max_length, stride=self.args.doc_stride)
+        encode = self.encoder(tokenizer)
         return {
             name: map_rows(
                 table, encode, remove=[*self.required_columns, LOCATION], with_indices=True, num_proc=num_proc,
@@ -173,21 +183,26 @@ def pad_right(tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
 
 
-def check_unique_ids(table: Any, split: str) -> None:
-    """Raises ValueError if two questions of an evaluated split share an id, which must identify the prediction."""
+def repeated_ids(table: Any, split: str) -> dict[str, str]:
+    """What is wrong with each row whose id an earlier row has, by location."""
     first: dict[str, str] = {}
-    for name, location in zip(table["id"][:], table[LOCATION][:], strict=True):
-        if name in first:
-            raise ValueError(
-                f"{location} has the id {name}, as has {first[name]}; in the {split} split each row needs its own id."
-            )
-        first[name] = location
+    problem = "has the id {}, as has {}; in the {} split each row needs its own id"
+    return {
+        location: problem.format(name, first[name], split)
+        for name, location in zip(table["id"][:], table[LOCATION][:], strict=True)
+        if first.setdefault(name, location) != location
+    }
+
+
+def add_problems(batch: dict[str, list[Any]], problems: dict[str, str]) -> dict[str, list[str]]:
+    return {PROBLEM: [problems.get(location, "") for location in batch[LOCATION]]}
 
 
 def encode_windows(
-    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, length: int, stride: int
+    batch: dict[str, list[Any]], rows: list[int] | None = None, *, tokenizer: Any, length: int, stride: int
 ) -> dict[str, list[Any]]:
-    return make_qa_windows(dict(batch) | {"row": rows}, tokenizer, length, stride)
+    """Windows as `make_qa_windows` returns them. `rows`: the index of each row in its split."""
+    return make_qa_windows(dict(batch) | ({} if rows is None else {"row": rows}), tokenizer, length, stride)
 
 
 def squad_metrics(answers: Any, examples: Any, cache_dir: Path) -> dict[str, float]:

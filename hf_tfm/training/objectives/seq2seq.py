@@ -9,7 +9,6 @@ from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
-from ..arguments.task_arguments import TaskArguments
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.rows import LOCATION
@@ -49,6 +48,7 @@ class Seq2Seq(Objective):
     validation_metric = "chrf"
     supports_extra_metrics = True
     metric_columns = ("length",)
+    length_columns = {"max_length": "input_ids", "max_target_length": "labels"}
 
     def tokenizer_style(self, model_type: str) -> str:
         return "source"
@@ -60,9 +60,15 @@ class Seq2Seq(Objective):
     def max_row_length(self) -> int:
         return max(self.args.max_length, self.args.max_target_length)
 
+    def encoder(self, tokenizer: Any) -> Any:
+        return partial(
+            encode_pairs, tokenizer=tokenizer, max_length=self.args.max_length,
+            max_target_length=self.args.max_target_length, long_texts=self.long_texts,
+        )  # fmt: skip
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
-        encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, long_texts=self.long_texts)
+        """Rows of `input_ids`, `attention_mask` and `labels`."""
+        encode = self.encoder(tokenizer)
         return {
             name: report_truncated(
                 map_rows(table, encode, remove=["source", "target", LOCATION], num_proc=num_proc, desc="Tokenising"),
@@ -116,13 +122,13 @@ class Seq2Seq(Objective):
         return seq2seq_usage_snippet(checkpoint, sample_input["source"], skip_special_tokens=True)
 
 
-def encode_pairs(batch: dict[str, list[str]], tokenizer: Any, args: TaskArguments, long_texts: str) -> dict[str, Any]:
+def encode_pairs(
+    batch: dict[str, list[str]], tokenizer: Any, max_length: int, max_target_length: int, long_texts: str
+) -> dict[str, Any]:
     """Token ids of sources and targets, and the summed length of both, by which rows are grouped."""
-    sources, targets, locations = list(batch["source"]), list(batch["target"]), batch[LOCATION]
-    source = tokenize_within(tokenizer, sources, None, args.max_length, long_texts, "--max_length", locations)
-    target = tokenize_within(
-        tokenizer, targets, None, args.max_target_length, long_texts, "--max_target_length", locations
-    )
+    sources, targets = list(batch["source"]), list(batch["target"])
+    source = tokenize_within(tokenizer, sources, None, max_length, long_texts, "--max_length")
+    target = tokenize_within(tokenizer, targets, None, max_target_length, long_texts, "--max_target_length")
     return {
         "input_ids": source["input_ids"],
         "attention_mask": source["attention_mask"],
