@@ -6,7 +6,7 @@ from typing import Literal
 __all__ = ["FITTED_OPTIONS", "TaskArguments"]
 
 # Options that follow the user's data unless they are given.
-FITTED_OPTIONS = ("vocab_size", "max_length", "max_target_length")
+FITTED_OPTIONS = ("vocab_size", "max_length", "max_target_length", "max_answer_tokens")
 
 
 @dataclass
@@ -75,7 +75,11 @@ class TaskArguments:
                   "which downloads and runs a script."},
     )  # fmt: skip
     doc_stride: int = field(default=64, metadata={"help": "question-answering: overlap of neighbouring windows."})
-    max_answer_tokens: int = field(default=30, metadata={"help": "question-answering: longest answer in tokens."})
+    max_answer_tokens: int = field(
+        default=30,
+        metadata={"help": "question-answering: longest answer in tokens; on your data, unless given, raised to what "
+                  "the longest answer needs."},
+    )  # fmt: skip
 
     # those of FITTED_OPTIONS that follow the data; the command line sets it
     fits_data: list[str] = field(default_factory=list, init=False)

@@ -117,8 +117,7 @@ def with_validation_subset(data: TaskData, max_eval_samples: int | None) -> Task
         return data
     subset = data.splits["validation"].select([index * rows // count for index in range(count)])
     note = f"{count:,} of the {rows:,} validation rows were evaluated during training, all of them at the end."
-    if not max_eval_samples:
-        print_on_main_process(f"{note.replace('were', 'are')} Other numbers: --max_eval_samples")
+    print_on_main_process(f"{note.replace('were', 'are')} Other numbers: --max_eval_samples")
     return replace(data, splits=data.splits | {"validation_subset": subset}, notes=[*data.notes, note])
 
 

@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from ..objectives.base import Objective
 from ..preprocessing.dataset_utils import map_rows
-from ..preprocessing.encoding_checks import check_encoding, usable_batch
+from ..preprocessing.encoding_checks import check_encoding, fitting_length, usable_batch
 from ..utils.printing import print_on_main_process
 from .sources import TaskData
 
@@ -57,11 +57,3 @@ def with_usable_rows(
 def set_lengths(objective: Objective, lengths: dict[str, int]) -> None:
     for name, length in lengths.items():
         setattr(objective.args, name, length)
-
-
-def fitting_length(longest: int, least: int, limit: int) -> int:
-    """`least`, doubled until `longest` fits, at most `limit`."""
-    length = least
-    while length < longest:
-        length *= 2
-    return min(length, limit)

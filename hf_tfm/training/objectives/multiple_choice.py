@@ -57,6 +57,12 @@ class MultipleChoice(Objective):
         "type_vocab_size": 2, "pooling": "mean", "initializer_range": 0.1, "hidden_dropout": 0.1,
     }  # fmt: skip
 
+    # texts of others need positions; sizes and dropout of a classifier
+    own_data_config_fields = {
+        "hidden_size": 128, "position_type": "rotary", "initializer_range": 0.02, "hidden_dropout": 0.2,
+        "embedding_dropout": 0.2,
+    }  # fmt: skip
+
     def text_columns(self) -> tuple[str, ...]:
         return ("stem",)
 

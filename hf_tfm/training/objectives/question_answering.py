@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Features, List, Value
+from datasets import Dataset, Features, List, Value
 from transformers import EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForQuestionAnswering
@@ -16,9 +16,11 @@ from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
 
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows
+from ..preprocessing.encoding_checks import fitting_length
 from ..preprocessing.qa_windows import best_answers, make_qa_windows
 from ..preprocessing.row_values import answers_of, text_of
 from ..preprocessing.rows import LOCATION, PROBLEM
+from ..utils.printing import print_on_main_process
 from .base import (
     ComputeMetrics,
     Objective,
@@ -98,13 +100,25 @@ class QuestionAnswering(Objective):
         """One row per window: `input_ids`, `attention_mask`, `start_positions`, `end_positions`, and the
         columns that locate the tokens in the text."""
         encode = self.encoder(tokenizer)
-        return {
+        windows = {
             name: map_rows(
                 table, encode, remove=[*self.required_columns, LOCATION], with_indices=True, num_proc=num_proc,
                 desc="Splitting into windows",
             )
             for name, table in splits.items()
         }  # fmt: skip
+        if "max_answer_tokens" in self.args.fits_data and isinstance(windows["train"], Dataset):
+            self.fit_answer_length(windows["train"])
+        return windows
+
+    def fit_answer_length(self, windows: Dataset) -> None:
+        """Raise the longest answer that is predicted to what the training answers need."""
+        args = self.args
+        longest = 1 + int(np.max(np.subtract(windows["end_positions"][:], windows["start_positions"][:])))
+        args.max_answer_tokens = fitting_length(longest, min(args.max_answer_tokens, args.max_length), args.max_length)
+        print_on_main_process(
+            f"Answers in tokens, by your data: --max_answer_tokens {args.max_answer_tokens} (longest: {longest})"
+        )
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         # always on the right: padding on the left would shift the positions of the answers

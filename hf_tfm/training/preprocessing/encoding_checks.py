@@ -7,7 +7,7 @@ from typing import Any
 from .row_values import RowError
 from .rows import LOCATION, PROBLEM, BadRows
 
-__all__ = ["check_encoding", "usable_batch"]
+__all__ = ["check_encoding", "fitting_length", "usable_batch"]
 
 
 def check_encoding(batch: Any, encode: Callable[[Any], Any], lengths: dict[str, str]) -> dict[str, list[Any]]:
@@ -38,3 +38,11 @@ def usable_batch(batch: Any, encode: Callable[[Any], Any], bad_rows: BadRows) ->
     rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     kept = list(bad_rows.usable(row | {PROBLEM: problem} for row, problem in zip(rows, problems, strict=True)))
     return {name: [row[name] for row in kept] for name in batch}
+
+
+def fitting_length(longest: int, least: int, limit: int) -> int:
+    """`least`, doubled until `longest` fits, at most `limit`."""
+    length = least
+    while length < longest:
+        length *= 2
+    return min(length, limit)
