@@ -100,6 +100,10 @@ class Objective:
     metric_columns: tuple[str, ...] = ()
     # whether --metrics can compare predictions with labels
     supports_extra_metrics = False
+    # the result in which `baselines` are measured; None: the first of `metric_labels` that the task measures
+    baseline_metric: str | None = None
+    # results of which less is better
+    lower_is_better: tuple[str, ...] = ("loss", "bits_per_byte", "nats_per_token", "perplexity")
     # what chooses the best weights on the validation split: "loss", or a result of which more is better
     validation_metric = "loss"
     # whether the model can generate text during evaluation (--predict_with_generate)
@@ -236,9 +240,9 @@ class Objective:
         `features`: its examples, `source_bytes`: UTF-8 bytes of its text."""
         raise NotImplementedError
 
-    def baselines(self, data: Any) -> dict[str, float]:
-        """Results of simple methods on the test split by name, measured as the first of `metric_labels` that the task
-        measures. A name says on how many rows the method was fitted if not on all."""
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """Results of simple methods on the test split by name, measured as `baseline_metric`, and without a neural
+        network. A name says on how many rows the method was fitted if not on all."""
         return {}
 
     def extra_metrics(self, predictions: Any, references: Any, cache_dir: Path) -> dict[str, float]:

@@ -18,6 +18,7 @@ from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated
 from .base import ComputeMetrics, Objective, perplexity_results, python_literal
 from .causal_lm import CausalLM
+from .label_frequencies import unigram_baseline
 from .text_sampling import sample_text
 
 __all__ = ["Chat"]
@@ -94,8 +95,8 @@ class Chat(CausalLM):
     ) -> ComputeMetrics:
         return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=None)
 
-    def baselines(self, data: Any) -> dict[str, float]:
-        return {}
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        return unigram_baseline(self, data, examples, tokenizer)
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:

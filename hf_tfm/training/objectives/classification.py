@@ -175,7 +175,7 @@ class SequenceClassification(Objective):
             return multi_label_metrics(predictions, references.astype(int), cache_dir)
         return regression_metrics(predictions.astype(np.float64), references.astype(np.float64).reshape(-1), cache_dir)
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         """The most frequent training class (of numbers, a constant has no correlation), and a linear model on words and
         pairs of words."""
         columns, splits = self.text_columns(), data.splits

@@ -127,7 +127,7 @@ class MultipleChoice(Objective):
 
         return compute
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         """Accuracy of the choice that has the largest part of its words in common with the stem."""
         rows = list(data.splits["test"])
         return {"most words in common": float(np.mean([nearest_choice(row) == row["label"] for row in rows]))}

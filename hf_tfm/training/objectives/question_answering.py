@@ -2,7 +2,9 @@
 arXiv:1606.05250; 2018, arXiv:1806.03822)."""
 
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
 
 from ..metrics.metric_registry import load_metric
-from ..preprocessing.dataset_utils import map_rows
+from ..metrics.sliding_window import sliding_window_answer
+from ..preprocessing.dataset_utils import iterate_rows, map_rows
 from ..preprocessing.encoding_checks import fitting_length
 from ..preprocessing.qa_windows import best_answers, make_qa_windows
 from ..preprocessing.row_values import answers_of, text_of
@@ -32,6 +35,8 @@ from .base import (
 
 __all__ = ["QuestionAnswering"]
 
+# Training rows by which the simple method knows how long answers are.
+ANSWERS_COUNTED = 10_000
 # Trainer pads kept logits of shorter rows with this value.
 LOGITS_PADDING = -100
 
@@ -64,7 +69,7 @@ class QuestionAnswering(Objective):
     supports_label_smoothing = False
     peft_task_type = "QUESTION_ANS"
     metric_columns = ("offsets", "example")
-    validation_metric = "f1"
+    validation_metric = baseline_metric = "f1"
 
     def text_columns(self) -> tuple[str, ...]:
         return ("context", "question")
@@ -147,6 +152,27 @@ class QuestionAnswering(Objective):
             return squad_metrics(answers, examples, cache_dir)
 
         return compute
+
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """A sliding window over the sentence with the most words of the question; where some questions have no answer,
+        also none for all of them."""
+        rows = {name: data.splits["test"][name][:] for name in ("id", "context", "question", "answers")}
+        training_rows = islice(iterate_rows(data.splits["train"]), ANSWERS_COUNTED)
+        sizes = [len(text.split()) for row in training_rows for text in row["answers"]["text"][:1]]
+        num_words = int(np.median(sizes)) if sizes else 1
+        texts = {"sliding window": list(map(partial(sliding_window_answer, num_words=num_words), rows["context"],
+                                            rows["question"]))}  # fmt: skip
+        has_unanswered = any(not answers["text"] for answers in rows["answers"])
+        texts |= {"no answer": [""] * len(rows["id"])} if has_unanswered else {}
+        measure = squad_v2_metrics if has_unanswered else squad_metrics
+        found = {
+            name: {
+                key: {"text": text, "no_answer_probability": 0.0} for key, text in zip(rows["id"], answers, strict=True)
+            }
+            for name, answers in texts.items()
+        }
+        with TemporaryDirectory() as folder:
+            return {name: measure(answers, rows, Path(folder))["f1"] for name, answers in found.items()}
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         rows = short_test_rows(data, 3)

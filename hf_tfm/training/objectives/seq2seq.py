@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
+from ..metrics.linear_baselines import rows_within_limits
 from ..metrics.metric_registry import load_metric
+from ..metrics.nearest_neighbor import nearest_rows
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated, tokenize_within
@@ -47,7 +50,7 @@ class Seq2Seq(Objective):
     own_data_config_fields = {"num_hidden_layers": 3, "hidden_dropout": 0.1}
     peft_task_type = "SEQ_2_SEQ_LM"
     generates_text = True
-    validation_metric = "chrf"
+    validation_metric = baseline_metric = "chrf"
     supports_extra_metrics = True
     metric_columns = ("length",)
     length_columns = {"max_length": "input_ids", "max_target_length": "labels"}
@@ -105,6 +108,22 @@ class Seq2Seq(Objective):
             return results | self.extra_metrics(texts, targets, cache_dir)
 
         return compute
+
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """The target of the training row whose source is nearest."""
+        if data.streaming:
+            return {}
+        sources, targets = data.splits["train"]["source"][:], data.splits["train"]["target"][:]
+        rows = rows_within_limits([sources], 1)
+        nearest = nearest_rows([sources[row] for row in rows], data.splits["test"]["source"][:])
+        if nearest is None:
+            return {}
+        limited = "" if len(rows) == len(sources) else f", of {len(rows):,} rows"
+        texts = [targets[row].strip() for row in rows[nearest]]
+        references = [text.strip() for text in data.splits["test"]["target"]]
+        with TemporaryDirectory() as folder:
+            found: Any = load_metric("chrf", folder).compute(predictions=texts, references=references)
+        return {f"target of the nearest training source{limited}": found["score"]}
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:

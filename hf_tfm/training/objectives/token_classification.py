@@ -144,7 +144,7 @@ class TokenClassification(Objective):
             return span_metrics(references, predictions, cache_dir)
         return tag_metrics(references, predictions, cache_dir)
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         """F1 of the most frequent training tag of each word; new words get the most frequent tag of all."""
         counts: dict[str, Counter[int]] = defaultdict(Counter)
         for row in data.splits["train"]:

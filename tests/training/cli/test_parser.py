@@ -62,7 +62,7 @@ def test_help_shows_the_defaults_of_the_task(arguments, capsys):
         return " ".join(capsys.readouterr().out.split())
 
     text, default_text = help_text(*arguments), help_text()
-    line = "Vocabulary size of a new tokenizer. (default: {})"
+    line = "of the training text, or all its characters. (default: {})"
     assert line.format(OBJECTIVES["seq2seq"].default_arguments["vocab_size"]) in text
     assert line.format(TaskArguments.vocab_size) in default_text
     assert "unset: 192" in text
