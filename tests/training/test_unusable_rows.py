@@ -155,7 +155,7 @@ def test_rows_of_evaluated_splits_stay_beside_their_predictions(task, tmp_path):
         assert len(usable(task, files, bad_rows="drop").splits["test"]) == GOOD
 
 
-def test_a_dropped_row_is_listed_in_the_folder_and_on_the_card(tmp_path, monkeypatch):
+def test_a_dropped_row_is_listed_in_the_folder_and_on_the_card(tmp_path, monkeypatch, capsys):
     rows = rows_of("sequence-classification")
     bad = [rows[0] | {"text": LONG}, rows[0] | {"label": None}]
     files = {"train_file": write(tmp_path / "rows.jsonl", [*rows, *rows, *bad])[0]}
@@ -177,3 +177,5 @@ def test_a_dropped_row_is_listed_in_the_folder_and_on_the_card(tmp_path, monkeyp
     card = (folder / "README.md").read_text()
     assert "2 rows that could not be used were dropped" in card
     assert "train: 48 rows" in card
+    # the text has the label in it
+    assert "A simple method is better than this model here: linear classifier" in capsys.readouterr().out

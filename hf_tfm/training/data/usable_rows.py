@@ -22,13 +22,13 @@ def with_usable_rows(
     data: TaskData, tokenizer: Any, max_positions: int | None = None, num_proc: int | None = None
 ) -> TaskData:
     """The data without the rows that cannot become examples. Raises ValueError that names the first of them, unless
-    such rows are dropped; in a stream, when it is reached.
+    such rows are dropped; in a stream, when it is reached. Built-in data have no such rows.
 
     Lengths that no option gives (`TaskArguments.fits_data`) become as large as the longest row needs: the task's
     default, doubled as often as necessary, at most 1024 and `max_positions`, the positions of the model if they are
     known. They do not grow where long texts are truncated, and for a stream, whose rows are unknown."""
     objective = data.objective
-    if objective.encoder(tokenizer) is None:
+    if data.is_default or objective.encoder(tokenizer) is None:
         return data
     fits = not data.streaming and objective.long_texts == "error"
     options = [name for name in objective.length_columns if fits and name in objective.args.fits_data]
