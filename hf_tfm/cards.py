@@ -36,8 +36,8 @@ BOOKKEEPING_FIELDS = (
 @dataclass(frozen=True)
 class DataFacts:
     """The data that a model was trained on. `sizes`: split -> (rows, bytes). `baselines`: name of a simple method ->
-    its result on the test split, in the first metric that was measured. `notes`: sentences on origin and licence.
-    `hub_name`: a dataset on the Hub."""
+    its result on the test split, in `baseline_metric`, or else in the first metric that was measured. `notes`:
+    sentences on origin and licence. `hub_name`: a dataset on the Hub."""
 
     description: str
     fingerprint: str
@@ -45,6 +45,7 @@ class DataFacts:
     language: str | None = None
     hub_name: str | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
+    baseline_metric: str | None = None
     notes: str = ""
 
 
@@ -170,8 +171,9 @@ def baseline_note(data: DataFacts, metrics: Mapping[str, str], results: Mapping[
     if not data.baselines:
         return ""
     values = ", ".join(f"{escaped(name)} {value:.3f}" for name, value in data.baselines.items())
-    first_metric = escaped(next(label for name, label in metrics.items() if f"test_{name}" in results))
-    return f"For comparison, methods without a neural network on the same test split, {first_metric}: {values}."
+    metric = data.baseline_metric or next(name for name in metrics if f"test_{name}" in results)
+    label = escaped(metrics[metric])
+    return f"For comparison, methods without a neural network on the same test split, {label}: {values}."
 
 
 def sample_text(sample: Sample) -> str:

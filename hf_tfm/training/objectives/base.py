@@ -75,6 +75,8 @@ class Objective:
     supports_streaming = True
     # option that limits the tokens in a row
     length_option = "--max_length"
+    # options that limit the tokens of a text -> column of the examples that has them; without packing tasks
+    length_columns: dict[str, str] = {}
 
     # Defaults that differ from those of other tasks
     # options of train.py, except those of the model
@@ -98,6 +100,10 @@ class Objective:
     metric_columns: tuple[str, ...] = ()
     # whether --metrics can compare predictions with labels
     supports_extra_metrics = False
+    # the result in which `baselines` are measured; None: the first of `metric_labels` that the task measures
+    baseline_metric: str | None = None
+    # results of which less is better
+    lower_is_better: tuple[str, ...] = ("loss", "bits_per_byte", "nats_per_token", "perplexity")
     # what chooses the best weights on the validation split: "loss", or a result of which more is better
     validation_metric = "loss"
     # whether the model can generate text during evaluation (--predict_with_generate)
@@ -208,6 +214,11 @@ class Objective:
         return {}
 
     # Examples
+    def encoder(self, tokenizer: Any) -> Callable[..., dict[str, Any]] | None:
+        """The function that makes examples of a batch of rows, and raises RowError for one that cannot become any. None
+        for a task that can use every row."""
+        return None
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Splits of tokenized rows, as the collator and `make_compute_metrics` read them."""
         raise NotImplementedError
@@ -229,9 +240,9 @@ class Objective:
         `features`: its examples, `source_bytes`: UTF-8 bytes of its text."""
         raise NotImplementedError
 
-    def baselines(self, data: Any) -> dict[str, float]:
-        """Results of simple methods on the test split by name, measured as the first of `metric_labels` that the task
-        measures. A name says on how many rows the method was fitted if not on all."""
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """Results of simple methods on the test split by name, measured as `baseline_metric`, and without a neural
+        network. A name says on how many rows the method was fitted if not on all."""
         return {}
 
     def extra_metrics(self, predictions: Any, references: Any, cache_dir: Path) -> dict[str, float]:

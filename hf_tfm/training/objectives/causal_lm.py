@@ -94,7 +94,7 @@ class CausalLM(LanguageModel):
     ) -> ComputeMetrics:
         return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=source_bytes, rows=len(features))
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         return {} if data.streaming else text_baselines(list(data.texts("train")), list(data.texts("test")))
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:

@@ -16,6 +16,7 @@ from ..metrics.perplexity import sum_losses
 from ..preprocessing.token_masking import MaskedLMCollator, word_ids_of
 from .base import ComputeMetrics, forward_in_eval_mode, python_literal, require_special_token
 from .causal_lm import LanguageModel
+from .label_frequencies import unigram_baseline
 from .text_sampling import first_tokens
 
 __all__ = ["MaskedLM", "pack_token_rows"]
@@ -69,6 +70,9 @@ class MaskedLM(LanguageModel):
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
         return masked_token_metrics
+
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        return unigram_baseline(self, data, examples, tokenizer)
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
         mask = tokenizer.mask_token
