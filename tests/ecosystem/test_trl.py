@@ -60,6 +60,16 @@ def test_sft_packed(outcomes):
     assert outcomes["package"]["packed"] == pytest.approx(outcomes["native"]["separate"], **CLOSE)
 
 
+@row(what="a packed batch in a plain forward: loss of separate documents, on sdpa")
+def test_packed_batch(outcomes):
+    assert_packed_equals_separate(outcomes)
+    native = outcomes["native"]
+    assert outcomes["package"]["packed"] == pytest.approx(native["separate"], **CLOSE)
+    # with a cache, native models of transformers 5.23 overlook that position ids start again (TRL issue 3910)
+    if native["packed"] != pytest.approx(native["separate"], rel=1e-3):
+        outcomes.statuses["native"] = f"wrong: loss {native['packed']:.2f} instead of {native['separate']:.2f}"
+
+
 @pytest.mark.ecosystem
 @row(what="SFTTrainer, padding_free=True")
 def test_sft_padding_free(outcomes):

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 TEXTS = ["the quick brown fox", "a model reads words and writes more words", "one two", "the lazy dog jumps over it"]
 DOCUMENTS = [{"text": text} for text in TEXTS]
@@ -51,6 +53,19 @@ def sft_packed(checkpoints: Any) -> Any:
     options = {"per_device_train_batch_size": 4, "max_length": 128, "max_steps": 1}
     packed = train_sft(checkpoints, DOCUMENTS, packing=True, **options)
     return {"packed": packed["loss"], "separate": train_sft(checkpoints, DOCUMENTS, **options)["loss"]}
+
+
+def packed_batch(checkpoints: Any) -> Any:
+    """The batch that TRL's collator makes of packed documents, in a plain forward, whose cache is on by default."""
+    tokenizer, model = checkpoints.load(AutoTokenizer), checkpoints.load(AutoModelForCausalLM)
+    rows = [tokenizer(text).input_ids for text in TEXTS]
+    collator = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id, padding_free=True)
+    batch = collator([{"input_ids": row, "labels": row} for row in rows])
+    tokens = [torch.tensor([row]) for row in rows]
+    with torch.no_grad():
+        summed = sum(model(row, labels=row).loss * (row.shape[1] - 1) for row in tokens)
+        packed = model(**batch).loss
+    return {"packed": float(packed), "separate": float(summed) / sum(row.shape[1] - 1 for row in tokens)}
 
 
 def sft_padding_free(checkpoints: Any) -> Any:
