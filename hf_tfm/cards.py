@@ -192,7 +192,7 @@ def data_text(data: DataFacts) -> str:
 
 def changed_fields(config: Any) -> dict[str, Any]:
     """Fields of the configuration that differ from the defaults of its class, without bookkeeping."""
-    defaults = type(config)().to_dict()
+    defaults = config.conditional_defaults() | type(config)().to_dict()
     return {
         name: shareable(value)
         for name, value in config.to_dict().items()

@@ -40,14 +40,15 @@ class ConditionalFields:
         """Fill every None that stands for a value derived from other fields."""
 
     def absence(self, name: str) -> str | None:
-        """Why there is no field `name`; None if there is, and for names that are no field."""
+        """Why there is no field `name`; None if there is one, and for names that are no field."""
         declared = self.__dataclass_fields__
         conditions = declared[name].metadata.get("only_with", {}) if name in declared else {}
         for choice, wanted in conditions.items():
             values = (wanted,) if isinstance(wanted, str) else wanted
             registry, chosen = declared[choice].metadata["registry"], vars(self).get(choice)
             if chosen in registry and not issubclass(registry[chosen], tuple(registry[value] for value in values)):
-                return f"{name} needs {choice}={' or '.join(f'{value!r}' for value in values)}, got {chosen!r}"
+                listed = " or ".join(f'"{value}"' for value in values)
+                return f'{name} needs {choice}={listed}, got "{chosen}"'
         return None
 
     def conditional_defaults(self) -> dict[str, Any]:

@@ -84,8 +84,8 @@ NEEDED_BESIDES = """
 class TfmConfig(ConditionalFields, FieldNames, PreTrainedConfig):
     """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
 
-    On construction an unknown field is a ValueError; a wrong type or value, or an impossible relation between fields,
-    is a StrictDataclassError. Both name the field, its value, and what is allowed."""
+    On construction an unknown field, or one of a feature that is not chosen, is a ValueError; a wrong type or value, or
+    an impossible relation between fields, is a StrictDataclassError. They name field, value, and what is allowed."""
 
     keys_to_ignore_at_inference = list(BESIDE_PREDICTIONS)
     _rope_type_labels = LAYER_TYPES

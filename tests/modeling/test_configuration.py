@@ -80,21 +80,21 @@ def test_generation_settings_are_refused_and_error_names_generation_config(confi
         ({"sliding_window": 0}, "sliding_window.*at least 1"),
         (
             {"position_type": "alibi", "rope_parameters": {"rope_theta": 1e4}},
-            "rope_parameters needs position_type='rotary'",
+            'rope_parameters needs position_type="rotary"',
         ),
-        ({"position_type": "alibi", "rope_theta": 5e5}, "rope_parameters needs .*got 'alibi'.*rope_theta"),
+        ({"position_type": "alibi", "rope_theta": 5e5}, 'rope_parameters needs .*got "alibi".*rope_theta'),
         ({"rope_parameters": {"sliding_attention": {"rope_theta": 1e4}}}, "not for \\['full_attention'\\]"),
         ({"rope_parameters": {"rope_type": "spiral"}}, "rope_type is 'spiral'.*allowed are"),
         ({"rope_parameters": {"partial_rotary_factor": 0.05, "rope_theta": 1e4}}, "gives 3 elements"),
         ({"position_type": "alibi", "rope_layers": [True] * 6}, "rope_layers needs"),
-        ({"position_type": "alibi", "position_offset": 2}, "position_offset needs position_type='learned' or 'sin"),
+        ({"position_type": "alibi", "position_offset": 2}, 'position_offset needs position_type="learned" or "sin'),
         ({"shared_expert_intermediate_size": 64}, "shared_expert_intermediate_size needs"),
         ({"mlp_type": "moe", "activation_dropout": 0.1}, "inner dropout"),
         ({"mlp_type": "moe", "num_experts": 2, "num_experts_per_tok": 3}, r"num_experts_per_tok \(3\)"),
         ({"mlp_type": "moe", "mlp_bias": True}, "neither biases"),
         ({"moe_layers": [True] * 6}, "moe_layers needs"),
-        ({"num_experts": 4}, "num_experts needs mlp_type='moe', got 'gated'; leave out num_experts=4"),
-        ({"relative_attention_num_buckets": 8}, "relative_attention_num_buckets needs position_type='relative_bias'"),
+        ({"num_experts": 4}, 'num_experts needs mlp_type="moe", got "gated"; leave out num_experts=4'),
+        ({"relative_attention_num_buckets": 8}, 'relative_attention_num_buckets needs position_type="relative_bias"'),
         ({"output_router_logits": True}, "output_router_logits needs"),
         ({"depth_scaling": "deepnorm"}, 'residual_type="post"'),
         ({"position_offset": -1}, "position_offset"),
@@ -263,9 +263,9 @@ def test_file_that_holds_neutral_values_of_absent_features_opens_without_them(co
 
 def test_absent_field_is_an_attribute_error_that_names_its_choice_and_takes_only_a_neutral_value():
     config = hf_tfm.TfmDecoderConfig(position_type="alibi")
-    with pytest.raises(AttributeError, match="no num_experts: num_experts needs mlp_type='moe', got 'gated'"):
+    with pytest.raises(AttributeError, match='no num_experts: num_experts needs mlp_type="moe", got "gated"'):
         _ = config.num_experts
-    with pytest.raises(ValueError, match="output_router_logits needs mlp_type='moe'"):
+    with pytest.raises(ValueError, match='output_router_logits needs mlp_type="moe"'):
         config.output_router_logits = True
     config.output_router_logits, config.rope_parameters = False, None
     assert not hasattr(config, "output_router_logits")
