@@ -54,6 +54,13 @@ def test_grpo(outcomes):
     assert any(outcomes["package"]["grad_norm"])
 
 
+@row(what="SFTTrainer, router_aux_loss_coef: refused without experts; operations per token")
+def test_dense(outcomes):
+    for found in outcomes.ours().values():
+        assert "is not a Mixture-of-Experts model" in found["answer"]
+        assert found["flops"] == outcomes["native"]["flops"]
+
+
 @row(what="SFTTrainer, packing=True: loss of separate documents, on sdpa")
 def test_sft_packed(outcomes):
     assert_packed_equals_separate(outcomes)
@@ -63,6 +70,8 @@ def test_sft_packed(outcomes):
 @row(what="a packed batch in a plain forward: loss of separate documents, on sdpa")
 def test_packed_batch(outcomes):
     assert_packed_equals_separate(outcomes)
+    modules = [outcomes[mode]["module"].partition(".")[0] for mode in ("package", "remote", "native")]
+    assert modules == ["hf_tfm", "transformers_modules", "transformers"]
     native = outcomes["native"]
     assert outcomes["package"]["packed"] == pytest.approx(native["separate"], **CLOSE)
     # with a cache, native models of transformers 5.23 overlook that position ids start again (TRL issue 3910)

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.utils import compute_flops_per_token
 
 TEXTS = ["the quick brown fox", "a model reads words and writes more words", "one two", "the lazy dog jumps over it"]
 DOCUMENTS = [{"text": text} for text in TEXTS]
@@ -48,6 +49,16 @@ def sft(checkpoints: Any) -> Any:
     return train_sft(checkpoints, DOCUMENTS)
 
 
+def dense(checkpoints: Any) -> Any:
+    """What TRL takes a model without experts for: its operations per token, and the answer to a weight of the
+    load-balancing loss."""
+    flops = compute_flops_per_token(checkpoints.load(AutoConfig), 16)
+    try:
+        return {"flops": flops, "answer": str(train_sft(checkpoints, DOCUMENTS, router_aux_loss_coef=0.1))}
+    except ValueError as error:
+        return {"flops": flops, "answer": str(error)}
+
+
 def sft_packed(checkpoints: Any) -> Any:
     """All documents in one row, and each in a row of its own: the same tokens, the same loss."""
     options = {"per_device_train_batch_size": 4, "max_length": 128, "max_steps": 1}
@@ -65,7 +76,8 @@ def packed_batch(checkpoints: Any) -> Any:
     with torch.no_grad():
         summed = sum(model(row, labels=row).loss * (row.shape[1] - 1) for row in tokens)
         packed = model(**batch).loss
-    return {"packed": float(packed), "separate": float(summed) / sum(row.shape[1] - 1 for row in tokens)}
+    separate = float(summed) / sum(row.shape[1] - 1 for row in tokens)
+    return {"packed": float(packed), "separate": separate, "module": type(model).__module__}
 
 
 def sft_padding_free(checkpoints: Any) -> Any:
