@@ -1,5 +1,6 @@
-"""`python -m tests.ecosystem`: runs other tools on our models and on native ones; the tools of the extra `ecosystem` have
-to be installed."""
+"""`python -m tests.ecosystem`: runs other tools on our models and on native ones.
+
+The tools of the extra `ecosystem` have to be installed; tests of others are skipped."""
 
 import argparse
 import sys
