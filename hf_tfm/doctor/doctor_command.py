@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,8 +93,9 @@ def run(check: Callable[[Checkpoint], str], checkpoint: Checkpoint) -> tuple[str
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        raised = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())[:300]
-        return BROKEN, f"{type(error).__name__}: {text}; see what raises it with --debug."
+        return BROKEN, f"{type(error).__name__}: {text} ({Path(raised.filename).name}:{raised.lineno} raises it)"
 
 
 def end(name: str, revision: str | None, checkpoint: Checkpoint, counts: dict[str, int]) -> None:

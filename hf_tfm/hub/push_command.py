@@ -1,6 +1,7 @@
 """`hf-tfm push`: send the folder of a model to the Hub, without what a run leaves beside it."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,12 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm push") -> None:
-    push(parse_arguments(arguments, prog))
+    given = sys.argv[1:] if arguments is None else arguments
+    push(parse_arguments(given, prog), f"{prog} {shlex.join(word for word in given if word != '--dry_run')}")
 
 
-def push(args: argparse.Namespace) -> None:
-    """Checks that the push can succeed and that it is whole, then sends it."""
+def push(args: argparse.Namespace, command: str) -> None:
+    """Checks that the push can succeed and that it is whole, then sends it. `command`: the same without --dry_run."""
     api = HfApi()
     name = check_push(api, args.name, private=args.private, create_pr=args.create_pr)
     if args.tag:
@@ -56,7 +58,7 @@ def push(args: argparse.Namespace) -> None:
     card = card_to_send(args.folder, fields, lines, name, revision, args.license)
     print(describe(args.folder, files, name))
     if args.dry_run:
-        print(f"Nothing was sent (--dry_run).\nNext: {next_command()}")
+        print(f"Nothing was sent (--dry_run).\nNext: {command}")
         return
     (args.folder / CARD).write_text(card, encoding="utf-8")
     commit = send(api, name, args, files)
@@ -104,7 +106,3 @@ def listed(names: list[str]) -> str:
     shown = [name for name in names if name not in code]
     more = [f"{len(shown) - MAX_NAMES} more"] if len(shown) > MAX_NAMES else []
     return ", ".join([*shown[:MAX_NAMES], *more, *([f"code ({len(code)} .py)"] if code else [])])
-
-
-def next_command() -> str:
-    return " ".join(["hf-tfm push", *(argument for argument in sys.argv[2:] if argument != "--dry_run")])

@@ -151,6 +151,7 @@ def test_what_a_run_leaves_beside_its_model_stays(hub, folder, capsys):
     arguments = (folder, "user/left-out", "--leave_out", "notes*")
     shown = push(capsys, *arguments, "--dry_run")
     assert all(name in shown.split("left out", 1)[1] for name in (*LEFT_OUT, "notes.txt"))
+    assert f"Next: hf-tfm push {folder} user/left-out --leave_out 'notes*'" in shown
     assert "user/left-out" not in hub.repositories
     assert not (folder / "README.md").exists()
     push(capsys, *arguments)
