@@ -24,6 +24,7 @@ def main() -> None:
 
     run_args = parse_arguments()
 
+    from hf_tfm.training.loop.hub_pushes import check_pushes
     from hf_tfm.training.loop.output_dir import full_disk_errors, open_output_dir
     from hf_tfm.training.loop.signals import end_on_signal
 
@@ -34,6 +35,8 @@ def main() -> None:
         closing(open_output_dir(run_args)) as output_dir,
     ):
         with output_dir.remove_new_files_on_error():
+            if run_args.training.push_to_hub:
+                check_pushes(run_args.training)
             data, tokenizer, examples = prepare_data(run_args, output_dir)
             model = create_model(run_args, data, tokenizer, output_dir)
             trainer, sample_callback = make_trainer(run_args, data, tokenizer, examples, model)
@@ -112,7 +115,7 @@ def save_results(run_args: Any, trainer: Any, sample_callback: Any) -> None:
         report.write()
         print(report.summary())
     if run_args.training.push_to_hub:
-        trainer.push_to_hub()
+        trainer.pushes.push_result()
 
 
 if __name__ == "__main__":

@@ -52,12 +52,16 @@ class DataFacts:
 @dataclass(frozen=True)
 class RunFacts:
     """How a model was trained. `settings`: name -> value with its unit, in the order of the card. `picture`: path of a
-    plot. `origin`: "trained from scratch", or from which checkpoint."""
+    plot. `origin`: "trained from scratch", or from which checkpoint. `base_model`: the Hub name of that checkpoint.
+    `is_adapter`: the model is an adapter on it. `license`: as the Hub writes it."""
 
     command: str
     settings: Mapping[str, Any]
     picture: str | None = None
     origin: str = "trained from scratch"
+    base_model: str | None = None
+    is_adapter: bool = False
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,13 +117,19 @@ def model_card(
         section("Configuration", "Fields that differ from their defaults:", bullets(changed_fields(config))),
         section("Limitations", limitations(config)),
     ]
-    return front_matter(name, pipeline_tag, results, metrics, data) + "\n\n".join(filter(None, sections)) + "\n"
+    return front_matter(name, pipeline_tag, results, metrics, data, run) + "\n\n".join(filter(None, sections)) + "\n"
 
 
 def front_matter(
-    name: str, pipeline_tag: str, results: Mapping[str, Any], metrics: Mapping[str, str], data: DataFacts
+    name: str,
+    pipeline_tag: str,
+    results: Mapping[str, Any],
+    metrics: Mapping[str, str],
+    data: DataFacts,
+    run: RunFacts,
 ) -> str:
-    """The YAML block that the Hub reads: tags, language, dataset and results."""
+    """The YAML block that the Hub reads: licence, base model, tags, language, dataset and results."""
+    relation: dict[str, Any] = {"base_model_relation": "adapter"} if run.base_model and run.is_adapter else {}
     evaluated = [
         EvalResult(
             task_type=pipeline_tag,
@@ -134,13 +144,16 @@ def front_matter(
         if f"test_{metric}" in results
     ]
     card = ModelCardData(
-        library_name="transformers",
+        library_name="peft" if run.is_adapter else "transformers",
+        license=run.license,
+        base_model=run.base_model,
         pipeline_tag=pipeline_tag,
         tags=["hf_tfm"],
         language=data.language,
         datasets=data.hub_name,
         model_name=name,
         eval_results=evaluated or None,
+        **relation,
     )
     return f"---\n{card.to_yaml()}\n---\n\n"
 

@@ -7,7 +7,6 @@ instance serves one run, because it learns the labels of the training split.
 
 Legend: B batch, T tokens in a row, V vocabulary."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,8 @@ from ..preprocessing.rows import BadRows, prepared_batches, prepared_schema, tab
 __all__ = [
     "ComputeMetrics",
     "Objective",
-    "checkpoint_arguments",
     "forward_in_eval_mode",
     "perplexity_results",
-    "python_literal",
     "require_special_token",
     "short_test_rows",
 ]
@@ -295,24 +292,6 @@ def short_test_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
     rows = [table[at] for at in range(min(len(table), MAX_ROWS_SEARCHED))]
     short = [row for row in rows if sum(map(len, data.objective.texts(row))) <= MAX_SAMPLE_CHARACTERS]
     return (short or rows)[:count]
-
-
-def checkpoint_arguments(name: str, revision: str | None = None) -> str:
-    """The arguments of `pipeline` and `from_pretrained` that load a checkpoint, a folder or Hub name, with its code."""
-    chosen = f", revision={python_literal(revision)}" if revision else ""
-    return f"{python_literal(name)}{chosen}, trust_remote_code=True"
-
-
-def python_literal(value: Any) -> str:
-    """A value as Python source code, with double quotes around strings and escapes for what cannot be printed."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{python_literal(key)}: {python_literal(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(python_literal, value))}]"
-    if not isinstance(value, str):
-        return repr(value)
-    text = json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def require_special_token(tokenizer: Any, token: str, reason: str) -> None:

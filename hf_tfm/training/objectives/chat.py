@@ -9,6 +9,7 @@ from datasets import Features, List, Value
 from jinja2 import TemplateError
 from transformers import DataCollatorForTokenClassification
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
 from ..metrics.perplexity import Perplexity
@@ -16,7 +17,7 @@ from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.row_values import RowError, messages_of
 from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated
-from .base import ComputeMetrics, Objective, perplexity_results, python_literal
+from .base import ComputeMetrics, Objective, perplexity_results
 from .causal_lm import CausalLM
 from .label_frequencies import unigram_baseline
 from .text_sampling import sample_text

@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Features, Value
 from transformers import DataCollatorWithPadding, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassification
@@ -27,7 +28,6 @@ from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )

@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Features, List, Value
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
 
 from ..preprocessing.dataset_utils import iterate_rows, map_rows
@@ -22,7 +23,6 @@ from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )

@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset, Features, List, Value
 from transformers import EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
@@ -28,7 +29,6 @@ from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )

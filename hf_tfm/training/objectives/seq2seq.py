@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
 from ..metrics.linear_baselines import rows_within_limits
@@ -16,7 +17,7 @@ from ..metrics.nearest_neighbor import nearest_rows
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated, tokenize_within
-from .base import ComputeMetrics, Objective, python_literal, require_special_token, short_test_rows
+from .base import ComputeMetrics, Objective, require_special_token, short_test_rows
 
 __all__ = ["Seq2Seq", "generate_text", "seq2seq_usage_snippet"]
 

@@ -11,6 +11,7 @@ from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from hf_tfm.cards import DataFacts, RunFacts, Sample, escaped, model_card
+from hf_tfm.hub.usage import adapter_note, checkpoint_arguments
 from hf_tfm.privacy import hide_secret_values, is_absolute, shareable, shareable_arguments
 
 from ..arguments.run_arguments import RunArguments
@@ -19,7 +20,6 @@ from ..data.sources import TaskData
 from ..data.splits import SPLITS
 from ..loop.shared_files import hide_folders_in_state
 from ..loop.trainer import TfmTrainer
-from ..objectives.base import checkpoint_arguments
 from .training_plot import nats_per_token, plot_training
 
 __all__ = ["RunReport"]
@@ -84,7 +84,9 @@ class RunReport:
     def usage_snippet(self, folder: str) -> str:
         """Python code that uses the model by its Hub name if it is pushed, else by a folder."""
         revision = self.trainer.args.hub_revision if self.hub_name else None
-        return self.objective.usage_snippet(checkpoint_arguments(self.hub_name or folder, revision), self.sample_input)
+        arguments = checkpoint_arguments(self.hub_name or folder, revision)
+        needed = f"{adapter_note(self.run_args.model.init_from)}\n" if is_adapter(self.run_args) else ""
+        return needed + self.objective.usage_snippet(arguments, self.sample_input)
 
     def baseline_losses(self) -> dict[str, float]:
         """Baselines in the unit of the loss, nats per token; empty if they are measured otherwise."""
@@ -199,9 +201,22 @@ def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, An
         "training time": f"{results['train_runtime']:.0f} s{resumed}",
     }
     command = shlex.join(["python", "train.py", *shareable_arguments(sys.argv[1:])])
-    source = shareable(run_args.model.init_from)
-    origin = f"trained further from {source}" if source else "trained from scratch"
-    return RunFacts(command=command, settings=settings, picture=PLOT_FILE, origin=origin)
+    given = run_args.model.init_from
+    source = shareable(given)
+    return RunFacts(
+        command=command,
+        settings=settings,
+        picture=PLOT_FILE,
+        origin=f"trained further from {source}" if source else "trained from scratch",
+        base_model=None if given is None or Path(given).exists() else source,
+        is_adapter=is_adapter(run_args),
+        license=args.hub_license,
+    )
+
+
+def is_adapter(run_args: RunArguments) -> bool:
+    """Whether the result of a run is an adapter, and no whole model."""
+    return bool(run_args.model.peft) and not run_args.model.merge_adapter
 
 
 def describe_optimizer(args: TfmTrainingArguments) -> str:
