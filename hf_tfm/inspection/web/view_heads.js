@@ -65,7 +65,7 @@ function addHeadsView() {
         make("thead", {role: "rowgroup"}, make("tr", {role: "row"}, make("th", {role: "columnheader", scope: "col"}, "layer"),
           names.map((name) => make("th", {role: "columnheader", scope: "col"}, name)))),
         make("tbody", {role: "rowgroup"}, rows));
-      table_.style.setProperty("--picture", heads <= 12 ? "4.25rem" : heads <= 20 ? "2.75rem" : "1.75rem");
+      table_.style.setProperty("--picture", heads <= 12 ? "4.25rem" : heads <= 20 ? "2.75rem" : "1.55rem");
       const items = () => [...table_.querySelectorAll("td")];
       roving(table_, items, {
         columns: () => columns,

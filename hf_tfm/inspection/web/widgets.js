@@ -33,6 +33,15 @@ function enter(items, index) {
   if (items[index]) items[index].tabIndex = 0;
 }
 
+// Scrolls a long box, never the page, to one of its items.
+function reveal(box, item) {
+  requestAnimationFrame(() => {
+    if (!box.checkVisibility({contentVisibilityAuto: true}) || box.scrollHeight <= box.clientHeight) return;
+    const top = item.offsetTop, bottom = top + item.offsetHeight;
+    if (top < box.scrollTop || bottom > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
+  });
+}
+
 // The tokens of a sequence in running text. `paint(colorOf, titleOf)` colors them and says what a token's color means,
 // which is written down when a token is pointed at or focused; a click or Enter selects one. Only what changes is
 // touched: a text has hundreds of tokens.
@@ -67,14 +76,7 @@ class TokenStrip {
     this.items[selected].setAttribute("aria-selected", "true");
     this.marked = selected;
     enter(this.items, selected);
-    requestAnimationFrame(() => this.reveal(this.items[selected]));
-  }
-  // Scrolls a long strip, never the page, to its selected token.
-  reveal(item) {
-    const box = this.element;
-    if (!box.checkVisibility({contentVisibilityAuto: true}) || box.scrollHeight <= box.clientHeight) return;
-    const top = item.offsetTop, bottom = top + item.offsetHeight;
-    if (top < box.scrollTop || bottom > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
+    reveal(this.element, this.items[selected]);
   }
   paint(colorOf, titleOf) {
     this.titleOf = titleOf;
@@ -118,10 +120,15 @@ function columnsAround(count, middle, width) {
   return Array.from({length: size}, (_, i) => first + i);
 }
 
-// Replaces the content of a place and keeps the focus on the item with the same number.
+// Replaces the content of a place; a long list stays scrolled, and the focus on the item with the same number.
 function refill(place, ...children) {
   const all = [...place.querySelectorAll("[tabindex]")], index = all.indexOf(document.activeElement);
+  const before = place.querySelector(".bars"), top = before ? before.scrollTop : 0;
   place.replaceChildren(...children);
+  const list = place.querySelector(".bars");
+  if (top && list) list.scrollTop = top;
+  const selected = list && list.querySelector("[aria-selected=true]");
+  if (selected) reveal(list, selected);
   if (index >= 0) {
     const now = place.querySelectorAll("[tabindex]");
     if (now[index]) now[index].focus();
