@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .recording import AttentionCall, Recording, StackRecording, record, to_array
+from .recording import AttentionCall, Recording, StackRecording, record, stacked
 from .report import HeadScores
 
 __all__ = ["head_summary", "random_induction", "score_heads"]
@@ -102,10 +102,6 @@ def head_summary(recording: Recording) -> list[HeadScores]:
 
 def maps(calls: list[AttentionCall]) -> tuple[np.ndarray, np.ndarray]:
     return stacked([call.weights for call in calls]), stacked([call.visible for call in calls])
-
-
-def stacked(values: list[torch.Tensor]) -> np.ndarray:
-    return to_array(torch.stack(values))
 
 
 def random_induction(recording: Recording, stack: StackRecording, seed: int = 0) -> np.ndarray:

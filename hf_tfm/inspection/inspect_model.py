@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
@@ -19,7 +18,7 @@ from .patching import patch_grid
 from .positions import position_schemes
 from .predicting_heads import head_of
 from .predictions import Predictions
-from .recording import AttentionCall, Recording, StackRecording, record, to_array
+from .recording import AttentionCall, Recording, StackRecording, record, stacked
 from .report import AttentionMaps, Report, Sequence
 from .stream import stream_growth
 from .text_inputs import TextInputs, read_texts, token_texts
@@ -226,7 +225,3 @@ def value_norms(call: AttentionCall) -> torch.Tensor:
         alone[head, :, head * size : (head + 1) * size] = call.values()[head]
     bias = call.module.o_proj(alone.new_zeros(1, heads * size))
     return (call.module.o_proj(alone) - bias).norm(dim=-1)
-
-
-def stacked(values: list[torch.Tensor]) -> np.ndarray:
-    return to_array(torch.stack(values))

@@ -6,12 +6,11 @@ Legend: T tokens, n predictions, V labels, k most probable labels.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from .lens import log_probabilities, logit_lens
 from .predicting_heads import AnswerSpan, Head, LanguageModelHead, SequenceClassifier, TokenClassifier
-from .recording import Recording, to_array
+from .recording import Recording, stacked, to_array
 from .report import Lens, Prediction
 from .text_inputs import TextInputs, token_texts
 
@@ -169,7 +168,3 @@ class Predictions:
             stacked([tap.divergence for tap in taps]),
             gap,
         )
-
-
-def stacked(values: list[torch.Tensor]) -> np.ndarray:
-    return to_array(torch.stack(values))

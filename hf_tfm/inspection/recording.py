@@ -23,7 +23,7 @@ from ..modeling.stack import Stack
 from .model_state import hooks, inspected
 from .rows import split_rows
 
-__all__ = ["AttentionCall", "Branch", "Recording", "StackRecording", "record", "stacks_of", "to_array"]
+__all__ = ["AttentionCall", "Branch", "Recording", "StackRecording", "record", "stacked", "stacks_of", "to_array"]
 
 RECORDED_EAGER = "eager_recorded"
 # branch of a block -> (name of the tap after it, kind of attention)
@@ -35,6 +35,11 @@ def to_array(values: torch.Tensor) -> np.ndarray:
     """On the CPU; numpy has no bfloat16, and float32 holds its values."""
     values = values.detach().cpu()
     return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+
+
+def stacked(values: list[torch.Tensor]) -> np.ndarray:
+    """The same for tensors of one shape, along a new first dimension."""
+    return to_array(torch.stack(values))
 
 
 @dataclass

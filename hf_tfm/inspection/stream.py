@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .model_state import inspected
-from .recording import Branch, Recording, StackRecording, to_array
+from .recording import Branch, Recording, StackRecording, stacked
 from .report import Stream
 
 __all__ = ["stream_growth", "written"]
@@ -35,7 +35,7 @@ def stream_growth(recording: Recording, stack: StackRecording) -> Stream:
             gap = max(gap, relative_difference(total, branch.after))
     before = [branch.before for branch in stack.branches]
     cosines = [torch.cosine_similarity(x, write, dim=-1) for x, write in zip(before, writes, strict=True)]
-    return Stream(stack.name, stack.taps, lengths(stack.stream), lengths(writes), rows(cosines), gap)
+    return Stream(stack.name, stack.taps, lengths(stack.stream), lengths(writes), stacked(cosines), gap)
 
 
 def relative_difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -43,8 +43,4 @@ def relative_difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 def lengths(vectors: list[torch.Tensor]) -> Any:
-    return rows([vector.norm(dim=-1) for vector in vectors])
-
-
-def rows(values: list[torch.Tensor]) -> Any:
-    return to_array(torch.stack(values))
+    return stacked([vector.norm(dim=-1) for vector in vectors])
