@@ -73,10 +73,19 @@ function addAttributionView() {
       const top = Math.max(...values.map(Math.abs), 1e-12), total = values.reduce((a, b) => a + b, 0);
       strip.mark(tokenOf(keys));
       strip.paint((i) => Math.abs(values[i]) / top < 0.02 ? null : signColor(values[i] / top), (i) => signed(values[i]));
-      refill(source, make("h3", {}, `Where head ${part.head + 1} took it from`), strip.element,
-        make("p", {class: "note"}, legend(number(-top, 2), signed(top, 2), true), ` The tokens add up to ${signed(total, 5)}, the head to ${signed(part.value, 5)}.`));
+      const [heading, sums] = [make("h3", {}, `Where head ${part.head + 1} took it from`), make("p", {class: "note"},
+        legend(number(-top, 2), signed(top, 2), true), ` The tokens add up to ${signed(total, 5)}, the head to ${signed(part.value, 5)}.`)];
+      // a strip that is there stays there: moving hundreds of tokens takes longer than coloring them
+      if (source.children[1] === strip.element) {
+        source.firstChild.replaceWith(heading);
+        source.lastChild.replaceWith(sums);
+      } else source.replaceChildren(heading, strip.element, sums);
     };
+    let drawnInputs = "";
     const drawInputs = (item) => {
+      for (const {name: key} of report.sequences) if (kept.has(`inputs ${key}`)) kept.get(`inputs ${key}`).mark(tokenOf(key));
+      if (drawnInputs === `${chosen} ${isDark()}`) return;
+      drawnInputs = `${chosen} ${isDark()}`;
       const found = report.inputs.find((one) => one.position === item.position && one.label === item.label);
       if (!found) return inputs.replaceChildren();
       const parts = [], top = Math.max(...Object.values(found.scores).flatMap((values) => [...values.values].map(Math.abs)), 1e-12);
