@@ -36,8 +36,8 @@ BOOKKEEPING_FIELDS = (
 @dataclass(frozen=True)
 class DataFacts:
     """The data that a model was trained on. `sizes`: split -> (rows, bytes). `baselines`: name of a simple method ->
-    its result on the test split, in the first metric that was measured. `notes`: sentences on origin and licence.
-    `hub_name`: a dataset on the Hub."""
+    its result on the test split, in `baseline_metric`, or else in the first metric that was measured. `notes`:
+    sentences on origin and licence. `hub_name`: a dataset on the Hub."""
 
     description: str
     fingerprint: str
@@ -45,18 +45,23 @@ class DataFacts:
     language: str | None = None
     hub_name: str | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
+    baseline_metric: str | None = None
     notes: str = ""
 
 
 @dataclass(frozen=True)
 class RunFacts:
     """How a model was trained. `settings`: name -> value with its unit, in the order of the card. `picture`: path of a
-    plot. `origin`: "trained from scratch", or from which checkpoint."""
+    plot. `origin`: "trained from scratch", or from which checkpoint. `base_model`: the Hub name of that checkpoint.
+    `is_adapter`: the model is an adapter on it. `license`: as the Hub writes it."""
 
     command: str
     settings: Mapping[str, Any]
     picture: str | None = None
     origin: str = "trained from scratch"
+    base_model: str | None = None
+    is_adapter: bool = False
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,13 +117,19 @@ def model_card(
         section("Configuration", "Fields that differ from their defaults:", bullets(changed_fields(config))),
         section("Limitations", limitations(config)),
     ]
-    return front_matter(name, pipeline_tag, results, metrics, data) + "\n\n".join(filter(None, sections)) + "\n"
+    return front_matter(name, pipeline_tag, results, metrics, data, run) + "\n\n".join(filter(None, sections)) + "\n"
 
 
 def front_matter(
-    name: str, pipeline_tag: str, results: Mapping[str, Any], metrics: Mapping[str, str], data: DataFacts
+    name: str,
+    pipeline_tag: str,
+    results: Mapping[str, Any],
+    metrics: Mapping[str, str],
+    data: DataFacts,
+    run: RunFacts,
 ) -> str:
-    """The YAML block that the Hub reads: tags, language, dataset and results."""
+    """The YAML block that the Hub reads: licence, base model, tags, language, dataset and results."""
+    relation: dict[str, Any] = {"base_model_relation": "adapter"} if run.base_model and run.is_adapter else {}
     evaluated = [
         EvalResult(
             task_type=pipeline_tag,
@@ -133,13 +144,16 @@ def front_matter(
         if f"test_{metric}" in results
     ]
     card = ModelCardData(
-        library_name="transformers",
+        library_name="peft" if run.is_adapter else "transformers",
+        license=run.license,
+        base_model=run.base_model,
         pipeline_tag=pipeline_tag,
         tags=["hf_tfm"],
         language=data.language,
         datasets=data.hub_name,
         model_name=name,
         eval_results=evaluated or None,
+        **relation,
     )
     return f"---\n{card.to_yaml()}\n---\n\n"
 
@@ -170,8 +184,9 @@ def baseline_note(data: DataFacts, metrics: Mapping[str, str], results: Mapping[
     if not data.baselines:
         return ""
     values = ", ".join(f"{escaped(name)} {value:.3f}" for name, value in data.baselines.items())
-    first_metric = escaped(next(label for name, label in metrics.items() if f"test_{name}" in results))
-    return f"For comparison, methods without a neural network on the same test split, {first_metric}: {values}."
+    metric = data.baseline_metric or next(name for name in metrics if f"test_{name}" in results)
+    label = escaped(metrics[metric])
+    return f"For comparison, methods without a neural network on the same test split, {label}: {values}."
 
 
 def sample_text(sample: Sample) -> str:
@@ -190,7 +205,7 @@ def data_text(data: DataFacts) -> str:
 
 def changed_fields(config: Any) -> dict[str, Any]:
     """Fields of the configuration that differ from the defaults of its class, without bookkeeping."""
-    defaults = type(config)().to_dict()
+    defaults = config.conditional_defaults() | type(config)().to_dict()
     return {
         name: shareable(value)
         for name, value in config.to_dict().items()

@@ -23,6 +23,8 @@ TOOLS: dict[tuple[str, ...], Tool] = {
         "hf_tfm.conversion.families_command", "the native families that convert, and how equal their outputs are"
     ),
     ("inspect",): Tool("hf_tfm.inspection.inspect_command", "see inside a checkpoint on a text, as one page"),
+    ("push",): Tool("hf_tfm.hub.push_command", "a model to the Hub, without what a run leaves beside it"),
+    ("doctor",): Tool("hf_tfm.doctor.doctor_command", "what is broken in a checkpoint, of any code, and the remedy"),
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),

@@ -2,14 +2,17 @@
 
 It works on text and plain values, and knows nothing about models, data or tasks."""
 
+import json
 import os
 import re
-from pathlib import PurePosixPath, PureWindowsPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import get_token
 
 __all__ = [
+    "find_private",
     "hide_secret_arguments",
     "hide_secret_values",
     "is_absolute",
@@ -22,6 +25,7 @@ HIDDEN = "<HIDDEN>"
 # Names of options, fields and variables whose value is secret; transformers hides those that end with _token.
 SECRET_WORDS = r"token|api[_-]?key|secret|secret[_-]key|access[_-]key|password|passwd|credentials?|signature|sig"
 SECRET_NAME = re.compile(rf"(?:.*[_-])?(?:{SECRET_WORDS})", re.I)
+HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 # Patterns of secrets inside a text, each with what replaces it.
 PATTERNS = (
     # https://user:password@machine
@@ -33,7 +37,7 @@ PATTERNS = (
     ),
     (re.compile(r"\b(Bearer|Basic)\s+[^\s\"']+", re.I), rf"\1 {HIDDEN}"),
     # a token of the Hub, wherever it stands
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), HIDDEN),
+    (HUB_TOKEN, HIDDEN),
 )
 # An absolute path with at least one folder, up to its last part; not the path of a URL.
 FOLDERS = re.compile(r"(?<![\w.:/\\~])(?:~[\w.-]*|[A-Za-z]:)?[/\\](?:[^/\\\s\"',;:=]+[/\\])+")
@@ -48,10 +52,27 @@ def is_secret_name(name: str) -> bool:
 
 def hide_secret_values(text: str, *values: str | None) -> str:
     """A text in which the given secrets and those of this process (environment, login to the Hub) are hidden."""
-    known = [*values, get_token(), *(value for name, value in os.environ.items() if is_secret_name(name))]
-    for value in sorted({value for value in known if value and len(value) >= MIN_SECRET_LENGTH}, key=len, reverse=True):
+    for value in known_secrets(*values):
         text = text.replace(value, HIDDEN)
     return text
+
+
+def known_secrets(*values: str | None) -> list[str]:
+    """The given secrets and those of this process, longest first."""
+    known = [*values, get_token(), *(value for name, value in os.environ.items() if is_secret_name(name))]
+    return sorted({value for value in known if value and len(value) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
+
+
+def find_private(text: str, folders: Iterable[str] = ()) -> Iterator[tuple[int, str]]:
+    """(line, what) of every secret of this process, token of the Hub, and folder of this machine in a text: the home
+    folder, the current one, and the absolute `folders`. The secret itself is not repeated."""
+    paths = {path for path in (str(Path.home()), str(Path.cwd()), *folders) if len(path) > 1}
+    # paths as JSON writes them too; not as a part of a longer name
+    escaped = "|".join(re.escape(form) for path in sorted(paths) for form in {path, json.dumps(path)[1:-1]})
+    secrets = "|".join([HUB_TOKEN.pattern, *map(re.escape, known_secrets())])
+    for found in re.finditer(rf"(?P<secret>{secrets})|(?<![\w.])(?:{escaped})(?![\w-])", text):
+        line = text.count("\n", 0, found.start()) + 1
+        yield line, "a token or password" if found["secret"] else f"the path {found[0]}"
 
 
 def without_secrets(text: str) -> str:

@@ -104,6 +104,15 @@ def test_hub_dataset_is_linked():
     assert data.datasets in ("owner/texts", ["owner/texts"])
 
 
+def test_licence_and_base_model_are_named():
+    run = RunFacts("x", {}, base_model="owner/base", is_adapter=True, license="mit")
+    data = ModelCard(make_card(run=run)).data
+    assert (data.license, data.base_model, data.library_name) == ("mit", "owner/base", "peft")
+    assert (data.base_model_relation, data.tags) == ("adapter", ["hf_tfm"])
+    plain = ModelCard(make_card()).data.to_dict()
+    assert not {"license", "base_model", "base_model_relation"} & {*plain}
+
+
 def test_card_names_the_origin_of_the_weights():
     assert "trained from scratch on files" in make_card()
     assert "trained further from a/b on files" in make_card(run=RunFacts("x", {}, origin="trained further from a/b"))

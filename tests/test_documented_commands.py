@@ -19,6 +19,7 @@ from transformers import HfArgumentParser
 from hf_tfm import cli
 from hf_tfm.training.cli.parser import parse_arguments
 from tests.documents import DOCUMENTS, ROOT, blocks, code_spans, named
+from tests.ecosystem import __main__ as ecosystem
 from tests.faults import __main__ as faults
 
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -78,19 +79,22 @@ def check_sbatch(arguments: list[str]) -> str:
 
 
 def existing(name: str) -> Path:
-    if not (ROOT / name).exists():
+    if not (ROOT / name.partition("::")[0]).exists():
         raise argparse.ArgumentTypeError(f"there is no {name}")
     return ROOT / name
 
 
 def check_pip(arguments: list[str]) -> str:
-    """pip install -c FILE -e .[EXTRA], with a file and an extra that exist."""
+    """pip install -c FILE -e .[EXTRA,EXTRA], with a file and extras that exist."""
     section = PYPROJECT.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = re.findall(r"^(\w+) = \[", section, re.MULTILINE)
     parser = argparse.ArgumentParser("pip", allow_abbrev=False)
     parser.add_argument("command", choices=["install"])
     parser.add_argument("-c", type=existing)
-    parser.add_argument("-e", choices=[f".[{extra}]" for extra in re.findall(r"^(\w+) = \[", section, re.MULTILINE)])
-    return problem_of(lambda: parser.parse_args(arguments))
+    parser.add_argument("-e", type=lambda name: name.removeprefix(".[").removesuffix("]").split(","))
+    parsed: list[Any] = []
+    problem = problem_of(lambda: parsed.append(parser.parse_args(arguments)))
+    return problem or ", ".join(sorted({*parsed[0].e} - {*extras}))
 
 
 def check_pytest(arguments: list[str]) -> str:
@@ -104,9 +108,11 @@ def check_pytest(arguments: list[str]) -> str:
 
 
 def check_python(arguments: list[str]) -> str:
-    """A run of train.py, or of the command of faults."""
+    """A run of train.py, or of a command of the tests."""
     if arguments[:2] == ["-m", "tests.faults"]:
         return problem_of(lambda: faults.parse(arguments[2:]))
+    if arguments[:2] == ["-m", "tests.ecosystem"]:
+        return problem_of(lambda: ecosystem.parse(arguments[2:]))
     return check_train(arguments)
 
 
@@ -173,7 +179,7 @@ def option_parsers() -> list[argparse.ArgumentParser]:
         for action in (lambda: parse_arguments([]), *(lambda tool=tool: cli.main([*tool]) for tool in cli.TOOLS)):
             problem_of(action)
     assert len(parsers) == len(cli.TOOLS) + 1
-    return [*parsers, faults.parse([])[0]]
+    return [*parsers, faults.parse([])[0], ecosystem.parse([])[0]]
 
 
 def test_commands_and_options_in_sentences_are_accepted():

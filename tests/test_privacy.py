@@ -4,7 +4,14 @@ from enum import Enum
 
 import pytest
 
-from hf_tfm.privacy import hide_secret_arguments, hide_secret_values, shareable, shareable_arguments, without_secrets
+from hf_tfm.privacy import (
+    find_private,
+    hide_secret_arguments,
+    hide_secret_values,
+    shareable,
+    shareable_arguments,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,15 @@ def test_values_that_are_no_text_are_unchanged():
     kind = Enum("Kind", {"A": "/home/jane/x"}, type=str)
     assert shareable(kind.A) is kind.A
     assert shareable((1, None, 2.5)) == (1, None, 2.5)
+
+
+def test_private_places_of_a_text_are_found(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "any-text-at-all")
+    monkeypatch.setenv("HOME", "/home/jane")
+    text = "fine\n/home/jane/x\nany-text-at-all\nhf_abcdefghijklmnopqrst\n/home/janet x/home/jane\nC:\\\\data\\\\x\n"
+    found = list(find_private(text, ["C:\\data"]))
+    assert [line for line, _ in found] == [2, 3, 4, 6]
+    assert "any-text-at-all" not in str(found)
 
 
 def test_secrets_of_the_environment_are_found_anywhere(monkeypatch):

@@ -41,24 +41,11 @@ HEADS_READING: dict[str, tuple[str, ...]] = {
 
 def conditional_fields(config: Any) -> dict[str, bool]:
     """Fields that have an effect only together with another field, and whether they have it in this configuration."""
-    has_experts = config.mlp_type == "moe"
     layer_types = [*config.layer_types, *getattr(config, "decoder_layer_types", ())]
     return {
-        **dict.fromkeys(
-            (
-                "num_experts", "num_experts_per_tok", "norm_topk_prob", "moe_intermediate_size", "moe_layers",
-                "shared_expert_intermediate_size",
-            ),
-            has_experts,
-        ),
-        "intermediate_size": not has_experts or config.moe_layers is not None,
-        **dict.fromkeys(
-            ("relative_attention_num_buckets", "relative_attention_max_distance"),
-            config.position_type == "relative_bias",
-        ),
+        "intermediate_size": config.mlp_type != "moe" or config.moe_layers is not None,
         # the size of a learned table, and the length at which scaled rotary positions start; others have no limit
         "max_position_embeddings": config.position_type in ("learned", "rotary"),
-        "sinusoid_type": config.position_type == "sinusoidal",
         "norm_bias": config.norm_type == "layer_norm",
         "sliding_window": "sliding_attention" in layer_types,
         "head_dense_bias": config.lm_head_type != "linear" or config.classifier_dense != "none",
@@ -78,6 +65,8 @@ def equal(first: Any, second: Any) -> bool:
 
 
 def different_fields(ours: Any, converted: Any, names: set[str]) -> list[str]:
+    # a field that one of the two does not have belongs to a choice, which differs too
+    names = names & vars(ours).keys() & vars(converted).keys()
     return [
         f"{name}={getattr(ours, name)!r} (it would be {getattr(converted, name)!r})"
         for name in sorted(names)

@@ -182,7 +182,7 @@ def equivalent_native_config(family: Family, ours: Any, our_head: str) -> tuple[
     try:
         native = family.config_to_native(ours, head)
         converted = family.config_to_ours(native, head, tensor_fields)
-    except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
+    except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConversionError(f"{family.name} cannot represent this model: {error}") from error
     differences = output_differences(ours, converted, our_head)
     if differences:

@@ -141,7 +141,8 @@ class Family:
 
     def config_to_native(self, ours: TfmConfig, head: str) -> PreTrainedConfig:
         """The native configuration closest to ours. Convert it back to see whether it is equivalent."""
-        fields = dict(self.required_values) | {name: getattr(ours, our) for name, our in self.field_map.items()}
+        fields = dict(self.required_values)
+        fields |= {name: getattr(ours, our) for name, our in self.field_map.items() if hasattr(ours, our)}
         for mapping in self.config_mappings:
             if mapping.to_native is not None:
                 fields |= mapping.to_native(ours)

@@ -90,7 +90,7 @@ def partial_rope_to_ours(native: Any) -> dict[str, Any]:
 
 def partial_rope_to_native(ours: Any) -> dict[str, Any]:
     # the native default of the factor is less than 1
-    return {"rope_parameters": {"partial_rotary_factor": 1.0, **(ours.rope_parameters or {})}}
+    return {"rope_parameters": {"partial_rotary_factor": 1.0, **ours.rope_parameters}}
 
 
 # A part of each head is rotated.
@@ -107,7 +107,7 @@ def rope_by_layer_type_to_ours(native: Any) -> dict[str, Any]:
 
 
 def rope_by_layer_type_to_native(ours: Any) -> dict[str, Any]:
-    rope = ours.rope_parameters or {}
+    rope = ours.rope_parameters
     return {"rope_parameters": {kind: dict(rope.get(kind, rope)) for kind in LAYER_TYPES}}
 
 

@@ -29,7 +29,7 @@ def check_stack(stack: Any, prefix: str, is_causal: bool) -> None:
         near = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
         raise ValueError(f"{prefix}num_key_value_heads ({groups}) must divide num_attention_heads ({heads}): {near}.")
     for name in ("layer_types", "rope_layers", "moe_layers"):
-        entries = getattr(stack, name)
+        entries = getattr(stack, name, None)
         if entries is not None and len(entries) != stack.num_hidden_layers:
             raise ValueError(
                 f"{prefix}{name} has {len(entries)} entries for {stack.num_hidden_layers} layers; give both together."
@@ -79,7 +79,7 @@ def check_decoder_ids(config: Any) -> None:
 def check_seq2seq(config: Any) -> None:
     """Raises ValueError for what an encoder-decoder does not have, and for stacks that do not fit together."""
     for name in ("rope_layers", "moe_layers"):
-        if getattr(config, name) is not None:
+        if getattr(config, name, None) is not None:
             raise ValueError(f"{name} is not available for the encoder-decoder architecture; leave it None.")
     if config.tie_encoder_decoder_embeddings and config.decoder_vocab_size != config.vocab_size:
         raise ValueError(
@@ -94,22 +94,6 @@ def check_seq2seq(config: Any) -> None:
             "set tie_encoder_decoder_embeddings=False and leave embedding_size None."
         )
     check_decoder_ids(config)
-
-
-def check_positions(config: Any) -> None:
-    """Raises ValueError for fields that do not belong to the chosen positional encoding."""
-    for name in ("rope_parameters", "rope_layers"):
-        if getattr(config, name) and config.position_type != "rotary":
-            raise ValueError(
-                f'{name} is set but position_type is "{config.position_type}"; drop one of them, or set '
-                'position_type="rotary".'
-            )
-    has_offset = config.position_type in ("learned", "sinusoidal")
-    if config.position_offset and not has_offset:
-        raise ValueError(
-            f"position_offset must be 0 unless positions are learned or sinusoidal; got {config.position_offset} with "
-            f'position_type="{config.position_type}".'
-        )
 
 
 def check_rotary(stack: Any, prefix: str) -> None:
@@ -186,14 +170,7 @@ def frequency_error(view: RopeConfigView) -> str | None:
 
 
 def check_experts(config: Any) -> None:
-    """Raises ValueError for fields that only experts have, and for what experts do not have."""
-    given = {
-        "moe_layers": config.moe_layers is not None,
-        "output_router_logits": config.output_router_logits,
-        "shared_expert_intermediate_size": config.shared_expert_intermediate_size is not None,
-    }
-    for name in [name for name, is_set in given.items() if is_set and config.mlp_type != "moe"]:
-        raise ValueError(f'{name} needs mlp_type="moe", got "{config.mlp_type}".')
+    """Raises ValueError for more chosen experts than there are, and for what experts do not have."""
     if config.mlp_type != "moe":
         return
     if config.num_experts_per_tok > config.num_experts:

@@ -31,11 +31,11 @@ from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import activation_fn_key
 
 from .block import WIRINGS
+from .conditional_fields import ConditionalFields, only_with
 from .config_checks import (
     LAYER_TYPES,
     check_entries,
     check_experts,
-    check_positions,
     check_seq2seq,
     check_stack,
     check_wiring,
@@ -81,11 +81,11 @@ NEEDED_BESIDES = """
     from .rotary_embedding import"""
 
 
-class TfmConfig(FieldNames, PreTrainedConfig):
+class TfmConfig(ConditionalFields, FieldNames, PreTrainedConfig):
     """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
 
-    On construction an unknown field is a ValueError; a wrong type or value, or an impossible relation between fields,
-    is a StrictDataclassError. Both name the field, its value, and what is allowed."""
+    On construction an unknown field, or one of a feature that is not chosen, is a ValueError; a wrong type or value, or
+    an impossible relation between fields, is a StrictDataclassError. They name field, value, and what is allowed."""
 
     keys_to_ignore_at_inference = list(BESIDE_PREDICTIONS)
     _rope_type_labels = LAYER_TYPES
@@ -114,13 +114,16 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     # Positions
     position_type: str = one_of(POSITIONS, default="rotary")
     # added to every position before the table or formula (OPT and BART 2, RoBERTa pad + 1)
-    position_offset: int = between(0, MAX_ROWS, default=0)
-    sinusoid_type: Literal["half", "half_minus_one"] = "half"  # exponent k / (d/2) (Marian) or k / (d/2 - 1) (M2M-100)
+    position_offset: int = only_with(between(0, MAX_ROWS, 0), position_type=("learned", "sinusoidal"))
+    # exponent k / (d/2) (Marian) or k / (d/2 - 1) (M2M-100)
+    sinusoid_type: Literal["half", "half_minus_one"] = only_with("half", position_type="sinusoidal")
     # as in transformers, or one such dictionary per layer type
-    rope_parameters: RopeParameters | dict | None = rope_dictionary(default=None)
-    rope_layers: list[bool] | None = None  # which layers rotate; None: all (SmolLM3, EXAONE-4)
-    relative_attention_num_buckets: int = size(32)  # T5 relative bias
-    relative_attention_max_distance: int = size(128, MAX_ROWS)  # tokens; farther ones share the last bucket
+    rope_parameters: RopeParameters | dict | None = only_with(rope_dictionary(default=None), position_type="rotary")
+    # which layers rotate; None: all (SmolLM3, EXAONE-4)
+    rope_layers: list[bool] | None = only_with(None, position_type="rotary")
+    # T5; tokens farther than the distance share the last bucket
+    relative_attention_num_buckets: int = only_with(size(32), position_type="relative_bias")
+    relative_attention_max_distance: int = only_with(size(128, MAX_ROWS), position_type="relative_bias")
 
     # Attention
     qkv_bias: bool = False
@@ -141,16 +144,17 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     hidden_act: str = activation_fn_key(default="silu")
     mlp_bias: bool = False
     activation_dropout: float | int = dropout(default=0.0)  # after the activation, inside the feed-forward
-    num_experts: int = size(8)
-    num_experts_per_tok: int = size(2)
-    norm_topk_prob: bool = True  # the chosen experts' probabilities are divided by their sum
-    moe_intermediate_size: int | None = size(None)  # None: intermediate_size
-    moe_layers: list[bool] | None = None  # which layers hold experts, the others are gated; None: all
-    shared_expert_intermediate_size: int | None = size(None)  # None: no shared expert (Qwen2-MoE has one)
-    # weight of the load-balancing loss beside the language-model loss; None: 0.01 with experts, 0 without (TRL takes a
-    # model with a weight for one with experts)
-    router_aux_loss_coef: float | int | None = between(0, MAX_FACTOR, default=None)
-    output_router_logits: bool = False  # record router logits without labels too (with labels they always are)
+    num_experts: int = only_with(size(8), mlp_type="moe")
+    num_experts_per_tok: int = only_with(size(2), mlp_type="moe")
+    # whether the chosen experts' probabilities are divided by their sum
+    norm_topk_prob: bool = only_with(True, mlp_type="moe")
+    moe_intermediate_size: int | None = only_with(size(None), mlp_type="moe")  # None: intermediate_size
+    moe_layers: list[bool] | None = only_with(None, mlp_type="moe")  # which layers hold experts; None: all
+    shared_expert_intermediate_size: int | None = only_with(size(None), mlp_type="moe")  # None: no shared expert
+    # weight of the load-balancing loss beside the language-model loss
+    router_aux_loss_coef: float | int = only_with(between(0, MAX_FACTOR, 0.01), mlp_type="moe")
+    # record router logits without labels too (with labels they always are)
+    output_router_logits: bool = only_with(False, mlp_type="moe")
 
     # Residual wiring and norms
     residual_type: str = one_of(WIRINGS, default="pre")
@@ -209,12 +213,11 @@ class TfmConfig(FieldNames, PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         # only what was saved or copied holds a version of transformers
         self.check_keywords(kwargs, is_written=self.transformers_version is not None)
-        self.resolve_defaults()
-        given_rope = self.rope_parameters or kwargs.get("rope_scaling") or kwargs.get("rope_theta")
+        if self.absence("rope_parameters"):
+            older = {name: kwargs.pop(name, None) for name in ("rope_theta", "rope_scaling", "partial_rotary_factor")}
+            self.rope_parameters = self.rope_parameters or {name: value for name, value in older.items() if value}
+        self.drop_absent_fields()
         super().__post_init__(**kwargs)
-        # transformers fills rope_parameters for every configuration that declares the field
-        if self.position_type != "rotary" and not given_rope:
-            self.rope_parameters = None
 
     @classmethod
     def recipe(cls, name: str, **overrides: Any) -> Any:
@@ -235,10 +238,8 @@ class TfmConfig(FieldNames, PreTrainedConfig):
         if self.intermediate_size is None:
             gated = -(-8 * self.hidden_size // (3 * 64)) * 64
             self.intermediate_size = 4 * self.hidden_size if self.mlp_type == "plain" else gated
-        if self.moe_intermediate_size is None:
+        if vars(self).get("moe_intermediate_size", 0) is None:
             self.moe_intermediate_size = self.intermediate_size
-        if self.router_aux_loss_coef is None:
-            self.router_aux_loss_coef = 0.01 if self.mlp_type == "moe" else 0.0
         if self.embedding_size is None:
             self.embedding_size = self.hidden_size
         if self.classifier_dropout is None:
@@ -256,7 +257,6 @@ class TfmConfig(FieldNames, PreTrainedConfig):
         check_stack(self, "", self.causal)
 
     def validate_choices(self) -> None:
-        check_positions(self)
         check_experts(self)
         check_wiring(self)
 

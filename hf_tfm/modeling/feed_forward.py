@@ -190,5 +190,7 @@ FEED_FORWARDS: dict[str, type[FeedForward]] = {"plain": PlainMLP, "gated": Gated
 
 def feed_forward_class(config: Any, layer_idx: int) -> type[FeedForward]:
     """The configured class of a layer; a layer that `moe_layers` excludes is gated."""
-    dense = config.moe_layers is not None and not config.moe_layers[layer_idx]
-    return GatedMLP if dense else FEED_FORWARDS[config.mlp_type]
+    kind = FEED_FORWARDS[config.mlp_type]
+    if issubclass(kind, MixtureOfExperts) and config.moe_layers is not None and not config.moe_layers[layer_idx]:
+        return GatedMLP
+    return kind

@@ -23,7 +23,7 @@ def one_of(registry: Collection[Any], default: Any) -> Any:
         if value not in registry:
             raise ValueError(f"{value!r} is not one of {list(registry)}")
 
-    return check(default=default)
+    return check(default=default, metadata={"registry": registry})
 
 
 def between(low: float, high: float, default: Any, above: bool = False) -> Any:

@@ -79,6 +79,8 @@ class TfmPreTrainedModel(PreTrainedModel):
         # fields may have changed since they were checked
         config.validate()  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__(config, *args, **kwargs)
+        # in the cards that transformers writes
+        self.add_model_tags("hf_tfm")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -99,13 +99,9 @@ class CommonTests(ModelTesterMixin, test_pipeline_mixin.PipelineTesterMixin):
 # Tests that native families skip because of their configuration class. Ours need a list, because one configuration
 # class covers all recipes: reason -> (whether a case skips, pattern of test names).
 SKIPS: dict[str, tuple[Callable[[str, dict[str, Any]], bool], str]] = {
-    "as Llama, BERT and BART, which have no experts": (
+    "as Llama, BERT and BART, whose classes have no experts": (
         lambda architecture, fields: fields.get("mlp_type") != "moe",
-        "test_output_router_logits_from_config|test_eager_matches_batched_and_grouped",
-    ),
-    "as BERT, BART and T5, which have no rotary positions": (
-        lambda architecture, fields: fields.get("position_type", "rotary") != "rotary",
-        "test_model_rope_",
+        "test_eager_matches_batched_and_grouped",
     ),
     "as BART and T5: the test writes into a copy of a flat encoder-decoder configuration": (
         lambda architecture, fields: architecture == "seq2seq",

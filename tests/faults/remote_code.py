@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.hub_server import HubServer
+from tests.hub.server import HubServer
 from tests.modeling.remote_code.checkpoints import CAUSAL, make_head, save_expected_outputs
 from tests.modeling.remote_code.processes import CONCURRENT_LOADS, Reader, Worker
 

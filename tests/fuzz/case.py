@@ -5,6 +5,7 @@ Legend: B batch, T tokens.
 
 import math
 import re
+from dataclasses import MISSING
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
@@ -139,7 +140,7 @@ class Case:
     def has_fixed_frequencies(self) -> bool:
         """Whether rotary frequencies are the same for all batches of our lengths. Else those of the longest row are
         used for the whole batch."""
-        given = self.config.rope_parameters or {}
+        given = getattr(self.config, "rope_parameters", {})
         for parameters in (given, *(part for part in given.values() if isinstance(part, dict))):
             thresholds = {
                 "dynamic": self.config.max_position_embeddings,
@@ -173,7 +174,9 @@ class Case:
 
 def derived_fields(architecture: str) -> list[str]:
     """Fields that are derived from others where they are None: a refusal of the others may name them."""
-    return [field.name for field in dataclass_fields(LANGUAGE_MODELS[architecture][0]) if field.default is None]
+    declared = dataclass_fields(LANGUAGE_MODELS[architecture][0])
+    defaults = {item.name: item.default if item.default is not MISSING else item.default_factory() for item in declared}
+    return [name for name, default in defaults.items() if default is None]
 
 
 def check_names_field(error: Exception, names: Any) -> None:

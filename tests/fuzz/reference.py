@@ -246,8 +246,9 @@ class StackReference:
         return after + min(buckets - 1, exact + int(ratio * (buckets - exact)))
 
     def rotates(self, layer: int) -> bool:
-        layers = self.config.rope_layers
-        return self.config.position_type == "rotary" and (layers is None or layers[layer])
+        if self.config.position_type != "rotary":
+            return False
+        return self.config.rope_layers is None or self.config.rope_layers[layer]
 
     def rotate(self, heads: torch.Tensor, place: int, layer: int, length: int) -> torch.Tensor:
         """Pairs (k, k + half) of the first elements turned by place x frequency."""

@@ -1,5 +1,7 @@
 """Which fields go together: turns independently drawn fields into a configuration that ought to be accepted."""
 
+from dataclasses import MISSING
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from hf_tfm.modeling.config_checks import LAYER_TYPES
@@ -11,12 +13,16 @@ Fields = dict[str, Any]
 def make_compatible(architecture: str, given: Fields) -> Fields:
     """`given` without the fields that have no meaning beside the others, and with sizes that divide."""
     config_class = LANGUAGE_MODELS[architecture][0]
-    defaults = {name: getattr(config_class, name, None) for name in config_class.__dataclass_fields__}
+    defaults = {
+        item.name: item.default if item.default is not MISSING else item.default_factory()
+        for item in dataclass_fields(config_class)
+    }
     fields = dict(given)
 
     def value(name: str) -> Any:
         return fields.get(name, defaults[name])
 
+    drop_absent(fields, config_class, {choice: value(choice) for choice in ("mlp_type", "position_type")})
     fit_heads(fields, value, "")
     if architecture == "seq2seq":
         fit_decoder(fields, value)
@@ -34,6 +40,13 @@ def make_compatible(architecture: str, given: Fields) -> Fields:
     if {"id2label", "label2id"} <= set(fields):
         fields.pop("label2id")
     return fields
+
+
+def drop_absent(fields: Fields, config_class: Any, choices: Fields) -> None:
+    """Without the fields that no configuration with these choices has."""
+    config = object.__new__(config_class)
+    vars(config).update(choices)
+    drop(fields, *[name for name in fields if config.absence(name)])
 
 
 def drop(fields: Fields, *names: str) -> None:
@@ -71,10 +84,6 @@ def fit_decoder(fields: Fields, value: Any) -> None:
 
 def fit_positions(fields: Fields, value: Any) -> None:
     kind = value("position_type")
-    if kind != "rotary":
-        drop(fields, "rope_parameters", "rope_layers")
-    if kind not in ("learned", "sinusoidal"):
-        drop(fields, "position_offset")
     # the decoder's heads have to have the encoder's size where factors are given for each frequency
     if fields.get("rope_parameters"):
         if "decoder_head_dim" in fields or value("num_attention_heads") != fields.get("decoder_attention_heads"):
@@ -116,7 +125,6 @@ def fit_layers(fields: Fields, value: Any) -> None:
 
 def fit_experts(fields: Fields, value: Any) -> None:
     if value("mlp_type") != "moe":
-        drop(fields, "moe_layers", "output_router_logits", "shared_expert_intermediate_size")
         return
     drop(fields, "mlp_bias", "activation_dropout")
     fields["num_experts_per_tok"] = min(value("num_experts_per_tok"), value("num_experts"))

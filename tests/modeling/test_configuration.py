@@ -1,6 +1,8 @@
 """Configurations: the list of fields, values that are refused, values that are derived."""
 
+import copy
 import json
+import pickle
 from dataclasses import fields
 
 import pytest
@@ -9,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 import hf_tfm
 from hf_tfm.modeling.configuration_tfm import VERSION
+from hf_tfm.modeling.feed_forward import FEED_FORWARDS
 from hf_tfm.modeling.recipes import RECIPES
 
 CONFIGS = {
@@ -75,18 +78,23 @@ def test_generation_settings_are_refused_and_error_names_generation_config(confi
         ({"layer_types": ["chunked_attention"] * 6}, "chunked_attention"),
         ({"layer_types": ["sliding_attention"] * 6}, "sliding_window"),
         ({"sliding_window": 0}, "sliding_window.*at least 1"),
-        ({"position_type": "alibi", "rope_parameters": {"rope_theta": 1e4}}, "rope_parameters is set"),
-        ({"position_type": "alibi", "rope_theta": 5e5}, "rope_parameters is set"),
+        (
+            {"position_type": "alibi", "rope_parameters": {"rope_theta": 1e4}},
+            'rope_parameters needs position_type="rotary"',
+        ),
+        ({"position_type": "alibi", "rope_theta": 5e5}, 'rope_parameters needs .*got "alibi".*rope_theta'),
         ({"rope_parameters": {"sliding_attention": {"rope_theta": 1e4}}}, "not for \\['full_attention'\\]"),
         ({"rope_parameters": {"rope_type": "spiral"}}, "rope_type is 'spiral'.*allowed are"),
         ({"rope_parameters": {"partial_rotary_factor": 0.05, "rope_theta": 1e4}}, "gives 3 elements"),
-        ({"position_type": "alibi", "rope_layers": [True] * 6}, "rope_layers is set"),
-        ({"position_type": "alibi", "position_offset": 2}, "position_offset"),
+        ({"position_type": "alibi", "rope_layers": [True] * 6}, "rope_layers needs"),
+        ({"position_type": "alibi", "position_offset": 2}, 'position_offset needs position_type="learned" or "sin'),
         ({"shared_expert_intermediate_size": 64}, "shared_expert_intermediate_size needs"),
         ({"mlp_type": "moe", "activation_dropout": 0.1}, "inner dropout"),
         ({"mlp_type": "moe", "num_experts": 2, "num_experts_per_tok": 3}, r"num_experts_per_tok \(3\)"),
         ({"mlp_type": "moe", "mlp_bias": True}, "neither biases"),
         ({"moe_layers": [True] * 6}, "moe_layers needs"),
+        ({"num_experts": 4}, 'num_experts needs mlp_type="moe", got "gated"; leave out num_experts=4'),
+        ({"relative_attention_num_buckets": 8}, 'relative_attention_num_buckets needs position_type="relative_bias"'),
         ({"output_router_logits": True}, "output_router_logits needs"),
         ({"depth_scaling": "deepnorm"}, 'residual_type="post"'),
         ({"position_offset": -1}, "position_offset"),
@@ -205,3 +213,73 @@ def test_recipe_of_another_architecture_is_refused_with_the_available_ones():
 def test_per_layer_configuration_is_refused():
     with pytest.raises(ValueError, match=r"no field 'per_layer_config'.*layer_types"):
         hf_tfm.TfmDecoderConfig(per_layer_config={0: {"num_key_value_heads": 1}})
+
+
+# values that files held before configurations without the feature lost these fields
+NEUTRAL = {
+    "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": True, "moe_intermediate_size": 1408,
+    "moe_layers": None, "shared_expert_intermediate_size": None, "router_aux_loss_coef": 0.0,
+    "output_router_logits": False, "rope_parameters": None, "rope_layers": None, "position_offset": 0,
+    "sinusoid_type": "half", "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
+}  # fmt: skip
+# choices -> the fields of NEUTRAL that come with them
+WITH_CHOICES = [
+    ({"position_type": "none"}, []),
+    ({"position_type": "rotary"}, ["rope_parameters", "rope_layers"]),
+    ({"position_type": "learned"}, ["position_offset"]),
+    ({"position_type": "sinusoidal"}, ["position_offset", "sinusoid_type"]),
+    ({"position_type": "relative_bias"}, ["relative_attention_num_buckets", "relative_attention_max_distance"]),
+    ({"position_type": "alibi", "mlp_type": "moe"}, [*NEUTRAL][:8]),
+]
+EACH_CHOICE = pytest.mark.parametrize(("choices", "present"), WITH_CHOICES, ids=lambda value: str(list(value)[:1]))
+
+
+@EACH_CONFIG
+@EACH_CHOICE
+def test_configuration_has_and_writes_only_the_fields_of_its_features(config_class, choices, present, tmp_path):
+    config = config_class(**choices)
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    for held in (
+        config,
+        copy.deepcopy(config),
+        pickle.loads(pickle.dumps(config)),
+        AutoConfig.from_pretrained(tmp_path),
+    ):
+        assert [name for name in NEUTRAL if hasattr(held, name)] == [name for name in NEUTRAL if name in present]
+        assert held.to_diff_dict() == written
+    assert config == copy.deepcopy(config)
+    # what transformers derives from rotary parameters
+    assert hasattr(config, "rope_scaling") == ("rope_parameters" in present)
+
+
+@EACH_CONFIG
+@EACH_CHOICE
+def test_file_that_holds_neutral_values_of_absent_features_opens_without_them(config_class, choices, present):
+    config = config_class(**choices)
+    older = {**{name: NEUTRAL[name] for name in NEUTRAL if name not in present}, **config.to_diff_dict()}
+    assert config_class.from_dict(older).to_diff_dict() == config.to_diff_dict()
+
+
+def test_absent_field_is_an_attribute_error_that_names_its_choice_and_takes_only_a_neutral_value():
+    config = hf_tfm.TfmDecoderConfig(position_type="alibi")
+    with pytest.raises(AttributeError, match='no num_experts: num_experts needs mlp_type="moe", got "gated"'):
+        _ = config.num_experts
+    with pytest.raises(ValueError, match='output_router_logits needs mlp_type="moe"'):
+        config.output_router_logits = True
+    config.output_router_logits, config.rope_parameters = False, None
+    assert not hasattr(config, "output_router_logits")
+    assert not hasattr(config, "rope_parameters")
+
+
+def test_changed_choice_brings_the_fields_of_the_new_value_and_drops_those_of_the_old():
+    config = hf_tfm.TfmDecoderConfig(position_type="alibi")
+    config.mlp_type, config.position_type = "moe", "rotary"
+    assert config == hf_tfm.TfmDecoderConfig(mlp_type="moe")
+    config.mlp_type, config.position_type = "gated", "alibi"
+    assert config == hf_tfm.TfmDecoderConfig(position_type="alibi")
+
+
+def test_class_derived_from_the_registered_one_has_its_fields(monkeypatch):
+    monkeypatch.setitem(FEED_FORWARDS, "my_moe", type("MyExperts", (FEED_FORWARDS["moe"],), {}))
+    assert hf_tfm.TfmDecoderConfig(mlp_type="my_moe", num_experts=3).num_experts == 3

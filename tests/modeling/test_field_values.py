@@ -30,17 +30,9 @@ TINY: dict[str, Any] = {
     "pad_token_id": 0,
     "eos_token_id": 2,
 }
-# beginning of a field's name -> what makes the models read it
+# beginning of a field's name -> what makes the models read it, where the configuration always has the field
 READ_WITH = {
-    "num_experts": {"mlp_type": "moe"},
-    "moe": {"mlp_type": "moe"},
-    "shared_expert": {"mlp_type": "moe"},
-    "router_aux": {"mlp_type": "moe"},
-    "output_router": {"mlp_type": "moe"},
-    "relative_attention": {"position_type": "relative_bias"},
     "max_position": {"position_type": "learned"},
-    "position_offset": {"position_type": "learned"},
-    "sinusoid_type": {"position_type": "sinusoidal"},
     "activation_dropout": {"mlp_type": "plain"},
     "decoder": {"tie_encoder_decoder_embeddings": False},
 }
@@ -50,8 +42,11 @@ ARCHITECTURES = list(LANGUAGE_MODELS)
 
 def tiny(architecture, name):
     """(configuration class, fields of a tiny configuration whose models read the field `name`)."""
+    config_class = LANGUAGE_MODELS[architecture][0]
     context = {key: value for start, more in READ_WITH.items() if name.startswith(start) for key, value in more.items()}
-    return LANGUAGE_MODELS[architecture][0], {**TINY, **context}
+    conditions = next((item.metadata for item in fields(config_class) if item.name == name), {}).get("only_with", {})
+    choices = {choice: values if isinstance(values, str) else values[0] for choice, values in conditions.items()}
+    return config_class, {**TINY, **context, **choices}
 
 
 def model_class(architecture, name):

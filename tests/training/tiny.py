@@ -13,6 +13,7 @@ from hf_tfm.training.arguments.task_arguments import TaskArguments
 from hf_tfm.training.data.sources import TaskData
 from hf_tfm.training.data.splits import SPLITS
 from hf_tfm.training.data.tokenizer import train_tokenizer
+from hf_tfm.training.data.usable_rows import with_usable_rows
 from hf_tfm.training.loop.model_creation import choose_model_type, make_model
 from hf_tfm.training.objectives import OBJECTIVES, Objective
 
@@ -113,4 +114,5 @@ def make_tiny(
     style = objective.tokenizer_style(kind or next(iter(objective.models)))
     tokenizer = train_tokenizer(data.texts("train"), 300, objective.max_row_length(), style)
     objective.prepare_tokenizer(tokenizer)
-    return TinyTask(objective, data, tokenizer, objective.examples(splits, tokenizer, None))
+    data = with_usable_rows(data, tokenizer)
+    return TinyTask(objective, data, tokenizer, objective.examples(data.splits, tokenizer, None))

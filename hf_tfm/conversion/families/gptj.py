@@ -29,7 +29,7 @@ def rotary_dim_to_ours(native: Any) -> dict[str, Any]:
 
 def rotary_dim_to_native(ours: Any) -> dict[str, Any]:
     # rotary parameters by layer type have no "rope_type"; the comparison of configurations then finds a difference
-    return {"rotary_dim": rotary_size(ours)} if "rope_type" in (ours.rope_parameters or {}) else {}
+    return {"rotary_dim": rotary_size(ours)} if "rope_type" in ours.rope_parameters else {}
 
 
 ROTARY_DIM = ConfigMapping(rotary_dim_to_ours, rotary_dim_to_native, ("rotary_dim",))

@@ -54,7 +54,7 @@ ORIGINAL_LENGTH = "original_max_position_embeddings"
 
 def original_length_to_native(ours: Any) -> dict[str, Any]:
     """The native field overwrites the key of the same name in `rope_parameters`, so both must be equal."""
-    rope = ours.rope_parameters or {}
+    rope = ours.rope_parameters
     return {ORIGINAL_LENGTH: rope[ORIGINAL_LENGTH]} if ORIGINAL_LENGTH in rope else {}
 
 

@@ -35,6 +35,11 @@ class DataArguments:
         metadata={"help": "Names of the columns of .csv and .tsv files whose first line is a row, in their order: "
                   "label,title,text."},
     )  # fmt: skip
+    delimiter: str | None = field(
+        default=None,
+        metadata={"help": "Character between the fields of .csv and .tsv files, or tab; unset: a comma in .csv, a tab "
+                  "in .tsv."},
+    )  # fmt: skip
     bad_rows: Literal["refuse", "drop"] = field(
         default="refuse",
         metadata={"help": "Rows that cannot be used (no text, other number of fields, unknown label): refuse the "
@@ -90,6 +95,9 @@ class DataArguments:
             raise ValueError(
                 f"--column_names {self.column_names!r} has an empty name; write for example label,title,text."
             )
+        self.delimiter = "\t" if self.delimiter in ("tab", "\\t") else self.delimiter
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise ValueError(f"--delimiter must be one character, such as ';', or tab; got {self.delimiter!r}.")
         if min(self.max_holdout_rows, self.max_holdout_bytes) < 0:
             raise ValueError("--max_holdout_rows and --max_holdout_bytes must be 0 (no limit) or more.")
         if self.train_file and self.dataset_name:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["TaskArguments"]
+__all__ = ["FITTED_OPTIONS", "TaskArguments"]
+
+# Options that follow the user's data unless they are given.
+FITTED_OPTIONS = ("vocab_size", "max_length", "max_target_length", "max_answer_tokens")
 
 
 @dataclass
@@ -22,7 +25,11 @@ class TaskArguments:
         default="bpe",
         metadata={"help": "Type of a new tokenizer: byte-level BPE, or one token per character."},
     )
-    vocab_size: int = field(default=4096, metadata={"help": "Vocabulary size of a new tokenizer."})
+    vocab_size: int = field(
+        default=4096,
+        metadata={"help": "Vocabulary size of a new tokenizer; on your data, unless given, 512 to 32,768 by the size "
+                  "of the training text, or all its characters."},
+    )  # fmt: skip
     block_size: int = field(
         default=128, metadata={"help": "Tasks that pack text into rows, such as causal-lm: tokens in one row."}
     )
@@ -32,9 +39,13 @@ class TaskArguments:
                   "restart at each document, and attention stays within it."},
     )  # fmt: skip
     max_length: int = field(
-        default=512, metadata={"help": "All other tasks: longest input in tokens, special tokens included."}
+        default=512,
+        metadata={"help": "All other tasks: longest input in tokens, special tokens included; on your data, unless "
+                  "given, raised to what the longest row needs, up to 1024."},
+    )  # fmt: skip
+    max_target_length: int = field(
+        default=128, metadata={"help": "seq2seq: longest target; on your data, unless given, as --max_length."}
     )
-    max_target_length: int = field(default=128, metadata={"help": "seq2seq: longest target, special tokens included."})
     long_texts: Literal["error", "truncate"] | None = field(
         default=None,
         metadata={
@@ -64,7 +75,14 @@ class TaskArguments:
                   "which downloads and runs a script."},
     )  # fmt: skip
     doc_stride: int = field(default=64, metadata={"help": "question-answering: overlap of neighbouring windows."})
-    max_answer_tokens: int = field(default=30, metadata={"help": "question-answering: longest answer in tokens."})
+    max_answer_tokens: int = field(
+        default=30,
+        metadata={"help": "question-answering: longest answer in tokens; on your data, unless given, raised to what "
+                  "the longest answer needs."},
+    )  # fmt: skip
+
+    # those of FITTED_OPTIONS that follow the data; the command line sets it
+    fits_data: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_rate < 1:

@@ -52,6 +52,9 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         default=None,
         metadata={"help": "Checkpoint folder to resume from; unset: the last whole one of the same run, if any."},
     )
+    hub_license: str | None = field(
+        default=None, metadata={"help": "Licence of the model in its card, as the Hub writes it, such as apache-2.0."}
+    )
     prompt: list[str] | None = field(
         default=None, metadata={"help": "Inputs for which outputs are shown before, during and after training."}
     )
@@ -168,7 +171,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         self.check_report_to()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What training_args.bin holds, which is pushed with the model: no token and no folder of this machine. A copy
+        """What training_args.bin holds, which people share: no token and no folder of this machine. A copy
         by the module `copy` lacks them too; `dataclasses.replace` keeps them."""
         return shareable(vars(self))
 

@@ -18,7 +18,7 @@ from ..arguments.data_arguments import DataArguments
 from ..arguments.fine_tuning_defaults import fine_tuning_arguments
 from ..arguments.model_arguments import ModelArguments
 from ..arguments.run_arguments import RunArguments
-from ..arguments.task_arguments import TaskArguments
+from ..arguments.task_arguments import FITTED_OPTIONS, TaskArguments
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..objectives import OBJECTIVES, Objective
 
@@ -68,6 +68,8 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
         check_adapter(run_args)
     except ValueError as error:
         parser.error(str(error))
+    if has_own_data(arguments):
+        run_args.task.fits_data = [name for name in FITTED_OPTIONS if option_value(name, arguments) is None]
     if run_args.training.task not in OBJECTIVES:
         parser.error(f"--task {run_args.training.task} is unknown; known tasks: {', '.join(OBJECTIVES)}.")
     if from_command_line:
@@ -114,14 +116,19 @@ def set_defaults(parser: argparse.ArgumentParser, objective: type[Objective], ar
         # epochs replace a default number of steps
         defaults.pop("max_steps", None)
     source = option_value("init_from", arguments)
-    if option_value("train_file", arguments) or option_value("dataset_name", arguments):
-        # the length on the user's data follows the data
-        for name in ("max_steps", "eval_steps"):
+    if has_own_data(arguments):
+        # these follow the user's data
+        for name in ("max_steps", "eval_steps", "vocab_size"):
             defaults.pop(name, None)
         defaults |= {} if source else own_data_arguments(objective, arguments)
     if source:
         defaults |= fine_tuning_arguments(source, adapter=option_value("peft", arguments) is not None)
     parser.set_defaults(**defaults)
+
+
+def has_own_data(arguments: list[str]) -> bool:
+    """Whether the data are the user's."""
+    return bool(option_value("train_file", arguments) or option_value("dataset_name", arguments))
 
 
 def own_data_arguments(objective: type[Objective], arguments: list[str]) -> dict[str, object]:

@@ -1,39 +1,56 @@
 """CSV and TSV files. Every field is text; a row with another number of fields than the header has a problem, instead of
-columns that are shifted. A .tsv has no quotes: its fields contain neither tabs nor line breaks."""
+columns that are shifted. A .tsv with tabs has no quotes: its fields contain neither tabs nor line breaks."""
 
 import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..preprocessing.labels import parse_number
 from ..preprocessing.rows import SourceRow
 from .text_files import open_text
 
-__all__ = ["column_names_hint", "delimited_columns", "read_delimited"]
+__all__ = ["Layout", "column_names_hint", "delimited_columns", "read_delimited"]
+
+# What separates fields unless --delimiter says so, and what may separate them in other people's files.
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+KNOWN_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 
 # A name of a column is shorter and has fewer words than these.
 LONG_CELL, MANY_WORDS = 40, 4
 ROWS_SEARCHED = 200
 
 
+class Layout(NamedTuple):
+    """What separates the fields of a file, and whether quotes surround some of them."""
+
+    delimiter: str
+    quotes: bool
+
+    @classmethod
+    def of(cls, kind: str, delimiter: str | None) -> "Layout":
+        """That of a format, a key of DELIMITERS. `delimiter`: that of --delimiter, if it is given."""
+        chosen = delimiter or DELIMITERS[kind]
+        return cls(chosen, quotes=(kind, chosen) != ("tsv", "\t"))
+
+
 class BrokenRow(list[str]):
     """A row whose quotes do not match; it holds the reason."""
 
 
-def numbered_rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def numbered_rows(path: str, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """(first line, fields) of every row that is not blank. Raises ValueError for quotes that break several lines
     apart."""
     with open_text(path, newline="") as file:
-        if delimiter == "\t":
+        if not layout.quotes:
             for number, line in enumerate(file, start=1):
                 if line.strip("\r\n"):
-                    yield number, line.rstrip("\r\n").split("\t")
+                    yield number, line.rstrip("\r\n").split(layout.delimiter)
             return
         csv.field_size_limit(sys.maxsize)
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(file, delimiter=layout.delimiter, strict=True)
         line = 1
         while True:
             try:
@@ -52,9 +69,9 @@ def numbered_rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
 
 
-def read_delimited(path: str, delimiter: str, names: list[str] | None) -> Iterator[SourceRow]:
+def read_delimited(path: str, layout: Layout, names: list[str] | None) -> Iterator[SourceRow]:
     """The rows of a file. `names`: those of the columns if the file has none (--column_names)."""
-    rows = numbered_rows(path, delimiter)
+    rows = numbered_rows(path, layout)
     source = "of --column_names"
     if names is None:
         line, names = next(rows, (1, []))
@@ -71,10 +88,17 @@ def read_delimited(path: str, delimiter: str, names: list[str] | None) -> Iterat
             yield SourceRow(location, {}, f"has {len(fields)} fields instead of {width} (the names {source}): {shown}")
 
 
-def delimited_columns(path: str, delimiter: str, names: list[str] | None) -> list[str]:
-    """The names of the columns: `names`, or those in the first line. Raises ValueError if one occurs twice, and if
-    `names` are those in the file."""
-    line, header = next(numbered_rows(path, delimiter), (1, []))
+def delimited_columns(path: str, layout: Layout, names: list[str] | None) -> list[str]:
+    """The names of the columns: `names`, or those in the first line. Raises ValueError if one occurs twice, if `names`
+    are those in the file, and if something else separates the fields."""
+    line, header = next(numbered_rows(path, layout), (1, []))
+    if len(header) == 1 and (found := other_delimiter(path, header[0])):
+        option = "tab" if found == "\t" else f"'{found}'"
+        expected = KNOWN_DELIMITERS.get(layout.delimiter, repr(layout.delimiter))
+        raise ValueError(
+            f"{path}, line {line}: {KNOWN_DELIMITERS[found]} separate the fields, not {expected}; say so with "
+            f"--delimiter {option}"
+        )
     if names:
         if header == names:
             raise ValueError(f"{path}, line {line} has these names already; leave out --column_names.")
@@ -85,6 +109,18 @@ def delimited_columns(path: str, delimiter: str, names: list[str] | None) -> lis
     return header
 
 
+def other_delimiter(path: str, header: str) -> str | None:
+    """What separates the fields of a file whose first line is one field by its format: the known delimiter by which the
+    first rows have an equal number of fields, several; of several such, the one with most fields."""
+    widths = {}
+    for delimiter in KNOWN_DELIMITERS:
+        if delimiter in header:
+            first = [fields for _, fields in islice(numbered_rows(path, Layout(delimiter, True)), ROWS_SEARCHED)]
+            if len({len(fields) for fields in first}) == 1:
+                widths[delimiter] = len(first[0])
+    return max(widths, key=widths.__getitem__, default=None)
+
+
 def looks_like_data(header: list[str]) -> bool:
     """Whether a first line can hardly be names: one is a number, long, or several words."""
     return any(
@@ -92,9 +128,9 @@ def looks_like_data(header: list[str]) -> bool:
     )
 
 
-def column_names_hint(path: str, delimiter: str, columns: tuple[str, ...], missing: str) -> str:
+def column_names_hint(path: str, layout: Layout, columns: tuple[str, ...], missing: str) -> str:
     """What to do about a file that lacks a column of a task, as `missing` says. `columns`: those of the task."""
-    rows = [fields for _, fields in islice(numbered_rows(path, delimiter), ROWS_SEARCHED)]
+    rows = [fields for _, fields in islice(numbered_rows(path, layout), ROWS_SEARCHED)]
     header = rows[0] if rows else []
     names = ",".join(guess_names([row for row in rows if len(row) == len(header)], columns))
     if looks_like_data(header):

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,13 +13,13 @@ from datasets import Features
 from ..preprocessing.labels import class_label_names
 from ..preprocessing.rows import SourceRow, named_row
 from .conll import read_conll
-from .delimited import delimited_columns, read_delimited
+from .delimited import DELIMITERS, Layout, delimited_columns, read_delimited
 from .json_files import read_json
 from .text_files import check_encoding, open_text
 
 __all__ = [
-    "DELIMITERS",
     "FILE_FORMATS",
+    "ReadOptions",
     "check_files",
     "column_types",
     "expand_patterns",
@@ -39,10 +39,21 @@ FILE_FORMATS = {
     ".parquet": "parquet",
     ".conll": "conll",
 }
-# formats whose rows are lines of fields -> what separates the fields
-DELIMITERS = {"csv": ",", "tsv": "\t"}
 # Rows that are searched for the names of columns of JSON files.
 ROWS_SEARCHED = 100
+
+
+class ReadOptions(NamedTuple):
+    """How files are read. `sample_by`: what a row of a text file is; `names`: those of the columns of files that have
+    none (--column_names); `delimiter`: what separates fields (--delimiter; None: as usual in the format)."""
+
+    sample_by: str = "paragraph"
+    names: list[str] | None = None
+    delimiter: str | None = None
+
+    def layout(self, kind: str) -> Layout:
+        """That of the lines of a format, "csv" or "tsv"."""
+        return Layout.of(kind, self.delimiter)
 
 
 def file_extension(path: str) -> str:
@@ -86,23 +97,24 @@ def file_format(path: str) -> str:
     return FILE_FORMATS[file_extension(path)]
 
 
-def check_files(option: str, paths: list[str], has_names: bool) -> None:
-    """Raises ValueError for files of several formats, for one in an unknown encoding, and for names of columns where
-    files have them."""
+def check_files(option: str, paths: list[str], options: ReadOptions) -> None:
+    """Raises ValueError for files of several formats, for one in an unknown encoding, and for names of columns or a
+    delimiter where files have none."""
     formats = {file_format(path) for path in paths}
     if len(formats) > 1:
         raise ValueError(f"{option} mixes formats ({', '.join(sorted(formats))}); give files of one format.")
-    if has_names and not formats <= DELIMITERS.keys():
-        raise ValueError(f"--column_names belongs to .csv and .tsv files without names; leave it out for {paths[0]}.")
+    given = {"--column_names": options.names, "--delimiter": options.delimiter}
+    for name in [name for name, value in given.items() if value and not formats <= DELIMITERS.keys()]:
+        raise ValueError(f"{name} belongs to .csv and .tsv files; leave it out for {paths[0]}.")
     for path in paths if "parquet" not in formats else []:
         check_encoding(path)
 
 
-def file_columns(path: str, names: list[str] | None) -> list[str]:
-    """The columns of a file. `names`: those of --column_names."""
+def file_columns(path: str, options: ReadOptions) -> list[str]:
+    """The columns of a file."""
     kind = file_format(path)
     if kind in DELIMITERS:
-        return delimited_columns(path, DELIMITERS[kind], names)
+        return delimited_columns(path, options.layout(kind), options.names)
     if kind == "parquet":
         return open_parquet(path).schema_arrow.names
     if kind == "text":
@@ -117,14 +129,15 @@ def column_types(path: str) -> Features | None:
     return Features.from_arrow_schema(open_parquet(path).schema_arrow) if file_format(path) == "parquet" else None
 
 
-def read_file(path: str, sample_by: str = "paragraph", names: list[str] | None = None) -> Iterator[SourceRow]:
-    """The rows of a file. `sample_by`: what a row of a text file is; `names`: those of --column_names. Raises
-    ValueError with the file, and the line if it is known, for a file that cannot be read."""
+def read_file(path: str, options: ReadOptions | None = None) -> Iterator[SourceRow]:
+    """The rows of a file. Raises ValueError with the file, and the line if it is known, for a file that cannot be
+    read."""
+    options = options or ReadOptions()
     kind = file_format(path)
     if kind in DELIMITERS:
-        return read_delimited(path, DELIMITERS[kind], names)
+        return read_delimited(path, options.layout(kind), options.names)
     if kind == "text":
-        return read_text(path, sample_by)
+        return read_text(path, options.sample_by)
     if kind == "parquet":
         return read_parquet(path)
     return read_conll(path) if kind == "conll" else read_json(path, is_lines=kind == "json lines")

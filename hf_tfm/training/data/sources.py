@@ -19,8 +19,8 @@ from ..preprocessing.dataset_utils import iterate_rows
 from ..preprocessing.rows import LOCATION, BadRows, table_rows
 from ..utils.hashing import fingerprint
 from ..utils.printing import print_on_main_process
-from .delimited import column_names_hint
-from .readers import DELIMITERS, check_files, column_types, expand_patterns, file_columns, file_format
+from .delimited import DELIMITERS, column_names_hint
+from .readers import ReadOptions, check_files, column_types, expand_patterns, file_columns, file_format
 from .splits import SPLITS, SplitLimits, complete_splits
 from .tables import file_stream, file_table, table_on_disk, table_stream
 
@@ -117,8 +117,7 @@ def with_validation_subset(data: TaskData, max_eval_samples: int | None) -> Task
         return data
     subset = data.splits["validation"].select([index * rows // count for index in range(count)])
     note = f"{count:,} of the {rows:,} validation rows were evaluated during training, all of them at the end."
-    if not max_eval_samples:
-        print_on_main_process(f"{note.replace('were', 'are')} Other numbers: --max_eval_samples")
+    print_on_main_process(f"{note.replace('were', 'are')} Other numbers: --max_eval_samples")
     return replace(data, splits=data.splits | {"validation_subset": subset}, notes=[*data.notes, note])
 
 
@@ -141,7 +140,7 @@ def load_builtin(objective: Objective, name: str) -> tuple[dict[str, Any], str, 
 def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str, Any]:
     """The splits of the files that the user gives."""
     given = zip(SPLITS, (args.train_file, args.validation_file, args.test_file), strict=True)
-    names = args.column_names.split(",") if args.column_names else None
+    options = ReadOptions(args.sample_by, args.column_names.split(",") if args.column_names else None, args.delimiter)
     tables: dict[str, Any] = {}
     for split, patterns in given:
         if not patterns:
@@ -149,11 +148,11 @@ def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str
         option = f"--{split}_file"
         parts = []
         for paths in expand_patterns(option, patterns):
-            check_files(option, paths, names is not None)
+            check_files(option, paths, options)
             for path in paths:
-                use_columns(objective, args, path, names)
+                use_columns(objective, args, path, options)
             read = file_stream if args.streaming and split == "train" else file_table
-            parts.append(read(objective, paths, args.sample_by, names))
+            parts.append(read(objective, paths, options))
             if not args.streaming and not len(parts[-1]):
                 raise ValueError(f"{option} {', '.join(paths)} holds no rows; give a file with some.")
         check_same_columns(dict(zip(patterns, parts, strict=True)))
@@ -162,16 +161,16 @@ def load_files(objective: Objective, args: DataArguments, seed: int) -> dict[str
     return shuffle_stream(tables, args, seed)
 
 
-def use_columns(objective: Objective, args: DataArguments, path: str, names: list[str] | None) -> None:
+def use_columns(objective: Objective, args: DataArguments, path: str, options: ReadOptions) -> None:
     """Let the task read its columns of a file. Raises ValueError for one that the file does not have."""
-    known = file_columns(path, names)
+    known = file_columns(path, options)
     try:
         sources = choose_columns(known, objective, args, path)
     except ValueError as error:
         kind = file_format(path)
-        if kind not in DELIMITERS or names:
+        if kind not in DELIMITERS or options.names:
             raise
-        hint = column_names_hint(path, DELIMITERS[kind], objective.required_columns, str(error))
+        hint = column_names_hint(path, options.layout(kind), objective.required_columns, str(error))
         raise ValueError(hint) from error
     objective.use_columns(sources, column_types(path))
 

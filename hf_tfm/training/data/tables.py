@@ -15,16 +15,16 @@ from datasets.config import HF_DATASETS_CACHE
 from ..objectives.base import Objective
 from ..preprocessing.dataset_utils import code_digest
 from ..preprocessing.rows import LOCATION, SourceRow, prepared_batches, prepared_schema, table_rows
-from .readers import read_file
+from .readers import ReadOptions, read_file
 
 __all__ = ["file_stream", "file_table", "table_on_disk", "table_stream"]
 
 
-def file_table(objective: Objective, paths: list[str], sample_by: str, names: list[str] | None) -> Dataset:
+def file_table(objective: Objective, paths: list[str], options: ReadOptions) -> Dataset:
     """The prepared rows of files. Raises ValueError for rows that cannot be used, unless they are dropped."""
     sizes = [(os.path.abspath(path), (stat := os.stat(path)).st_size, stat.st_mtime_ns, path) for path in paths]
-    rows = (row for path in paths for row in read_file(path, sample_by, names))
-    return table_on_disk(objective, rows, [sizes, sample_by, names])
+    rows = (row for path in paths for row in read_file(path, options))
+    return table_on_disk(objective, rows, [sizes, options])
 
 
 def table_on_disk(objective: Objective, rows: Iterable[SourceRow], source: Any) -> Dataset:
@@ -57,9 +57,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def file_stream(objective: Objective, paths: list[str], sample_by: str, names: list[str] | None) -> IterableDataset:
+def file_stream(objective: Objective, paths: list[str], options: ReadOptions) -> IterableDataset:
     """The prepared rows of files, read during training."""
-    return stream(file_rows, {"objective": objective, "paths": paths, "sample_by": sample_by, "names": names})
+    return stream(file_rows, {"objective": objective, "paths": paths, "options": options})
 
 
 def table_stream(objective: Objective, table: IterableDataset, where: str) -> IterableDataset:
@@ -72,10 +72,8 @@ def stream(generator: Any, arguments: dict[str, Any]) -> IterableDataset:
     return IterableDataset.from_generator(generator, gen_kwargs=arguments, features=features)
 
 
-def file_rows(
-    objective: Objective, paths: list[str], sample_by: str, names: list[str] | None
-) -> Iterator[dict[str, Any]]:
-    yield from usable_rows(objective, (row for path in paths for row in read_file(path, sample_by, names)))
+def file_rows(objective: Objective, paths: list[str], options: ReadOptions) -> Iterator[dict[str, Any]]:
+    yield from usable_rows(objective, (row for path in paths for row in read_file(path, options)))
 
 
 def stream_rows(objective: Objective, table: IterableDataset, where: str) -> Iterator[dict[str, Any]]:
@@ -84,4 +82,4 @@ def stream_rows(objective: Objective, table: IterableDataset, where: str) -> Ite
 
 def usable_rows(objective: Objective, rows: Iterable[SourceRow]) -> Iterator[dict[str, Any]]:
     for batch in prepared_batches(rows, objective.prepare_source, objective.features()):
-        yield from objective.bad_rows.usable(batch)
+        yield from objective.bad_rows.usable(batch.to_pylist())

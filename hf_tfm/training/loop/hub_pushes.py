@@ -1,4 +1,4 @@
-"""Pushes to the Hub before and during training; Trainer's own push ends the run."""
+"""Pushes to the Hub before, during and after training."""
 
 from concurrent.futures import Future
 from pathlib import Path
@@ -8,16 +8,24 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import hf_api
 
+from hf_tfm.hub.access import check_push
+from hf_tfm.hub.files import CARD, LEFT_OUT
+from hf_tfm.hub.uploads import upload_folder
+
+from ..arguments.training_arguments import TfmTrainingArguments
 from ..utils.printing import print_on_main_process
+from .distributed import on_main_process
 
-__all__ = ["CARD_FILE", "HubPushes"]
+__all__ = ["CARD", "HubPushes", "check_pushes"]
 
-CARD_FILE = "README.md"
-# What a checkpoint has beside the model: not part of a model on the Hub.
-RESUME_FILES = [
-    "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "ema.safetensors", "manifest.json",
-    "pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py",
-]  # fmt: skip
+# What a folder has beside the model: not part of a model on the Hub.
+NOT_OF_THE_MODEL = [pattern for patterns in LEFT_OUT.values() for pattern in patterns]
+
+
+def check_pushes(args: TfmTrainingArguments) -> None:
+    """Raises ValueError if the pushes of a run would be refused, before it reads anything."""
+    name = args.hub_model_id or Path(str(args.output_dir)).absolute().name
+    on_main_process(lambda: check_push(hf_api(), name, args.hub_token, private=bool(args.hub_private_repo)))
 
 
 class HubPushes:
@@ -34,7 +42,15 @@ class HubPushes:
         """Push a card without a model, so that a Hub that refuses pushes ends the run before training."""
         if self.trainer.is_world_process_zero():
             self.trainer.create_model_card()
-            self.upload(self.args.output_dir, "Start of training", allow_patterns=[CARD_FILE])
+            self.upload(self.args.output_dir, "Start of training", allow_patterns=[CARD])
+
+    def push_result(self) -> None:
+        """Push the finished model with its card, without the state of the run, after the pushes of checkpoints."""
+        trainer = self.trainer
+        self.wait()
+        if trainer.is_world_process_zero():
+            trainer.callback_handler.on_push_begin(self.args, trainer.state, trainer.control)
+            self.upload(self.args.output_dir, "End of training", ignore_patterns=list(NOT_OF_THE_MODEL))
 
     def are_running(self) -> bool:
         return any(not job.done() for job in self.jobs.values())
@@ -55,25 +71,29 @@ class HubPushes:
         trainer.callback_handler.on_push_begin(self.args, trainer.state, trainer.control)
         step = folder.name.split("-")[1]
         message = f"Training in progress, step {step}"
-        background: Any = {"run_as_future": True}
-        self.jobs[f"the model of step {step}"] = self.upload(
-            folder, message, ignore_patterns=RESUME_FILES, **background
+        self.jobs[f"the model of step {step}"] = self.start_upload(
+            folder, message, ignore_patterns=list(NOT_OF_THE_MODEL)
         )
         if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             place = "last-checkpoint" if strategy == HubStrategy.CHECKPOINT else folder.name
-            self.jobs[folder.name] = self.upload(folder, f"{message}, checkpoint", path_in_repo=place, **background)
+            self.jobs[folder.name] = self.start_upload(folder, f"{message}, checkpoint", path_in_repo=place)
 
     def write_card(self, folder: Path) -> None:
         """Trainer's own card, because train.py writes one at the end. PEFT has written one for an adapter."""
-        if not (folder / CARD_FILE).exists():
+        if not (folder / CARD).exists():
             output_dir, self.args.output_dir = self.args.output_dir, str(folder)
             try:
                 self.trainer.create_model_card()
             finally:
                 self.args.output_dir = output_dir
 
+    def start_upload(self, *args: Any, **kwargs: Any) -> Future:
+        return hf_api().run_as_future(self.upload, *args, **kwargs)
+
     def upload(self, folder: Path | str, message: str, **kwargs: Any) -> Any:
-        return hf_api().upload_folder(
+        return upload_folder(
+            hf_api(),
+            print_on_main_process,
             repo_id=self.trainer.hub_model_id,
             folder_path=folder,
             commit_message=message,

@@ -18,7 +18,7 @@ from .distributed import distribute_model
 from .native_checkpoints import converted_checkpoint, to_tfm_config
 from .output_dir import check_run_has_ended
 
-__all__ = ["choose_model_type", "make_model", "num_token_types", "prepare_model"]
+__all__ = ["choose_model_type", "make_model", "max_positions", "num_token_types", "prepare_model"]
 
 SPECIAL_TOKEN_FIELDS = ("pad_token_id", "eos_token_id", "bos_token_id")
 # configuration fields that the data decide for a new model, and that --config_file keeps
@@ -85,6 +85,13 @@ def read_config(source: str) -> Any:
             "`hf-tfm families` lists."
         )
     return config
+
+
+def max_positions(args: ModelArguments) -> int | None:
+    """The positions of the model that the options select; None if the rows of the run decide."""
+    source = args.init_from or args.config_file
+    given = args.given_fields() | args.overrides
+    return ((read_config(source).to_dict() if source else {}) | given).get("max_position_embeddings")
 
 
 def config_label_names(config: Any) -> tuple[str, ...]:

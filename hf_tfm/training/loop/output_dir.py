@@ -85,10 +85,11 @@ class OutputDir:
             delete_previous_run(self.path)
         self.write_run_file(fingerprint, finished=False)
 
-    def finish_run(self, fingerprint: str) -> None:
+    def finish_run(self) -> None:
         """Note in run.json that nothing remains to be done. Only the main process writes."""
-        if self.is_main_process:
-            self.write_run_file(fingerprint, finished=True)
+        begun = read_run_file(self.path) if self.is_main_process else None
+        if begun:
+            self.write_run_file(begun["data"], finished=True)
 
     def write_run_file(self, fingerprint: str, finished: bool) -> None:
         content = {"options": self.options, "data": fingerprint, "finished": finished}

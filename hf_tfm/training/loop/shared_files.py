@@ -7,24 +7,22 @@ from typing import Any
 from transformers import TrainerState
 from transformers.integrations.integration_utils import TensorBoardCallback, default_logdir
 
-from hf_tfm.privacy import is_absolute
-
 from ..utils.files import write_atomically
 
 __all__ = ["find_best_checkpoint", "hide_folders_in_state", "keep_logs_out_of_pushes"]
 
 
 def hide_folders_in_state(folder: Path) -> None:
-    """Reduce the absolute path of the best checkpoint in a folder's trainer_state.json to its name."""
+    """Remove the path of the best checkpoint from a folder's trainer_state.json. Its step stays, by which a resumed run
+    finds it wherever it is; Trainer would warn that a path without its folder does not exist."""
     file = folder / "trainer_state.json"
     state = json.loads(file.read_text(encoding="utf-8"))
-    best = state["best_model_checkpoint"]
-    if best and is_absolute(best):
-        write_atomically(file, json.dumps(state | {"best_model_checkpoint": Path(best).name}, indent=2) + "\n")
+    if state["best_model_checkpoint"]:
+        write_atomically(file, json.dumps(state | {"best_model_checkpoint": None}, indent=2) + "\n")
 
 
 def find_best_checkpoint(state: TrainerState, output_dir: Path) -> None:
-    """Give the state of a run its best checkpoint again, whose path it may not have."""
+    """Give the state of a resumed run its best checkpoint again, whose path is in no file."""
     best = output_dir / f"checkpoint-{state.best_global_step}"
     if best.is_dir():
         state.best_model_checkpoint = str(best)

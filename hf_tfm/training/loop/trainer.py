@@ -23,7 +23,7 @@ from .distributed_trainer import DistributedTrainer
 from .early_stopping import make_early_stopping
 from .ema import make_ema
 from .epoch_counter import EpochCounter
-from .hub_pushes import CARD_FILE, HubPushes
+from .hub_pushes import CARD, HubPushes
 from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import make_optimizer
@@ -344,7 +344,7 @@ class TfmTrainer(DistributedTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Keeps the card that train.py wrote; before there is one, Trainer writes its own."""
-        card = Path(str(self.args.output_dir)) / CARD_FILE
+        card = Path(str(self.args.output_dir)) / CARD
         if self.is_world_process_zero() and not card.exists():
             super().create_model_card(*args, **kwargs)
             card.write_text(shareable(card.read_text(encoding="utf-8")), encoding="utf-8")

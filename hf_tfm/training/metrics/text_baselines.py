@@ -1,12 +1,12 @@
-"""Baselines without a neural network, in bits per byte: a byte n-gram model and the compressor xz.
-
-Both are fitted to the training split and measured on the test split, with documents joined by a zero byte."""
+"""Baselines of language models without a neural network, fitted to the training split and measured on the test split: a
+byte n-gram model and the compressor xz, in bits per byte, with documents joined by a zero byte; the frequencies of
+tokens, in nats per token."""
 
 import lzma
 
 import numpy as np
 
-__all__ = ["ngram_bits_per_byte", "text_baselines", "xz_bits_per_byte"]
+__all__ = ["ngram_bits_per_byte", "text_baselines", "unigram_nats_per_token", "xz_bits_per_byte"]
 
 # Larger texts would take minutes.
 MAX_BYTES = 8_000_000
@@ -64,3 +64,10 @@ def lookup(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndar
     """The value of each query, 0 if it is not among the sorted `keys`."""
     at = np.searchsorted(keys, queries).clip(max=len(keys) - 1)
     return np.where(keys[at] == queries, values[at], 0)
+
+
+def unigram_nats_per_token(train_counts: np.ndarray, test_counts: np.ndarray) -> float:
+    """Nats per token of a test split by the frequencies of a training split, from how often each has each token of the
+    vocabulary, (V,). One is added to each training count, so that no token is impossible (Laplace)."""
+    probability = (train_counts + 1) / (train_counts + 1).sum()
+    return float(-(test_counts * np.log(probability)).sum() / test_counts.sum())

@@ -7,7 +7,6 @@ instance serves one run, because it learns the labels of the training split.
 
 Legend: B batch, T tokens in a row, V vocabulary."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,8 @@ from ..preprocessing.rows import BadRows, prepared_batches, prepared_schema, tab
 __all__ = [
     "ComputeMetrics",
     "Objective",
-    "checkpoint_arguments",
     "forward_in_eval_mode",
     "perplexity_results",
-    "python_literal",
     "require_special_token",
     "short_test_rows",
 ]
@@ -75,6 +72,8 @@ class Objective:
     supports_streaming = True
     # option that limits the tokens in a row
     length_option = "--max_length"
+    # options that limit the tokens of a text -> column of the examples that has them; without packing tasks
+    length_columns: dict[str, str] = {}
 
     # Defaults that differ from those of other tasks
     # options of train.py, except those of the model
@@ -98,6 +97,10 @@ class Objective:
     metric_columns: tuple[str, ...] = ()
     # whether --metrics can compare predictions with labels
     supports_extra_metrics = False
+    # the result in which `baselines` are measured; None: the first of `metric_labels` that the task measures
+    baseline_metric: str | None = None
+    # results of which less is better
+    lower_is_better: tuple[str, ...] = ("loss", "bits_per_byte", "nats_per_token", "perplexity")
     # what chooses the best weights on the validation split: "loss", or a result of which more is better
     validation_metric = "loss"
     # whether the model can generate text during evaluation (--predict_with_generate)
@@ -208,6 +211,11 @@ class Objective:
         return {}
 
     # Examples
+    def encoder(self, tokenizer: Any) -> Callable[..., dict[str, Any]] | None:
+        """The function that makes examples of a batch of rows, and raises RowError for one that cannot become any. None
+        for a task that can use every row."""
+        return None
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Splits of tokenized rows, as the collator and `make_compute_metrics` read them."""
         raise NotImplementedError
@@ -229,9 +237,9 @@ class Objective:
         `features`: its examples, `source_bytes`: UTF-8 bytes of its text."""
         raise NotImplementedError
 
-    def baselines(self, data: Any) -> dict[str, float]:
-        """Results of simple methods on the test split by name, measured as the first of `metric_labels` that the task
-        measures. A name says on how many rows the method was fitted if not on all."""
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """Results of simple methods on the test split by name, measured as `baseline_metric`, and without a neural
+        network. A name says on how many rows the method was fitted if not on all."""
         return {}
 
     def extra_metrics(self, predictions: Any, references: Any, cache_dir: Path) -> dict[str, float]:
@@ -284,24 +292,6 @@ def short_test_rows(data: Any, count: int = 3) -> list[dict[str, Any]]:
     rows = [table[at] for at in range(min(len(table), MAX_ROWS_SEARCHED))]
     short = [row for row in rows if sum(map(len, data.objective.texts(row))) <= MAX_SAMPLE_CHARACTERS]
     return (short or rows)[:count]
-
-
-def checkpoint_arguments(name: str, revision: str | None = None) -> str:
-    """The arguments of `pipeline` and `from_pretrained` that load a checkpoint, a folder or Hub name, with its code."""
-    chosen = f", revision={python_literal(revision)}" if revision else ""
-    return f"{python_literal(name)}{chosen}, trust_remote_code=True"
-
-
-def python_literal(value: Any) -> str:
-    """A value as Python source code, with double quotes around strings and escapes for what cannot be printed."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{python_literal(key)}: {python_literal(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(python_literal, value))}]"
-    if not isinstance(value, str):
-        return repr(value)
-    text = json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def require_special_token(tokenizer: Any, token: str, reason: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import default_data_collator
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
 
@@ -17,7 +18,7 @@ from ..metrics.text_baselines import text_baselines
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.row_values import is_missing, text_of
 from ..preprocessing.rows import LOCATION
-from .base import ComputeMetrics, Objective, perplexity_results, python_literal, require_special_token
+from .base import ComputeMetrics, Objective, perplexity_results, require_special_token
 from .text_sampling import first_tokens, sample_text
 
 __all__ = ["CausalLM", "LanguageModel"]
@@ -94,7 +95,7 @@ class CausalLM(LanguageModel):
     ) -> ComputeMetrics:
         return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=source_bytes, rows=len(features))
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         return {} if data.streaming else text_baselines(list(data.texts("train")), list(data.texts("test")))
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Features, List, Value
+from jinja2 import TemplateError
 from transformers import DataCollatorForTokenClassification
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
 from ..metrics.perplexity import Perplexity
 from ..preprocessing.dataset_utils import map_rows
-from ..preprocessing.row_values import messages_of
+from ..preprocessing.row_values import RowError, messages_of
 from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated
-from .base import ComputeMetrics, Objective, perplexity_results, python_literal
+from .base import ComputeMetrics, Objective, perplexity_results
 from .causal_lm import CausalLM
+from .label_frequencies import unigram_baseline
 from .text_sampling import sample_text
 
 __all__ = ["Chat"]
@@ -32,6 +35,7 @@ class Chat(CausalLM):
     split_column = "messages"
     split_fractions = Objective.split_fractions
     length_option = Objective.length_option
+    length_columns = {"max_length": "input_ids"}
     default_arguments = {"max_length": 256}
     metric_labels = {
         "nats_per_token": "nats per token of the assistant (the loss)",
@@ -67,11 +71,14 @@ class Chat(CausalLM):
                 "{% generation %} and {% endgeneration %} around them in tokenizer.chat_template and save it."
             )
 
-    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids`, `attention_mask` and `labels`, -100 for all tokens that are not the assistant's."""
-        encode = partial(
+    def encoder(self, tokenizer: Any) -> Any:
+        return partial(
             encode_conversations, tokenizer=tokenizer, max_length=self.args.max_length, long_texts=self.long_texts
         )
+
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows of `input_ids`, `attention_mask` and `labels`, -100 for all tokens that are not the assistant's."""
+        encode = self.encoder(tokenizer)
         return {
             name: report_truncated(
                 map_rows(table, encode, remove=["messages", LOCATION], num_proc=num_proc, desc="Tokenising"),
@@ -89,8 +96,8 @@ class Chat(CausalLM):
     ) -> ComputeMetrics:
         return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=None)
 
-    def baselines(self, data: Any) -> dict[str, float]:
-        return {}
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        return unigram_baseline(self, data, examples, tokenizer)
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:
@@ -140,24 +147,27 @@ def prompt_ids(messages: list[dict[str, str]], tokenizer: Any) -> list[int]:
 def encode_conversations(
     batch: dict[str, list[Any]], tokenizer: Any, max_length: int, long_texts: str
 ) -> dict[str, list[Any]]:
-    """Conversations as token ids. Raises ValueError for one longer than `max_length` unless `long_texts` is
+    """Conversations as token ids. Raises RowError for one longer than `max_length` unless `long_texts` is
     "truncate", and for one whose remaining tokens have no label."""
     columns: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": [], "truncated": []}
-    for location, messages in zip(batch[LOCATION], batch["messages"], strict=True):
-        encoded = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
+    for messages in batch["messages"]:
+        try:
+            encoded = tokenizer.apply_chat_template(
+                messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+            )
+        except TemplateError as error:
+            raise RowError(f"is refused by the chat template of the tokenizer: {error}") from error
         ids, mask = encoded["input_ids"], encoded["assistant_masks"]
         if len(ids) > max_length and long_texts == "error":
-            raise ValueError(
-                f"{location} has {len(ids)} tokens, more than --max_length {max_length}. Raise it, or cut "
-                "the ends off with --long_texts truncate."
+            raise RowError(
+                f"has {len(ids)} tokens, more than --max_length {max_length}; raise it, or cut the ends off with "
+                "--long_texts truncate"
             )
         labels = [token if is_label else IGNORE_INDEX for token, is_label in zip(ids, mask, strict=True)]
         if set(labels[1:max_length]) <= {IGNORE_INDEX}:
-            raise ValueError(
-                f"{location} has no token of the assistant among its first {max_length} tokens, so it has "
-                "nothing to learn; raise --max_length or remove the row."
+            raise RowError(
+                f"has no token of the assistant among its first {max_length} tokens, so it has nothing to learn; raise "
+                "--max_length"
             )
         columns["input_ids"].append(ids[:max_length])
         columns["attention_mask"].append([1] * len(ids[:max_length]))

@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Features, Value
 from transformers import DataCollatorWithPadding, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassification
@@ -27,7 +28,6 @@ from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )
@@ -65,6 +65,7 @@ class SequenceClassification(Objective):
     builtin_dataset = "labelled_docstrings"
     metric_labels = METRIC_LABELS
     supports_streaming = False
+    length_columns = {"max_length": "input_ids"}
     supports_extra_metrics = True
     default_arguments = {"max_length": 128}
     default_config_fields = {"pooling": "mean", "hidden_dropout": 0.1}
@@ -122,12 +123,15 @@ class SequenceClassification(Objective):
     def config_fields(self, tokenizer: Any) -> dict[str, Any]:
         return self.labels.config_fields()
 
-    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
-        encode = partial(
+    def encoder(self, tokenizer: Any) -> Any:
+        return partial(
             encode_texts, tokenizer=tokenizer, columns=self.text_columns(), max_length=self.args.max_length,
             long_texts=self.long_texts,
         )  # fmt: skip
+
+    def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
+        """Rows of `input_ids`, `attention_mask` and `labels`."""
+        encode = self.encoder(tokenizer)
         return {
             name: report_truncated(
                 map_rows(
@@ -171,7 +175,7 @@ class SequenceClassification(Objective):
             return multi_label_metrics(predictions, references.astype(int), cache_dir)
         return regression_metrics(predictions.astype(np.float64), references.astype(np.float64).reshape(-1), cache_dir)
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         """The most frequent training class (of numbers, a constant has no correlation), and a linear model on words and
         pairs of words."""
         columns, splits = self.text_columns(), data.splits
@@ -265,7 +269,7 @@ def encode_texts(
 ) -> dict[str, Any]:
     texts = [list(batch[name]) for name in columns]
     second = texts[1] if len(texts) > 1 else None
-    return tokenize_within(tokenizer, texts[0], second, max_length, long_texts, "--max_length", batch[LOCATION])
+    return tokenize_within(tokenizer, texts[0], second, max_length, long_texts, "--max_length")
 
 
 def single_label_metrics(predictions: np.ndarray, references: np.ndarray, cache_dir: Path) -> dict[str, float]:

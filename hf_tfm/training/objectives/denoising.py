@@ -15,6 +15,7 @@ from ..preprocessing.span_corruption import SpanCorruptionCollator, add_sentinel
 from ..preprocessing.text_infilling import BartNoisingCollator
 from .base import ComputeMetrics, perplexity_results, require_special_token
 from .causal_lm import LanguageModel
+from .label_frequencies import unigram_baseline
 from .seq2seq import generate_text, seq2seq_usage_snippet
 
 __all__ = ["Denoising"]
@@ -69,6 +70,9 @@ class Denoising(LanguageModel):
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
         return partial(perplexity_results, metric=Perplexity(cache_dir), source_bytes=None)
+
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        return unigram_baseline(self, data, examples, tokenizer)
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
         if prompts:

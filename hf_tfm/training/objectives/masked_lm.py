@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 
 from ..metrics.perplexity import sum_losses
 from ..preprocessing.token_masking import MaskedLMCollator, word_ids_of
-from .base import ComputeMetrics, forward_in_eval_mode, python_literal, require_special_token
+from .base import ComputeMetrics, forward_in_eval_mode, require_special_token
 from .causal_lm import LanguageModel
+from .label_frequencies import unigram_baseline
 from .text_sampling import first_tokens
 
 __all__ = ["MaskedLM", "pack_token_rows"]
@@ -69,6 +71,9 @@ class MaskedLM(LanguageModel):
         self, split: Any, features: Any, tokenizer: Any, cache_dir: Path, source_bytes: int
     ) -> ComputeMetrics:
         return masked_token_metrics
+
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        return unigram_baseline(self, data, examples, tokenizer)
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[str]:
         mask = tokenizer.mask_token

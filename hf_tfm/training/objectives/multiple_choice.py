@@ -3,31 +3,34 @@
 import re
 from collections import Counter
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value
+from datasets import Features, List, Value
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
 
 from ..preprocessing.dataset_utils import iterate_rows, map_rows
 from ..preprocessing.labels import parse_number
 from ..preprocessing.row_values import RowError, choices_of, text_of
-from ..preprocessing.rows import LOCATION, PROBLEM
+from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated, tokenize_within
 from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )
 
 __all__ = ["MultipleChoice"]
+
+# Training rows whose choices are counted.
+ROWS_COUNTED = 1000
 
 
 class MultipleChoice(Objective):
@@ -42,6 +45,7 @@ class MultipleChoice(Objective):
     split_column = "stem"
     supports_extra_metrics = True
     validation_metric = "accuracy"
+    length_columns = {"max_length": "input_ids"}
     metric_labels = {"accuracy": "accuracy", "loss": "nats per choice (the loss)"}
     # a small vocabulary: the two spellings of a word, in code and in a sentence, then share most of their tokens
     default_arguments = {
@@ -51,6 +55,12 @@ class MultipleChoice(Objective):
     default_config_fields = {
         "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "position_type": "none",
         "type_vocab_size": 2, "pooling": "mean", "initializer_range": 0.1, "hidden_dropout": 0.1,
+    }  # fmt: skip
+
+    # texts of others need positions; sizes and dropout of a classifier
+    own_data_config_fields = {
+        "hidden_size": 128, "position_type": "rotary", "initializer_range": 0.02, "hidden_dropout": 0.2,
+        "embedding_dropout": 0.2,
     }  # fmt: skip
 
     def text_columns(self) -> tuple[str, ...]:
@@ -75,25 +85,23 @@ class MultipleChoice(Objective):
         return {"stem": text_of(row["stem"], "stem"), "choices": choices, "label": int(index)}
 
     def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
-        """Every row must have as many choices as most training rows, because a batch is one tensor."""
-        if not isinstance(splits["train"], Dataset):
-            return splits
-        [(count, _)] = Counter(map(len, splits["train"]["choices"][:])).most_common(1)
-        check = partial(count_choices, count=count)
-        return {
-            name: self.bad_rows.map(table, check, remove=[], desc="Counting choices") for name, table in splits.items()
-        }
+        """Learn how many choices most training rows have: every row needs as many, because a batch is one tensor."""
+        counted = islice(iterate_rows(splits["train"]), ROWS_COUNTED)
+        [(self.num_choices, _)] = Counter(len(row["choices"]) for row in counted).most_common(1)
+        return splits
 
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "pad_token", "which pads short rows")
 
+    def encoder(self, tokenizer: Any) -> Any:
+        return partial(
+            encode_choices, tokenizer=tokenizer, max_length=self.args.max_length, long_texts=self.long_texts,
+            num_choices=self.num_choices,
+        )  # fmt: skip
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids` and `attention_mask`, one list per choice, and `labels`."""
-        num_choices = len(next(iterate_rows(splits["train"]))["choices"])
-        encode = partial(
-            encode_choices, tokenizer=tokenizer, max_length=self.args.max_length, long_texts=self.long_texts,
-            num_choices=num_choices,
-        )  # fmt: skip
+        encode = self.encoder(tokenizer)
         columns = [*self.required_columns, LOCATION]
         return {
             name: report_truncated(
@@ -119,7 +127,7 @@ class MultipleChoice(Objective):
 
         return compute
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         """Accuracy of the choice that has the largest part of its words in common with the stem."""
         rows = list(data.splits["test"])
         return {"most words in common": float(np.mean([nearest_choice(row) == row["label"] for row in rows]))}
@@ -167,26 +175,19 @@ def nearest_choice(row: dict[str, Any]) -> int:
     return int(np.argmax([len(words & stem) / max(1, len(words)) for words in choices]))
 
 
-def count_choices(batch: dict[str, list[Any]], count: int) -> dict[str, list[Any]]:
-    problem = "has {} choices, and most training rows {}; give every row the same number"
-    return {PROBLEM: ["" if len(row) == count else problem.format(len(row), count) for row in batch["choices"]]}
-
-
 def encode_choices(
     batch: dict[str, list[Any]], tokenizer: Any, max_length: int, long_texts: str, num_choices: int
 ) -> dict[str, Any]:
-    """The stem of each row paired with each of its choices. Raises ValueError unless every row has `num_choices`,
+    """The stem of each row paired with each of its choices. Raises RowError unless every row has `num_choices`,
     because a batch is one tensor of rows and choices."""
-    for location, choices in zip(batch[LOCATION], batch["choices"], strict=True):
+    for choices in batch["choices"]:
         if len(choices) != num_choices:
-            raise ValueError(
-                f"{location} has {len(choices)} choices, and the first row {num_choices}; give every row the same "
-                "number."
+            raise RowError(
+                f"has {len(choices)} choices, and most training rows {num_choices}; give every row the same number"
             )
     stems = list(chain.from_iterable([stem] * num_choices for stem in batch["stem"]))
-    locations = list(chain.from_iterable([location] * num_choices for location in batch[LOCATION]))
     texts = list(chain.from_iterable(batch["choices"]))
-    encoded = tokenize_within(tokenizer, stems, texts, max_length, long_texts, "--max_length", locations)
+    encoded = tokenize_within(tokenizer, stems, texts, max_length, long_texts, "--max_length")
     grouped: dict[str, list[Any]] = {
         name: [values[start : start + num_choices] for start in range(0, len(values), num_choices)]
         for name, values in encoded.items()

@@ -2,34 +2,41 @@
 arXiv:1606.05250; 2018, arXiv:1806.03822)."""
 
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Features, List, Value
+from datasets import Dataset, Features, List, Value
 from transformers import EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
 
 from ..metrics.metric_registry import load_metric
-from ..preprocessing.dataset_utils import map_rows
+from ..metrics.sliding_window import sliding_window_answer
+from ..preprocessing.dataset_utils import iterate_rows, map_rows
+from ..preprocessing.encoding_checks import fitting_length
 from ..preprocessing.qa_windows import best_answers, make_qa_windows
 from ..preprocessing.row_values import answers_of, text_of
-from ..preprocessing.rows import LOCATION
+from ..preprocessing.rows import LOCATION, PROBLEM
+from ..utils.printing import print_on_main_process
 from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )
 
 __all__ = ["QuestionAnswering"]
 
+# Training rows by which the simple method knows how long answers are.
+ANSWERS_COUNTED = 10_000
 # Trainer pads kept logits of shorter rows with this value.
 LOGITS_PADDING = -100
 
@@ -62,7 +69,7 @@ class QuestionAnswering(Objective):
     supports_label_smoothing = False
     peft_task_type = "QUESTION_ANS"
     metric_columns = ("offsets", "example")
-    validation_metric = "f1"
+    validation_metric = baseline_metric = "f1"
 
     def text_columns(self) -> tuple[str, ...]:
         return ("context", "question")
@@ -82,19 +89,41 @@ class QuestionAnswering(Objective):
     def prepare_tokenizer(self, tokenizer: Any) -> None:
         require_special_token(tokenizer, "pad_token", "which pads short rows")
 
+    def fit_labels(self, splits: dict[str, Any]) -> dict[str, Any]:
+        """In an evaluated split each row must have its own id, which identifies its prediction."""
+        return splits | {name: self.with_unique_ids(splits[name], name) for name in ("validation", "test")}
+
+    def with_unique_ids(self, table: Any, split: str) -> Any:
+        repeated = repeated_ids(table, split)
+        return self.bad_rows.map(table, partial(add_problems, problems=repeated), remove=[]) if repeated else table
+
+    def encoder(self, tokenizer: Any) -> Any:
+        args = self.args
+        return partial(encode_windows, tokenizer=tokenizer, length=args.max_length, stride=args.doc_stride)
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """One row per window: `input_ids`, `attention_mask`, `start_positions`, `end_positions`, and the
         columns that locate the tokens in the text."""
-        for name in ("validation", "test"):
-            check_unique_ids(splits[name], name)
-        encode = partial(encode_windows, tokenizer=tokenizer, length=self.args.max_length, stride=self.args.doc_stride)
-        return {
+        encode = self.encoder(tokenizer)
+        windows = {
             name: map_rows(
                 table, encode, remove=[*self.required_columns, LOCATION], with_indices=True, num_proc=num_proc,
                 desc="Splitting into windows",
             )
             for name, table in splits.items()
         }  # fmt: skip
+        if "max_answer_tokens" in self.args.fits_data and isinstance(windows["train"], Dataset):
+            self.fit_answer_length(windows["train"])
+        return windows
+
+    def fit_answer_length(self, windows: Dataset) -> None:
+        """Raise the longest answer that is predicted to what the training answers need."""
+        args = self.args
+        longest = 1 + int(np.max(np.subtract(windows["end_positions"][:], windows["start_positions"][:])))
+        args.max_answer_tokens = fitting_length(longest, min(args.max_answer_tokens, args.max_length), args.max_length)
+        print_on_main_process(
+            f"Answers in tokens, by your data: --max_answer_tokens {args.max_answer_tokens} (longest: {longest})"
+        )
 
     def collator(self, tokenizer: Any, model: Any, training: bool) -> Any:
         # always on the right: padding on the left would shift the positions of the answers
@@ -123,6 +152,27 @@ class QuestionAnswering(Objective):
             return squad_metrics(answers, examples, cache_dir)
 
         return compute
+
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """A sliding window over the sentence with the most words of the question; where some questions have no answer,
+        also none for all of them."""
+        rows = {name: data.splits["test"][name][:] for name in ("id", "context", "question", "answers")}
+        training_rows = islice(iterate_rows(data.splits["train"]), ANSWERS_COUNTED)
+        sizes = [len(text.split()) for row in training_rows for text in row["answers"]["text"][:1]]
+        num_words = int(np.median(sizes)) if sizes else 1
+        texts = {"sliding window": list(map(partial(sliding_window_answer, num_words=num_words), rows["context"],
+                                            rows["question"]))}  # fmt: skip
+        has_unanswered = any(not answers["text"] for answers in rows["answers"])
+        texts |= {"no answer": [""] * len(rows["id"])} if has_unanswered else {}
+        measure = squad_v2_metrics if has_unanswered else squad_metrics
+        found = {
+            name: {
+                key: {"text": text, "no_answer_probability": 0.0} for key, text in zip(rows["id"], answers, strict=True)
+            }
+            for name, answers in texts.items()
+        }
+        with TemporaryDirectory() as folder:
+            return {name: measure(answers, rows, Path(folder))["f1"] for name, answers in found.items()}
 
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         rows = short_test_rows(data, 3)
@@ -173,21 +223,26 @@ def pad_right(tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
 
 
-def check_unique_ids(table: Any, split: str) -> None:
-    """Raises ValueError if two questions of an evaluated split share an id, which must identify the prediction."""
+def repeated_ids(table: Any, split: str) -> dict[str, str]:
+    """What is wrong with each row whose id an earlier row has, by location."""
     first: dict[str, str] = {}
-    for name, location in zip(table["id"][:], table[LOCATION][:], strict=True):
-        if name in first:
-            raise ValueError(
-                f"{location} has the id {name}, as has {first[name]}; in the {split} split each row needs its own id."
-            )
-        first[name] = location
+    problem = "has the id {}, as has {}; in the {} split each row needs its own id"
+    return {
+        location: problem.format(name, first[name], split)
+        for name, location in zip(table["id"][:], table[LOCATION][:], strict=True)
+        if first.setdefault(name, location) != location
+    }
+
+
+def add_problems(batch: dict[str, list[Any]], problems: dict[str, str]) -> dict[str, list[str]]:
+    return {PROBLEM: [problems.get(location, "") for location in batch[LOCATION]]}
 
 
 def encode_windows(
-    batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, length: int, stride: int
+    batch: dict[str, list[Any]], rows: list[int] | None = None, *, tokenizer: Any, length: int, stride: int
 ) -> dict[str, list[Any]]:
-    return make_qa_windows(dict(batch) | {"row": rows}, tokenizer, length, stride)
+    """Windows as `make_qa_windows` returns them. `rows`: the index of each row in its split."""
+    return make_qa_windows(dict(batch) | ({} if rows is None else {"row": rows}), tokenizer, length, stride)
 
 
 def squad_metrics(answers: Any, examples: Any, cache_dir: Path) -> dict[str, float]:

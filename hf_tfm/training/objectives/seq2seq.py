@@ -2,19 +2,22 @@
 
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
 
-from ..arguments.task_arguments import TaskArguments
+from ..metrics.linear_baselines import rows_within_limits
 from ..metrics.metric_registry import load_metric
+from ..metrics.nearest_neighbor import nearest_rows
 from ..preprocessing.dataset_utils import map_rows
 from ..preprocessing.rows import LOCATION
 from ..preprocessing.truncation import report_truncated, tokenize_within
-from .base import ComputeMetrics, Objective, python_literal, require_special_token, short_test_rows
+from .base import ComputeMetrics, Objective, require_special_token, short_test_rows
 
 __all__ = ["Seq2Seq", "generate_text", "seq2seq_usage_snippet"]
 
@@ -44,11 +47,14 @@ class Seq2Seq(Objective):
         "eval_steps": 200, "predict_with_generate": True, "max_eval_samples": 200, "max_steps": 1200,
     }  # fmt: skip
     default_config_fields = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    # as measured on Multi30k (its model card)
+    own_data_config_fields = {"num_hidden_layers": 3, "hidden_dropout": 0.1}
     peft_task_type = "SEQ_2_SEQ_LM"
     generates_text = True
-    validation_metric = "chrf"
+    validation_metric = baseline_metric = "chrf"
     supports_extra_metrics = True
     metric_columns = ("length",)
+    length_columns = {"max_length": "input_ids", "max_target_length": "labels"}
 
     def tokenizer_style(self, model_type: str) -> str:
         return "source"
@@ -60,9 +66,15 @@ class Seq2Seq(Objective):
     def max_row_length(self) -> int:
         return max(self.args.max_length, self.args.max_target_length)
 
+    def encoder(self, tokenizer: Any) -> Any:
+        return partial(
+            encode_pairs, tokenizer=tokenizer, max_length=self.args.max_length,
+            max_target_length=self.args.max_target_length, long_texts=self.long_texts,
+        )  # fmt: skip
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
-        """Rows of `input_ids`, `attention_mask` and `labels`. Raises ValueError for a text that is too long."""
-        encode = partial(encode_pairs, tokenizer=tokenizer, args=self.args, long_texts=self.long_texts)
+        """Rows of `input_ids`, `attention_mask` and `labels`."""
+        encode = self.encoder(tokenizer)
         return {
             name: report_truncated(
                 map_rows(table, encode, remove=["source", "target", LOCATION], num_proc=num_proc, desc="Tokenising"),
@@ -98,6 +110,22 @@ class Seq2Seq(Objective):
 
         return compute
 
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
+        """The target of the training row whose source is nearest."""
+        if data.streaming:
+            return {}
+        sources, targets = data.splits["train"]["source"][:], data.splits["train"]["target"][:]
+        rows = rows_within_limits([sources], 1)
+        nearest = nearest_rows([sources[row] for row in rows], data.splits["test"]["source"][:])
+        if nearest is None:
+            return {}
+        limited = "" if len(rows) == len(sources) else f", of {len(rows):,} rows"
+        texts = [targets[row].strip() for row in rows[nearest]]
+        references = [text.strip() for text in data.splits["test"]["target"]]
+        with TemporaryDirectory() as folder:
+            found: Any = load_metric("chrf", folder).compute(predictions=texts, references=references)
+        return {f"target of the nearest training source{limited}": found["score"]}
+
     def sample_inputs(self, data: Any, tokenizer: Any, prompts: list[str] | None) -> list[Any]:
         if prompts:
             return [{"source": prompt} for prompt in prompts]
@@ -116,13 +144,13 @@ class Seq2Seq(Objective):
         return seq2seq_usage_snippet(checkpoint, sample_input["source"], skip_special_tokens=True)
 
 
-def encode_pairs(batch: dict[str, list[str]], tokenizer: Any, args: TaskArguments, long_texts: str) -> dict[str, Any]:
+def encode_pairs(
+    batch: dict[str, list[str]], tokenizer: Any, max_length: int, max_target_length: int, long_texts: str
+) -> dict[str, Any]:
     """Token ids of sources and targets, and the summed length of both, by which rows are grouped."""
-    sources, targets, locations = list(batch["source"]), list(batch["target"]), batch[LOCATION]
-    source = tokenize_within(tokenizer, sources, None, args.max_length, long_texts, "--max_length", locations)
-    target = tokenize_within(
-        tokenizer, targets, None, args.max_target_length, long_texts, "--max_target_length", locations
-    )
+    sources, targets = list(batch["source"]), list(batch["target"])
+    source = tokenize_within(tokenizer, sources, None, max_length, long_texts, "--max_length")
+    target = tokenize_within(tokenizer, targets, None, max_target_length, long_texts, "--max_target_length")
     return {
         "input_ids": source["input_ids"],
         "attention_mask": source["attention_mask"],

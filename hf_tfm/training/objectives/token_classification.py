@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Features, List, Value
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
+from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTokenClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassification
 
@@ -25,7 +26,6 @@ from .base import (
     ComputeMetrics,
     Objective,
     forward_in_eval_mode,
-    python_literal,
     require_special_token,
     short_test_rows,
 )
@@ -98,9 +98,12 @@ class TokenClassification(Objective):
         fields = self.labels.config_fields()
         return {name: value for name, value in fields.items() if name != "problem_type"}
 
+    def encoder(self, tokenizer: Any) -> Any:
+        return partial(align_rows, tokenizer=tokenizer, max_length=self.args.max_length)
+
     def examples(self, splits: dict[str, Any], tokenizer: Any, num_proc: int | None) -> dict[str, Any]:
         """Rows of `input_ids`, `attention_mask` and `labels`, and the columns that locate the words."""
-        align = partial(align_rows, tokenizer=tokenizer, max_length=self.args.max_length)
+        align = self.encoder(tokenizer)
         return {
             name: map_rows(
                 table,
@@ -141,7 +144,7 @@ class TokenClassification(Objective):
             return span_metrics(references, predictions, cache_dir)
         return tag_metrics(references, predictions, cache_dir)
 
-    def baselines(self, data: Any) -> dict[str, float]:
+    def baselines(self, data: Any, examples: dict[str, Any], tokenizer: Any) -> dict[str, float]:
         """F1 of the most frequent training tag of each word; new words get the most frequent tag of all."""
         counts: dict[str, Counter[int]] = defaultdict(Counter)
         for row in data.splits["train"]:
@@ -194,8 +197,11 @@ class TokenClassification(Objective):
         )
 
 
-def align_rows(batch: dict[str, list[Any]], rows: list[int], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
-    return align_word_labels(dict(batch) | {"row": rows}, tokenizer, max_length)
+def align_rows(
+    batch: dict[str, list[Any]], rows: list[int] | None = None, *, tokenizer: Any, max_length: int
+) -> dict[str, list[Any]]:
+    """Words and tags as `align_word_labels` returns them. `rows`: the index of each row in its split."""
+    return align_word_labels(dict(batch) | ({} if rows is None else {"row": rows}), tokenizer, max_length)
 
 
 def encode_tags(batch: dict[str, list[Any]], labels: LabelEncoder) -> dict[str, list[Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .rows import LOCATION
+from .row_values import RowError
 
 __all__ = ["best_answers", "make_qa_windows"]
 
@@ -28,7 +28,7 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
 
     `rows`: columns id, context, question, answers, and row (the index of each in its split; without it the batch is
     the whole split). Answers are {"text": [...], "answer_start": [...]}, as `answers_of` returns them; the first one is
-    the label. LOCATION, if it is a column, names rows in errors. `doc_stride`: tokens that neighbouring windows share.
+    the label. `doc_stride`: tokens that neighbouring windows share.
 
     - `input_ids`, `attention_mask`, and `token_type_ids` if the tokenizer has them: at most `max_length` tokens
     - `start_positions`, `end_positions`: first and last token of the answer; 0 and 0 if the window does not contain all
@@ -38,20 +38,19 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
     - `example`: the row
 
     The labelled text is the answer without white space around it, extended to whole tokens.
-    Raises ValueError if an answer has no token, if a question leaves no space for its context, or if the tokenizer puts
-    no special token before (question, context)."""
+    Raises RowError if an answer has no token, or if a question leaves no space for its context, and ValueError if the
+    tokenizer puts no special token before (question, context)."""
     if doc_stride < 0:
         raise ValueError(f"doc_stride {doc_stride} is negative; it must be 0 or more, for instance {max_length // 3}.")
     encoded = tokenizer(list(rows["question"]), list(rows["context"]), return_offsets_mapping=True, verbose=False)
     features = defaultdict(list)
     for i, example in enumerate(rows.get("row", range(len(rows["id"])))):
         context, answers = rows["context"][i], rows["answers"][i]
-        where = rows[LOCATION][i] if LOCATION in rows else f"Question {rows['id'][i]}"
         begin, end = context_token_range(encoded.sequence_ids(i))
-        space = context_space(where, encoded.sequence_ids(i), max_length, doc_stride)
+        space = context_space(encoded.sequence_ids(i), max_length, doc_stride)
         offsets = [strip_span(context, *encoded["offset_mapping"][i][token]) for token in range(begin, end)]
         spans = list(zip(answers["answer_start"], answers["text"], strict=True))
-        first, last = answer_token_range(where, context, offsets, *spans[0]) if spans else (-1, -1)
+        first, last = answer_token_range(context, offsets, *spans[0]) if spans else (-1, -1)
         suffix_length = len(encoded["input_ids"][i]) - end
         for start in range(0, max(1, end - begin - doc_stride), space - doc_stride):
             stop = min(start + space, end - begin)
@@ -70,15 +69,15 @@ def make_qa_windows(rows: Any, tokenizer: Any, max_length: int, doc_stride: int)
     return dict(features)
 
 
-def context_space(where: str, sequence_ids: list[int | None], max_length: int, doc_stride: int) -> int:
-    """Context tokens that fit into a window. Raises ValueError if windows that overlap by `doc_stride` do not fit."""
+def context_space(sequence_ids: list[int | None], max_length: int, doc_stride: int) -> int:
+    """Context tokens that fit into a window. Raises RowError if windows that overlap by `doc_stride` do not fit."""
     num_question, num_special = sequence_ids.count(0), sequence_ids.count(None)
     space = max_length - num_question - num_special
     if space <= doc_stride:
-        raise ValueError(
-            f"{where} has too long a question: {num_question} tokens, and {num_special} special ones, leave {space} "
-            f"of max_length {max_length} for its context, which needs more than doc_stride ({doc_stride}). Raise "
-            "max_length, lower doc_stride, or shorten the question."
+        raise RowError(
+            f"has too long a question: {num_question} tokens, and {num_special} special ones, leave {space} of "
+            f"--max_length {max_length} for its context, which needs more than --doc_stride {doc_stride}; raise "
+            "--max_length, lower --doc_stride, or shorten the question"
         )
     return space
 
@@ -102,14 +101,14 @@ def strip_span(context: str, start: int, end: int) -> list[int]:
     return [end - len(text), end - len(text) + len(text.rstrip())]
 
 
-def answer_token_range(where: str, context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
-    """First and last token of the context that contain characters of the answer. Raises ValueError if there is none."""
+def answer_token_range(context: str, offsets: list[list[int]], start: int, text: str) -> tuple[int, int]:
+    """First and last token of the context that contain characters of the answer. Raises RowError if there is none."""
     begin, end = strip_span(context, start, start + len(text))
     inside = [token for token, (left, right) in enumerate(offsets) if left < right and left < end and begin < right]
     if not inside:
-        raise ValueError(
-            f"{where}: the tokenizer has no token for the answer {text!r} at character {start}; drop "
-            "the row, or use a tokenizer that keeps these characters."
+        raise RowError(
+            f"has the answer {text!r} at character {start}, for which the tokenizer has no token; use a tokenizer that "
+            "keeps these characters"
         )
     return inside[0], inside[-1]
 

@@ -90,10 +90,11 @@ def prepare_row(row: SourceRow, prepare: Callable[[dict[str, Any]], dict[str, An
 
 @dataclass
 class BadRows:
-    """What is done with rows that cannot be used (--bad_rows). `dropped`: location and reason of each dropped row."""
+    """What is done with rows that cannot be used (--bad_rows). `dropped`: the reason by the location of each dropped
+    row."""
 
     policy: Literal["refuse", "drop"] = "refuse"
-    dropped: list[dict[str, str]] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
 
     def check(self, table: Dataset) -> Dataset:
         """The table without the column PROBLEM and without the rows that have one. Raises ValueError for these unless
@@ -114,18 +115,21 @@ class BadRows:
             raise ValueError(f"{message}{more}. Correct the data, or leave such rows out with --bad_rows drop.")
         if count == len(table):
             raise ValueError(f"{message}, so that --bad_rows drop would leave no row.")
-        self.dropped += [{"location": row[LOCATION], "reason": row[PROBLEM]} for row in listed]
-        print_on_main_process(f"Dropped {count:,} of {len(table):,} rows that cannot be used; the first: {message}")
+        found = {row[LOCATION]: row[PROBLEM] for row in listed}
+        if not found.keys() <= self.dropped.keys():
+            # else these are rows of a split of which others are a part
+            print_on_main_process(f"Dropped {count:,} of {len(table):,} rows that cannot be used; the first: {message}")
+        self.dropped |= found
         return table.select((~is_bad).nonzero()[0]).remove_columns(PROBLEM)
 
-    def map(self, table: Dataset, function: Any, remove: list[str], desc: str) -> Dataset:
+    def map(self, table: Dataset, function: Any, remove: list[str], **options: Any) -> Dataset:
         """The table with the columns that `function` returns for a batch, one of which is PROBLEM, in the place of the
         columns `remove`, checked as in `check`."""
-        return self.check(map_rows(table, function, remove=remove, desc=desc))
+        return self.check(map_rows(table, function, remove=remove, **options))
 
-    def usable(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-        """The rows of a batch of a stream, checked as in `check`; dropped rows are printed as they come."""
-        for row in batch.to_pylist():
+    def usable(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The rows of a stream, checked as in `check`; dropped rows are printed as they come."""
+        for row in rows:
             problem = row.pop(PROBLEM)
             if not problem:
                 yield row
@@ -144,7 +148,8 @@ class BadRows:
         """Write the list of dropped rows into the folder of a run; without any, remove that of an earlier run."""
         path = folder / DROPPED_ROWS_FILE
         if self.dropped:
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.dropped]
+            rows = [{"location": location, "reason": reason} for location, reason in self.dropped.items()]
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             path.write_text("".join(lines), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)

@@ -14,6 +14,8 @@ import numpy as np
 
 from hf_tfm.modeling.loss import IGNORE_INDEX
 
+from .row_values import RowError
+
 __all__ = ["align_word_labels", "word_predictions"]
 
 
@@ -28,8 +30,7 @@ def align_word_labels(batch: Any, tokenizer: Any, max_length: int) -> dict[str, 
     - `row`, `first_word`: the row, and the index of the first word of this part
     - `first_pieces`: the position of the first piece of each word
 
-    Raises ValueError with row and word if a word has no piece or too many, if tags do not match, or if a row has no
-    words."""
+    Raises RowError if a word has no piece or too many, and ValueError if tags do not match or a row has no words."""
     rows = list(batch.get("row", range(len(batch["tokens"]))))
     for row, words, tags in zip(rows, batch["tokens"], batch["tags"], strict=True):
         check_tags(row, words, tags)
@@ -41,7 +42,7 @@ def align_word_labels(batch: Any, tokenizer: Any, max_length: int) -> dict[str, 
     features = defaultdict(list)
     for i, (row, words, tags) in enumerate(zip(rows, batch["tokens"], batch["tags"], strict=True)):
         prefix, pieces, suffix = split_by_word(encoded["input_ids"][i], encoded.word_ids(i), len(words))
-        check_pieces(row, words, pieces, empty, max_length, len(prefix) + len(suffix))
+        check_pieces(words, pieces, empty, max_length, len(prefix) + len(suffix))
         for first, last in split_row(pieces, max_length - len(prefix) - len(suffix)):
             ids, labels, first_pieces = list(prefix), [IGNORE_INDEX] * len(prefix), []
             for word_pieces, tag in zip(pieces[first:last], tags[first:last], strict=True):
@@ -71,20 +72,20 @@ def split_by_word(
 
 
 def check_pieces(
-    row: int, words: list[str], pieces: list[list[int]], empty: list[int], max_length: int, num_special: int
+    words: list[str], pieces: list[list[int]], empty: list[int], max_length: int, num_special: int
 ) -> None:
-    """Raises ValueError for a word without pieces, or with more than fit into a feature."""
+    """Raises RowError for a word without pieces, or with more than fit into a feature."""
     space = max_length - num_special
     for word, word_pieces in enumerate(pieces):
         if word_pieces == (empty if word else []):
-            raise ValueError(
-                f"Row {row}, word {word}: the tokenizer leaves nothing of {words[word]!r}; drop the word and its tag, "
-                "or use a tokenizer that keeps it."
+            raise RowError(
+                f"has the word {words[word]!r} (index {word}), of which the tokenizer leaves nothing; drop the word "
+                "and its tag, or use a tokenizer that keeps it"
             )
         if len(word_pieces) > space:
-            raise ValueError(
-                f"Row {row}, word {word}: {words[word]!r} has {len(word_pieces)} pieces, and max_length {max_length} "
-                f"leaves {space} beside {num_special} special tokens; raise max_length or shorten the word."
+            raise RowError(
+                f"has the word {words[word][:60]!r} (index {word}) with {len(word_pieces)} tokens, and --max_length "
+                f"{max_length} leaves {space} beside {num_special} special ones; raise --max_length or shorten the word"
             )
 
 

@@ -11,6 +11,7 @@ from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from hf_tfm.cards import DataFacts, RunFacts, Sample, escaped, model_card
+from hf_tfm.hub.usage import adapter_note, checkpoint_arguments
 from hf_tfm.privacy import hide_secret_values, is_absolute, shareable, shareable_arguments
 
 from ..arguments.run_arguments import RunArguments
@@ -19,7 +20,6 @@ from ..data.sources import TaskData
 from ..data.splits import SPLITS
 from ..loop.shared_files import hide_folders_in_state
 from ..loop.trainer import TfmTrainer
-from ..objectives.base import checkpoint_arguments
 from .training_plot import nats_per_token, plot_training
 
 __all__ = ["RunReport"]
@@ -51,7 +51,13 @@ class RunReport:
         self.objective = self.trainer.objective
         self.hub_name: str | None = self.trainer.hub_model_id if args.push_to_hub else None
         note = self.run_args.data.data_note or ""
-        self.data = data_facts(self.trainer.data, self.objective.baselines(self.trainer.data), note)
+        measured = [name for name in self.objective.metric_labels if f"test_{name}" in self.results]
+        self.baseline_metric = self.objective.baseline_metric or measured[0]
+        baselines: dict[str, float] = {}
+        if self.baseline_metric in measured:
+            tokenizer = self.trainer.processing_class
+            baselines = self.objective.baselines(self.trainer.data, self.trainer.examples, tokenizer)
+        self.data = data_facts(self.trainer.data, baselines, self.baseline_metric, note)
 
     def write(self) -> None:
         """Write training.png and README.md."""
@@ -78,11 +84,15 @@ class RunReport:
     def usage_snippet(self, folder: str) -> str:
         """Python code that uses the model by its Hub name if it is pushed, else by a folder."""
         revision = self.trainer.args.hub_revision if self.hub_name else None
-        return self.objective.usage_snippet(checkpoint_arguments(self.hub_name or folder, revision), self.sample_input)
+        arguments = checkpoint_arguments(self.hub_name or folder, revision)
+        needed = f"{adapter_note(self.run_args.model.init_from)}\n" if is_adapter(self.run_args) else ""
+        return needed + self.objective.usage_snippet(arguments, self.sample_input)
 
     def baseline_losses(self) -> dict[str, float]:
-        """Baselines in bits per byte, converted to nats per token as the loss; empty if the task has none."""
-        if "test_bits_per_byte" not in self.results:
+        """Baselines in the unit of the loss, nats per token; empty if they are measured otherwise."""
+        if self.baseline_metric == "nats_per_token":
+            return {f"{name}, {nats:.2f} nats per token": nats for name, nats in self.data.baselines.items()}
+        if self.baseline_metric != "bits_per_byte":
             return {}
         bytes_per_token = self.trainer.data.source_bytes["test"] / self.results["test_scored_tokens"]
         return {
@@ -96,7 +106,8 @@ class RunReport:
         names = sorted(path.name for path in self.folder.iterdir() if path.suffix != ".py" and path.name[0] != "_")
         files = ", ".join([*names, "the model's code (*.py)"])
         return (
-            f"\n{samples}\n\n{self.length_note()}{self.result_table()}\n\nWritten to {self.folder}: {files}\n\n"
+            f"\n{samples}\n\n{self.length_note()}{self.result_table()}{self.baseline_note()}\n\n"
+            f"Written to {self.folder}: {files}\n\n"
             f"Load it and use it:\n\n{self.usage_snippet(str(self.folder))}\n"
         )
 
@@ -111,16 +122,29 @@ class RunReport:
             f"{state.best_metric:.4g} on the validation rows).\n\n"
         )
 
+    def baseline_note(self) -> str:
+        """A line about a simple method with a better result than the model's; empty if there is none."""
+        sign = -1 if self.baseline_metric in self.objective.lower_is_better else 1
+        own = self.results[f"test_{self.baseline_metric}"] if self.data.baselines else 0
+        better = {name: sign * value for name, value in self.data.baselines.items() if sign * value > sign * own}
+        if not better:
+            return ""
+        larger = "larger " if self.run_args.model.init_from else ""
+        return (
+            f"\n\nA simple method is better than this model here: {max(better, key=better.__getitem__)}. What usually "
+            f"helps is a start from a {larger}pretrained checkpoint: --init_from <folder or Hub name>."
+        )
+
     def result_table(self) -> str:
-        """One line per metric, then the baselines in the first of these metrics."""
+        """One line per metric, then the baselines in one of these metrics."""
         labels, results = self.objective.metric_labels, self.results
         rows = [
             [label, *(f"{results[key]:.3f}" if key in results else "" for key in (f"test_{name}", f"eval_{name}"))]
             for name, label in labels.items()
             if f"test_{name}" in results
         ]
-        first_label = rows[0][0]
-        rows += [[f"{name}: {first_label}", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
+        label = labels[self.baseline_metric]
+        rows += [[f"{name}: {label}", f"{value:.3f}", ""] for name, value in self.data.baselines.items()]
         width = max(len(row[0]) for row in rows)
         lines = [["", "test", "validation"], *rows]
         return "\n".join(f"{label:<{width}}  {test:>10}  {validation:>10}" for label, test, validation in lines)
@@ -133,7 +157,7 @@ def format_sample(sample: Sample) -> str:
     return "\n".join(f"{name + ':':<18}{text}" for name, text in texts.items())
 
 
-def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFacts:
+def data_facts(data: TaskData, baselines: dict[str, float], baseline_metric: str, note: str) -> DataFacts:
     """The model card's section on the data."""
     # these hold labels and names of files
     about_data = [escaped(shareable(text)) for text in (*data.notes, data.objective.bad_rows.note()) if text]
@@ -145,6 +169,7 @@ def data_facts(data: TaskData, baselines: dict[str, float], note: str) -> DataFa
         language="en" if data.is_default else None,
         hub_name=None if data.hub_name is None or Path(data.hub_name).exists() else data.hub_name,
         baselines=baselines,
+        baseline_metric=baseline_metric,
         notes=" ".join([BUILTIN_DATA_NOTE if data.is_default else shareable(note), *about_data]).strip(),
     )
 
@@ -176,9 +201,22 @@ def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, An
         "training time": f"{results['train_runtime']:.0f} s{resumed}",
     }
     command = shlex.join(["python", "train.py", *shareable_arguments(sys.argv[1:])])
-    source = shareable(run_args.model.init_from)
-    origin = f"trained further from {source}" if source else "trained from scratch"
-    return RunFacts(command=command, settings=settings, picture=PLOT_FILE, origin=origin)
+    given = run_args.model.init_from
+    source = shareable(given)
+    return RunFacts(
+        command=command,
+        settings=settings,
+        picture=PLOT_FILE,
+        origin=f"trained further from {source}" if source else "trained from scratch",
+        base_model=None if given is None or Path(given).exists() else source,
+        is_adapter=is_adapter(run_args),
+        license=args.hub_license,
+    )
+
+
+def is_adapter(run_args: RunArguments) -> bool:
+    """Whether the result of a run is an adapter, and no whole model."""
+    return bool(run_args.model.peft) and not run_args.model.merge_adapter
 
 
 def describe_optimizer(args: TfmTrainingArguments) -> str:

@@ -33,6 +33,8 @@ HEADS = EMBEDDING_HEADS | {
     for auto_class, reference in some_head._auto_map.items()
     if auto_class != "AutoConfig"
 }
+# one model of each kind of head
+KINDS = [*{name.rpartition("For")[2]: name for name in HEADS}.values()]
 LANGUAGE_HEADS = [head.__name__ for _, head in LANGUAGE_MODELS.values()]
 CAUSAL = LANGUAGE_MODELS["decoder"][1]
 
@@ -122,10 +124,10 @@ def again(root, name):
     return root / "again" / name / "checkpoint"
 
 
-def write_heads(root):
+def write_heads(root, names=tuple(HEADS)):
     """Class name -> (folder written by save_pretrained, file of expected outputs)."""
     written = {}
-    for name in HEADS:
+    for name in names:
         model = make_head(name)
         folder = root / "written" / name / "checkpoint"
         model.save_pretrained(folder)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.grid import ids
-from tests.hub_server import HubServer
+from tests.hub.server import HubServer
 from tests.modeling.remote_code.checkpoints import (
     CAUSAL,
     LANGUAGE_HEADS,

@@ -118,6 +118,17 @@ def load_model(
     return result
 
 
+def run_lines(code: str, expected: str, part: str = "head", offline: bool = False) -> dict[str, Any]:
+    """Run Python that loads a model under the name `model`, without a connection if `offline`, and compare its
+    outputs."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = offline
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return describe(names["model"]) | {"differences": differences(names["model"], expected, part)}
+
+
 def interrupted_load(folder: str, auto_class: str) -> dict[str, Any]:
     """Load in a process that the server kills: it finds the process in the token."""
     process = os.fork()
@@ -182,7 +193,8 @@ def wait_for_workers(seconds: float = 120.0) -> dict[str, int]:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        import_package, interrupted_load, load_config, load_model, save_sharded, smoothed_step, wait_for_workers,
+        import_package, interrupted_load, load_config, load_model, run_lines, save_sharded, smoothed_step,
+        wait_for_workers,
     )
 }  # fmt: skip
 

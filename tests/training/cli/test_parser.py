@@ -62,7 +62,7 @@ def test_help_shows_the_defaults_of_the_task(arguments, capsys):
         return " ".join(capsys.readouterr().out.split())
 
     text, default_text = help_text(*arguments), help_text()
-    line = "Vocabulary size of a new tokenizer. (default: {})"
+    line = "of the training text, or all its characters. (default: {})"
     assert line.format(OBJECTIVES["seq2seq"].default_arguments["vocab_size"]) in text
     assert line.format(TaskArguments.vocab_size) in default_text
     assert "unset: 192" in text
@@ -86,7 +86,7 @@ def test_new_models_on_the_users_data_have_their_own_defaults_unless_given(task)
     own = ["--task", task, "--train_file", "rows.csv"]
     objective = OBJECTIVES[task]
     expected = objective.default_arguments | objective.own_data_arguments
-    for name in expected.keys() - {"max_steps", "eval_steps"}:
+    for name in expected.keys() - {"max_steps", "eval_steps", "vocab_size"}:
         [group] = [group for group in parse(*own) if hasattr(group, name)]
         assert getattr(group, name) == expected[name]
     assert parse(*own, "--per_device_train_batch_size", "3").training.per_device_train_batch_size == 3

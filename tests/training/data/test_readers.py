@@ -8,7 +8,7 @@ import json
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hf_tfm.training.data.readers import check_files, expand_patterns, file_columns, read_file
+from hf_tfm.training.data.readers import ReadOptions, check_files, expand_patterns, file_columns, read_file
 
 # texts that pandas reads as missing values by default
 MISSING = ["None", "NA", "N/A", "null", "nan", "NULL", "-nan", "#N/A"]
@@ -17,8 +17,9 @@ NUMBERS = ["007", "7", "01", "1.0", "1e3", "True", "2020-05-03", " 7"]
 
 def read(path, sample_by="paragraph", names=None):
     """The values of all rows; ValueError for the first problem."""
-    check_files("--train_file", [str(path)], names is not None)
-    rows = list(read_file(str(path), sample_by, names))
+    options = ReadOptions(sample_by, names)
+    check_files("--train_file", [str(path)], options)
+    rows = list(read_file(str(path), options))
     for row in rows:
         if row.problem:
             raise ValueError(f"{row.location} {row.problem}")
@@ -27,7 +28,7 @@ def read(path, sample_by="paragraph", names=None):
 
 def lines_of(path, **options):
     """The location of every row without the path."""
-    return [row.location.removeprefix(f"{path}, ") for row in read_file(str(path), **options)]
+    return [row.location.removeprefix(f"{path}, ") for row in read_file(str(path), ReadOptions(**options))]
 
 
 def error_of(function, *arguments):
@@ -75,7 +76,7 @@ def test_all_layouts_of_json_keep_values_and_dates(tmp_path, name):
         lines = json.dumps({"version": 1, "data": rows}, indent=1)
     (tmp_path / name).write_bytes(gzip.compress(lines.encode()) if name.endswith("gz") else lines.encode())
     assert read(tmp_path / name) == rows
-    assert file_columns(str(tmp_path / name), None) == ["source", "target", "tokens", "n"]
+    assert file_columns(str(tmp_path / name), ReadOptions()) == ["source", "target", "tokens", "n"]
 
 
 def squad(answers):
@@ -182,7 +183,11 @@ def test_rows_of_parquet_are_counted_and_classes_named(tmp_path):
 
 
 def problems(path, **options):
-    return [(row.location.split(", ")[-1], row.problem) for row in read_file(str(path), **options) if row.problem]
+    return [
+        (row.location.split(", ")[-1], row.problem)
+        for row in read_file(str(path), ReadOptions(**options))
+        if row.problem
+    ]
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
@@ -225,18 +230,22 @@ def test_json_lines_that_cannot_be_read_are_named(tmp_path):
 
 def test_a_repeated_column_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("text,label,label\na,b,c\n")
-    assert "a.csv, line 1 names the column 'label' twice" in error_of(file_columns, str(tmp_path / "a.csv"), None)
+    assert "a.csv, line 1 names the column 'label' twice" in error_of(
+        file_columns, str(tmp_path / "a.csv"), ReadOptions()
+    )
 
 
 def test_given_names_make_the_first_line_a_row(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('"3","a title","some text"\n"4","b","c"\n')
     names = ["label", "title", "text"]
-    assert file_columns(str(path), names) == names
+    assert file_columns(str(path), ReadOptions(names=names)) == names
     assert read(path, names=names)[0] == {"label": "3", "title": "a title", "text": "some text"}
     assert lines_of(path, names=names) == ["line 1", "line 2"]
     assert problems(path, names=names[:2])[0][1].startswith("has 3 fields instead of 2 (the names of --column_names)")
     path.write_text("label,title,text\na,b,c\n")
-    assert "line 1 has these names already" in error_of(file_columns, str(path), names)
+    assert "line 1 has these names already" in error_of(file_columns, str(path), ReadOptions(names=names))
     (tmp_path / "a.txt").write_text("x")
-    assert "--column_names belongs to .csv and .tsv" in error_of(check_files, "--f", [str(tmp_path / "a.txt")], True)
+    assert "--column_names belongs to .csv and .tsv" in error_of(
+        check_files, "--f", [str(tmp_path / "a.txt")], ReadOptions(names=["a"])
+    )

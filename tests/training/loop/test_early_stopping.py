@@ -91,7 +91,9 @@ def test_training_ends_and_the_best_weights_are_taken(unbroken):
 
 
 @pytest.mark.parametrize("part", ["before the end", "after the end"])
-def test_a_resumed_run_ends_as_the_unbroken_one(part, unbroken, tmp_path):
+def test_a_resumed_run_ends_as_the_unbroken_one(part, unbroken, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("transformers.trainer.logger.warning", lambda text, *args: said.append(text))
     last = unbroken.state.global_step
     if part == "before the end":
         with pytest.raises(KeyboardInterrupt):
@@ -103,6 +105,8 @@ def test_a_resumed_run_ends_as_the_unbroken_one(part, unbroken, tmp_path):
         kept = tmp_path / f"checkpoint-{last}"
     resumed = train(tmp_path, str(kept))
     assert_equal(unbroken, resumed)
+    # Trainer said that the best checkpoint does not exist, which was then found
+    assert not [text for text in said if "best checkpoint" in text]
 
 
 def test_lost_best_weights_are_named(unbroken, tmp_path, capsys):

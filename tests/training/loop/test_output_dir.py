@@ -95,7 +95,7 @@ def test_a_run_is_finished_when_it_says_so_and_not_before(tmp_path):
     (tmp_path / "all_results.json").touch()
     output_dir = open_output_dir(arguments_for(tmp_path))
     output_dir.begin_run("abc")
-    output_dir.finish_run("abc")
+    output_dir.finish_run()
     with pytest.raises(FileExistsError, match="this run, which is finished"):
         open_output_dir(arguments_for(tmp_path))
 

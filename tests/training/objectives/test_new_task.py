@@ -50,7 +50,7 @@ class WordCount(Objective):
     def make_compute_metrics(self, split, features, tokenizer, cache_dir, source_bytes):
         return lambda prediction: {"mae": float(np.abs(prediction.predictions[:, 0] - prediction.label_ids).mean())}
 
-    def baselines(self, data):
+    def baselines(self, data, examples, tokenizer):
         count = Counter(len(text.split()) for text in data.texts("train")).most_common(1)[0][0]
         return {"most frequent count": float(np.mean([abs(len(t.split()) - count) for t in data.texts("test")]))}
 

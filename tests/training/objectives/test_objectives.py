@@ -9,12 +9,12 @@ import torch
 import transformers
 from transformers import EvalPrediction
 
+from hf_tfm.hub.usage import checkpoint_arguments, python_literal
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.arguments.task_arguments import TaskArguments
 from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
-from hf_tfm.training.objectives.base import checkpoint_arguments, python_literal
 from tests.training.tiny import ROWS, SIZES, WORDS, make_tiny, sentence
 
 HEADS = [(task, kind) for task, objective in OBJECTIVES.items() for kind in objective.models]
@@ -306,32 +306,6 @@ def test_invalid_rows_are_named():
 @pytest.mark.parametrize(("task", "size"), [("causal-lm", 1), ("masked-lm", 2), ("denoising", 3)])
 def test_too_short_rows_are_refused(task, size):
     assert f"--block_size {size}" in refused(task, None, block_size=size)
-
-
-def test_baselines():
-    names = ("causal-lm", "sequence-classification", "token-classification", "multiple-choice")
-    tasks = {task: make_tiny(task) for task in names}
-    found = {task: tiny.objective.baselines(tiny.data) for task, tiny in tasks.items()}
-    assert set(found["causal-lm"]) == {"byte 6-gram", "xz"}
-    linear = "linear classifier on words and pairs of words"
-    assert found["sequence-classification"] == {"most frequent class": 3 / 8, linear: 1}
-    assert found["token-classification"] == {"most frequent tag of the word": 1}
-    # the stem has one of the three colours in three of the eight rows; the first choice is taken in the others
-    assert found["multiple-choice"] == {"most words in common": 5 / 8}
-
-
-@pytest.mark.parametrize(
-    ("labels", "name"),
-    [
-        (["1.5", "2.5", "1", "3"], "linear regression on words and pairs of words"),
-        ([["a"], ["a", "b"], [], ["b"]], "linear classifier on words and pairs of words"),
-    ],
-)
-def test_other_labels_have_a_linear_baseline_in_their_main_result(labels, name):
-    rows = [ROWS["sequence-classification"](at) | {"label": labels[at % 4]} for at in range(8)]
-    tiny = make_tiny("sequence-classification", rows)
-    [(found, value)] = tiny.objective.baselines(tiny.data).items()
-    assert (found, value > 0.5) == (name, True)
 
 
 def test_tiny_models_are_tiny():

@@ -57,7 +57,7 @@ def test_texts_that_fit_are_not_changed_and_nothing_is_printed(capsys):
 @pytest.mark.parametrize("limit", [5, 6, 30, 100])
 def test_pairs_keep_both_texts_and_all_special_tokens(limit):
     tokenizer = make_tiny("sequence-classification").tokenizer
-    encoded = tokenize_within(tokenizer, [LONG, "a"], ["b " * 40, "c"], limit, "truncate", "--max_length", ["a", "b"])
+    encoded = tokenize_within(tokenizer, [LONG, "a"], ["b " * 40, "c"], limit, "truncate", "--max_length")
     separators = [ids.count(tokenizer.sep_token_id) for ids in encoded["input_ids"]]
     assert separators == [2, 2]
     assert encoded["input_ids"][0][-1] == tokenizer.sep_token_id

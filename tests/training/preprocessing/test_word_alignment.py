@@ -177,7 +177,7 @@ def test_words_without_pieces_are_refused(word, index):
     byte_level = plain()
     byte_level.backend_tokenizer.normalizer = normalizers.Replace(word, "") if word else None
     for tokenizer in (pieces_without_spaces(), byte_level):
-        with pytest.raises(ValueError, match=f"Row 1, word {index}: the tokenizer leaves nothing of"):
+        with pytest.raises(ValueError, match=rf"\(index {index}\), of which the tokenizer leaves nothing"):
             align_word_labels(batch, tokenizer, 100)
 
 
@@ -196,7 +196,7 @@ def test_invalid_rows_are_refused():
         with pytest.raises(ValueError, match=f"Row 0, word 1: tag {tag!r}"):
             align_word_labels({"tokens": [["EU", "EU"]], "tags": [[1, tag]]}, tokenizer, 100)
     with pytest.raises(
-        ValueError, match="Row 0, word 1: 'xxxxxxxxx' has 10 pieces, and max_length 11 leaves 9 beside 2"
+        ValueError, match=r"'xxxxxxxxx' \(index 1\) with 10 tokens, and --max_length 11 leaves 9 beside 2"
     ):
         align_word_labels({"tokens": [["EU", "x" * 9]], "tags": [[1, 1]]}, tokenizer, 11)
 

@@ -1,0 +1,104 @@
+"""Fields that a configuration has only with some values of another field: the number of experts, say.
+
+Tools take such a field as a sign of its feature. So a configuration without the feature has no such attribute, as that
+of a native family without it, and its file has no such key."""
+
+from dataclasses import Field, field, fields
+from typing import Any
+
+
+def only_with(default: Any, **condition: str | tuple[str, ...]) -> Any:
+    """A field that a configuration has where another field, the choice, has this value or one of these:
+    `only_with(size(8), mlp_type="moe")`. A value added to the choice's registry counts as that whose class its own is
+    derived from. `default`: the field's value, or another kind of field with one."""
+    known = default if isinstance(default, Field) else field(default=default)
+    value = known.default
+    # a factory: a default would be an attribute of the class, which no instance can lack
+    return field(default_factory=lambda: value, metadata={**known.metadata, "only_with": condition})
+
+
+class ConditionalFields:
+    """Mixin of the configurations: which of their fields they have.
+
+    A value that says nothing (the default, None, False, 0) may be given for a field that there is not: files written
+    before fields were conditional hold such values."""
+
+    __dataclass_fields__: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # in the place of a dataclass's own, which reads every field
+        cls.__eq__ = ConditionalFields.__eq__
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.field_values() == other.field_values()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def field_values(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
+
+    def resolve_defaults(self) -> None:
+        """Fill every None that stands for a value derived from other fields."""
+
+    def absence(self, name: str) -> str | None:
+        """Why there is no field `name`; None if there is one, and for names that are no field."""
+        declared = self.__dataclass_fields__
+        conditions = declared[name].metadata.get("only_with", {}) if name in declared else {}
+        for choice, wanted in conditions.items():
+            values = (wanted,) if isinstance(wanted, str) else wanted
+            registry, chosen = declared[choice].metadata["registry"], vars(self).get(choice)
+            if chosen in registry and not issubclass(registry[chosen], tuple(registry[value] for value in values)):
+                listed = " or ".join(f'"{value}"' for value in values)
+                return f'{name} needs {choice}={listed}, got "{chosen}"'
+        return None
+
+    def conditional_defaults(self) -> dict[str, Any]:
+        """Fields that depend on a choice, and their defaults."""
+        declared = fields(self)  # pyright: ignore[reportArgumentType]
+        return {item.name: item.default_factory() for item in declared if "only_with" in item.metadata}  # pyright: ignore[reportCallIssue]
+
+    def drop_absent_fields(self) -> None:
+        """Delete the fields that there are not, and fill the others. Raises ValueError for one of the former whose
+        value says something."""
+        absent = {name: value for name, value in self.conditional_defaults().items() if self.absence(name)}
+        given = {name: vars(self)[name] for name in absent}
+        vars(self).update(absent)
+        self.resolve_defaults()
+        for name, value in given.items():
+            # older files hold the derived value
+            if value != vars(self).pop(name):
+                self.refuse_value(name, value)
+
+    def refuse_value(self, name: str, value: Any) -> None:
+        """Raises ValueError if the value of a field that there is not says something."""
+        if value and value != self.conditional_defaults()[name]:
+            raise ValueError(f"{self.absence(name)}; leave out {name}={value!r}.")
+
+    def follow_choices(self) -> None:
+        """Delete the fields that there no longer are, and fill those that there are now."""
+        for name, default in self.conditional_defaults().items():
+            if self.absence(name):
+                vars(self).pop(name, None)
+            else:
+                vars(self).setdefault(name, default)
+        self.resolve_defaults()
+        if "rope_parameters" in vars(self):
+            # as transformers does when a configuration is made
+            self.convert_rope_params_to_dict()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __getattr__(self, name: str) -> Any:
+        # called only for what neither an instance nor its class has
+        reason = self.absence(name)
+        raise AttributeError(
+            f"{type(self).__name__} has no {name}{f': {reason}' if reason else ''}.", name=name, obj=self
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As everywhere, but a field that there is not takes no value, and a changed choice changes which fields there
+        are. Raises ValueError for a value that says something."""
+        is_complete = "_post_init_done" in vars(self)
+        if is_complete and self.absence(name):
+            return self.refuse_value(name, value)
+        super().__setattr__(name, value)
+        if is_complete and name in self.__dataclass_fields__ and "registry" in self.__dataclass_fields__[name].metadata:
+            self.follow_choices()
+        return None
