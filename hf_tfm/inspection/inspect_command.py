@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from ..conversion.auto_classes import AUTO_CLASSES
 from .inspect_model import make_report
+from .loading import display_name, load_for_inspection
 from .text_inputs import MAX_TOKENS
 
 __all__ = ["main"]
@@ -44,6 +46,11 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
     )  # fmt: skip
     parser.add_argument("--gradient_steps", type=int, metavar="N", help="most steps of integrated gradients, 0: none")
     parser.add_argument("--dtype", choices=DTYPES, help="dtype of the weights (default: that of the checkpoint)")
+    parser.add_argument(
+        "--head", choices=tuple(AUTO_CLASSES), metavar="HEAD",
+        help=f"head of a native checkpoint, one of {', '.join(AUTO_CLASSES)} (default: its own)",
+    )  # fmt: skip
+    parser.add_argument("--allow_pickle", action="store_true", help="also read pickled weights, which can run code")
     return parser.parse_args(arguments)
 
 
@@ -63,9 +70,11 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm inspect") -> No
     logging.set_verbosity_error()
     if args.position == 0:
         raise ValueError("--position counts tokens from 1, or from -1 at the end; got 0.")
+    dtype = None if args.dtype is None else getattr(torch, args.dtype)
+    loaded = load_for_inspection(args.checkpoint, dtype, args.head, args.allow_pickle)
     report = make_report(
-        args.checkpoint,
-        None,
+        loaded.model,
+        loaded.tokenizer,
         args.text if args.pair is None else (args.text, args.pair),
         args.target,
         position=args.position - 1 if args.position and args.position > 0 else args.position,
@@ -74,8 +83,9 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm inspect") -> No
         layers=None if args.layers is None else parse_layers(args.layers),
         max_tokens=args.max_tokens,
         gradient_steps=args.gradient_steps,
-        dtype=None if args.dtype is None else getattr(torch, args.dtype),
+        name=display_name(args.checkpoint),
     )
+    report.warnings[:0] = loaded.notes
     for warning in report.warnings:
         print(f"Note: {warning}")
     for path in write_files(report, args):

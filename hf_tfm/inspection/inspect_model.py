@@ -61,7 +61,7 @@ def make_report(
     loaded = load_for_inspection(model, dtype)
     tokenizer = loaded.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
-        raise ValueError(f"{display_name(model)} has no tokenizer; give one with tokenizer.")
+        raise ValueError(f"{name or display_name(model)} has no tokenizer; give one with tokenizer.")
     inspection = Inspection(loaded.model, tokenizer, text, target, max_tokens, name or display_name(model))
     inspection.report.warnings[:0] = loaded.notes
     inspection.add_stacks(layers)
@@ -143,13 +143,14 @@ class Inspection:
         ]
         row, label = chosen[0]
         where: dict[str, Any] = {"position": found.position_of(row), "label": found.name_of(row, label)}
+        # what it may refuse comes before what takes long
+        self.add_patching(found, row, label, against)
         report.knock_outs = [
             dataclasses.replace(each, **where) for each in knock_out_grid(self.recording, row, label, knockout)
         ]
         if not report.knock_outs:
             report.absent["knock_outs"] = 'Not asked for (knockout="none").'
         self.add_gradients(row, label, where, gradient_steps)
-        self.add_patching(found, row, label, against)
 
     def add_gradients(self, row: int, label: int, where: dict[str, Any], gradient_steps: int | None) -> None:
         report = self.report

@@ -21,11 +21,13 @@ def split_rows(model: Any, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
     Raises ValueError for an argument that is none of MASKS, without input ids, or for a mask with padding between real
     tokens or without any."""
     given = {name: value for name, value in inputs.items() if value is not None}
+    if "input_ids" not in given:
+        raise ValueError(f"An inspection needs input_ids (batch, tokens); got {', '.join(given) or 'no input'}.")
     unknown = [name for name, value in given.items() if name not in MASKS or getattr(value, "dim", int)() != 2]
-    if unknown or "input_ids" not in given:
+    if unknown:
         raise ValueError(
-            f"An inspection takes tensors (batch, tokens) by the names {', '.join(MASKS)}, input_ids among them; got "
-            f"{', '.join(inputs) or 'nothing'}. Leave out {', '.join(unknown) or 'nothing'}."
+            f"An inspection takes tensors (batch, tokens) by the names {', '.join(MASKS)}; leave out "
+            f"{', '.join(unknown)}."
         )
     given = {name: value.to(model.device) for name, value in given.items()}
     return [

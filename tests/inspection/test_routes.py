@@ -210,6 +210,12 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "Written: page.html" in capsys.readouterr().out
     assert written[0].attributions[0].position == 1
     assert written[0].attention[0].layers == [1]
+    assert written[0].model == tmp_path.name
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / file).unlink()
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path), TEXT])
+    assert f"inspect: error: {tmp_path.name} has no tokenizer" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["inspect", str(tmp_path), TEXT, "--layers", "0"])
     assert 'inspect: error: --layers "0" must be a list of layers from 1' in capsys.readouterr().err
