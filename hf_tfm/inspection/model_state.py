@@ -21,13 +21,14 @@ def inspected(model: Any, training: bool = False, **fields: Any) -> Iterator[Non
     nothing had been drawn."""
     config, modes = model.config, {module: module.training for module in model.modules()}
     fields = {**PLAIN_OUTPUTS, **fields}
-    before = {name: getattr(config, name) for name in fields}
+    # a field that this configuration does not have stays absent
+    before = {name: getattr(config, name) for name in fields if hasattr(config, name)}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.set_grad_enabled(training):
         try:
             model.train(training)
-            for name, value in fields.items():
-                setattr(config, name, value)
+            for name in before:
+                setattr(config, name, fields[name])
             yield
         finally:
             for name, value in before.items():
