@@ -11,7 +11,6 @@ FIELDS = (
     "num_experts", "num_experts_per_tok", "norm_type", "position_type", "max_position_embeddings", "sliding_window",
     "attn_logit_softcapping", "final_logit_softcapping", "attention_sinks", "vocab_size", "origin",
 )  # fmt: skip
-OF_EXPERTS = ("num_experts", "num_experts_per_tok")
 
 
 def architecture_of(model: Any) -> str:
@@ -24,7 +23,6 @@ def facts_of(model: Any) -> dict[str, str]:
     facts = {"parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
     for field in FIELDS:
         value = getattr(config, field, None)
-        is_idle = value in (None, False) or (field in OF_EXPERTS and config.mlp_type != "moe")
-        if not is_idle:
+        if value not in (None, False):
             facts[field] = f"{value:,}" if type(value) is int else "yes" if value is True else str(value)
     return facts
