@@ -20,15 +20,15 @@ def inspected(model: Any, training: bool = False, **fields: Any) -> Iterator[Non
     recordings, and `fields` of the configuration, until the block ends, by an error too. Random numbers go on as if
     nothing had been drawn."""
     config, modes = model.config, {module: module.training for module in model.modules()}
-    fields = {**PLAIN_OUTPUTS, **fields}
-    # a field that this configuration does not have stays absent
-    before = {name: getattr(config, name) for name in fields if hasattr(config, name)}
+    # a configuration has only the fields of the features that it has
+    fields = {name: value for name, value in {**PLAIN_OUTPUTS, **fields}.items() if hasattr(config, name)}
+    before = {name: getattr(config, name) for name in fields}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.set_grad_enabled(training):
         try:
             model.train(training)
-            for name in before:
-                setattr(config, name, fields[name])
+            for name, value in fields.items():
+                setattr(config, name, value)
             yield
         finally:
             for name, value in before.items():
