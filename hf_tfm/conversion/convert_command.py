@@ -15,6 +15,7 @@ from .convert import convert_to_native, convert_to_ours
 from .errors import ConversionError
 from .native_checkpoints import NativeCheckpoint, load_native, weight_notes
 from .registry import family_of
+from .sentence_transformers_files import copy_files, read_modules
 from .whole_checkpoints import errors_of, load_tfm
 
 __all__ = ["main"]
@@ -62,7 +63,8 @@ def convert(args: argparse.Namespace) -> None:
     it is written."""
     if args.destination.is_file() or (args.destination.is_dir() and any(args.destination.iterdir())):
         raise ConversionError(f"{args.destination} is not an empty folder; give a new or empty one.")
-    model, notes = load_source(args)
+    modules = read_modules(args.source)
+    model, notes = load_source(args, encodes_sentences=bool(modules))
     class_before, dtype = type(model).__name__, model.dtype
     if args.to == "tfm":
         unread = family_of(model.config).unread_fields(model.config)
@@ -78,39 +80,46 @@ def convert(args: argparse.Namespace) -> None:
         f"Largest difference on a test batch: {compared}.",
         *notes,
     ]
-    save(converted, tokenizer, lines, args)
+    save(converted, tokenizer, modules, lines, args)
     print("\n".join(lines))
-    print(f"Written: {args.destination} (weights, configuration, {tokenizer_note}).")
-    print(f"Next: {loading_command(head_of_model(converted), args)}")
+    modules_note = f", {len(modules)} modules of sentence-transformers" if modules else ""
+    print(f"Written: {args.destination} (weights, configuration, {tokenizer_note}{modules_note}).")
+    print(f"Next: {loading_command(head_of_model(converted), bool(modules), args)}")
 
 
-def save(model: Any, tokenizer: Any, lines: list[str], args: argparse.Namespace) -> None:
+def save(model: Any, tokenizer: Any, modules: list[Any], lines: list[str], args: argparse.Namespace) -> None:
     """Writes the result, or nothing: what is there of it when something fails would pass for a checkpoint."""
     try:
         model.save_pretrained(args.destination, max_shard_size=args.max_shard_size)
         if tokenizer is not None:
             tokenizer.save_pretrained(args.destination)
-        write_card(args, lines)
+        if modules:
+            copy_files(args.source, modules, args.destination)
+        write_card(args, lines, "sentence-transformers" if modules else "transformers")
     except BaseException:
         shutil.rmtree(args.destination, ignore_errors=True)
         raise
 
 
-def write_card(args: argparse.Namespace, lines: list[str]) -> None:
+def write_card(args: argparse.Namespace, lines: list[str], library: str) -> None:
     """The model card of the result: where it comes from, and what to know of its weights."""
     is_folder = Path(args.source).exists()
     source = Path(args.source).resolve().name if is_folder else args.source
-    metadata = ["library_name: transformers", *([] if is_folder else [f"base_model: {source}"])]
+    metadata = [f"library_name: {library}", *([] if is_folder else [f"base_model: {source}"])]
     card = ["---", *metadata, "---", "", f"# {args.destination.resolve().name}", ""]
     card += [f"Converted from {source} by `hf-tfm convert`.", "", *(f"- {line}" for line in lines)]
     (args.destination / "README.md").write_text("\n".join(card) + "\n", encoding="utf-8")
 
 
-def load_source(args: argparse.Namespace) -> NativeCheckpoint:
-    """The model to convert, native or ours with `--to native`, and notes about it."""
+def load_source(args: argparse.Namespace, encodes_sentences: bool) -> NativeCheckpoint:
+    """The model to convert, native or ours with `--to native`, and notes about it. `encodes_sentences`: it is one of
+    sentence-transformers, which reads only the encoder of an encoder-decoder."""
     dtype = getattr(torch, args.dtype) if args.dtype else None
     if args.to == "tfm":
-        return load_native(args.source, args.head, dtype, args.allow_pickle)
+        head = args.head
+        if head is None and encodes_sentences and is_encoder_decoder(args.source):
+            head = "encoder"
+        return load_native(args.source, head, dtype, args.allow_pickle)
     model_type = read_config(args.source)["model_type"]
     if model_type not in TFM_CONFIGS:
         raise ConversionError(
@@ -121,6 +130,11 @@ def load_source(args: argparse.Namespace) -> NativeCheckpoint:
     head = args.head or head_of_config(config)
     loaded = load_tfm(config, head, args.source, args.allow_pickle, dtype or "auto")
     return NativeCheckpoint(loaded.model, weight_notes(head, loaded.new, loaded.left_out))
+
+
+def is_encoder_decoder(source: str) -> bool:
+    with errors_of(source, "reading config.json"):
+        return AutoConfig.from_pretrained(source).is_encoder_decoder
 
 
 def load_tokenizer(source: str, vocab_size: int) -> tuple[Any, str]:
@@ -150,9 +164,14 @@ def load_tokenizer(source: str, vocab_size: int) -> tuple[Any, str]:
     return tokenizer, type(tokenizer).__name__
 
 
-def loading_command(head: str, args: argparse.Namespace) -> str:
+def loading_command(head: str, encodes_sentences: bool, args: argparse.Namespace) -> str:
     """A shell command that loads the result."""
     import_tfm = "" if args.to == "native" else "import hf_tfm; "
+    if encodes_sentences:
+        name = "SentenceTransformer"
+        return (
+            f"python -c \"{import_tfm}from sentence_transformers import {name}; print({name}('{args.destination}'))\""
+        )
     auto = AUTO_CLASSES[head].__name__
     load = f"print({auto}.from_pretrained('{args.destination}'))"
     return f'python -c "{import_tfm}from transformers import {auto}; {load}"'

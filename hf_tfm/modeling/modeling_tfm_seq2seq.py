@@ -110,7 +110,10 @@ class TfmSeq2SeqModel(TfmSeq2SeqPreTrainedModel):
 
 
 class TfmSeq2SeqEncoderModel(TfmSeq2SeqPreTrainedModel):
-    """The encoder alone (AutoModelForTextEncoding), loading the same keys."""
+    """The encoder alone (AutoModelForTextEncoding), loading the same keys. AutoModel opens its checkpoints with this
+    class, and those of other heads with `TfmSeq2SeqModel`."""
+
+    _auto_map = TfmSeq2SeqPreTrainedModel._auto_map | {"AutoModel": "modeling_tfm_seq2seq.TfmSeq2SeqEncoderModel"}
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

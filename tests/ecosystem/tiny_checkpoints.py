@@ -15,6 +15,7 @@ from transformers import (
     MixtralForCausalLM,
     PreTrainedTokenizerFast,
     T5Config,
+    T5EncoderModel,
     T5ForConditionalGeneration,
 )
 
@@ -50,6 +51,7 @@ NATIVE: dict[str, Any] = {
     ),
     "bert": lambda: BertModel(BertConfig(**SIZES, **NO_DROPOUT)),
     "t5": lambda: T5ForConditionalGeneration(T5Config(**T5_SIZES)),
+    "t5_encoder": lambda: T5EncoderModel(T5Config(**T5_SIZES)),
 }
 # name -> how a model of ours without a native twin is made
 OURS: dict[str, Any] = {
