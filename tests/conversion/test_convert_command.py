@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
-from hf_tfm import cli
+from hf_tfm import TfmSeq2SeqEncoderModel, cli
 from tests.conversion.test_convert import make_gpt2
 from tests.conversion.tiny import VOCAB_SIZE
 
@@ -39,6 +47,64 @@ def test_the_command_converts_to_ours_and_back(folder: Path, capsys: pytest.Capt
     assert first.generation_config.to_dict() == last.generation_config.to_dict()
     tokenizers = [AutoTokenizer.from_pretrained(folder / name) for name in ("native", "ours", "back")]
     assert len({tuple(tokenizer("w3 w5")["input_ids"]) for tokenizer in tokenizers}) == 1
+
+
+# relative path -> content, of a repository of sentence-transformers
+SENTENCE_FILES = {
+    "modules.json": json.dumps([
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]),
+    "config_sentence_transformers.json": '{"prompts": {"query": "query: "}}',
+    "sentence_bert_config.json": '{"max_seq_length": 7}',
+    "1_Pooling/config.json": '{"pooling_mode_mean_tokens": true}',
+    "1_Pooling/model.safetensors": "weights",
+}  # fmt: skip
+
+
+@pytest.fixture
+def sentence_folder(folder: Path) -> Path:
+    for name, content in SENTENCE_FILES.items():
+        (folder / "native" / name).parent.mkdir(exist_ok=True)
+        (folder / "native" / name).write_text(content)
+    return folder
+
+
+def test_files_of_sentence_transformers_are_kept_both_ways(
+    sentence_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sentence_folder
+    cli.main(["convert", str(folder / "native"), str(folder / "ours")])
+    assert "from sentence_transformers import SentenceTransformer" in capsys.readouterr().out
+    cli.main(["convert", str(folder / "ours"), str(folder / "back"), "--to", "native"])
+    for name in ("ours", "back"):
+        assert {file: (folder / name / file).read_text() for file in SENTENCE_FILES} == SENTENCE_FILES
+        assert "library_name: sentence-transformers" in (folder / name / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ([{"path": "", "type": "custom_st.Transformer"}], "custom_st.Transformer, whose code comes with"),
+        ([{"path": "../x", "type": "sentence_transformers.models.Pooling"}], "only from inside of the checkpoint"),
+        ({"path": ""}, "no JSON list of modules"),
+    ],
+)
+def test_modules_that_cannot_be_kept_are_refused(
+    modules: object, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "native" / "modules.json").write_text(json.dumps(modules))
+    assert message in error_of([str(folder / "native"), str(folder / "new")], capsys)
+    assert not (folder / "new").exists()
+
+
+def test_sentence_transformers_repositories_give_the_encoder_of_an_encoder_decoder(tmp_path: Path) -> None:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2, "vocab_size": 30}
+    T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(tmp_path / "native")
+    (tmp_path / "native" / "modules.json").write_text(SENTENCE_FILES["modules.json"])
+    cli.main(["convert", str(tmp_path / "native"), str(tmp_path / "ours")])
+    assert type(AutoModel.from_pretrained(tmp_path / "ours")) is TfmSeq2SeqEncoderModel
 
 
 def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -82,6 +82,21 @@ def test_sentences_have_the_vectors_and_tokens_of_the_published_model(minilm: Pa
     assert_equal_weights(native, AutoModel.from_pretrained(back))
 
 
+def test_a_sentence_transformers_repository_gives_the_same_vectors_and_tokens(minilm: Path, tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    native, ours, back = (
+        library.SentenceTransformer(str(path), device="cpu") for path in (minilm, *there_and_back(minilm, tmp_path))
+    )
+    expected, tokens = native.encode(SENTENCES), native.tokenize(SENTENCES)["input_ids"]
+    assert type(ours[0].model).__name__ == "TfmEncoderModel"
+    assert type(back[0].model) is type(native[0].model)
+    for model in (ours, back):
+        assert [type(module) for module in model] == [type(module) for module in native]
+        assert model.max_seq_length == native.max_seq_length == 256
+        assert torch.equal(model.tokenize(SENTENCES)["input_ids"], tokens)
+        assert abs(model.encode(SENTENCES) - expected).max() <= 1e-6
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("name", "auto_class"),

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling
-from transformers import AutoConfig
 
 TEXTS = ["the quick brown fox", "one", "a model reads words and writes more words, and then it reads them again"]
 
