@@ -22,7 +22,7 @@ from .sequence_lengths import SequenceLengths, lengths_from_mask, lengths_from_p
 from .varlen_attention import choose_varlen_backend, compute_dtype, varlen_kwargs
 
 # upper bound for the widest states of a group: allocators give larger tensors back and fetch them page by page again
-GROUP_BYTES = 12 << 20
+GROUP_BYTES = 6 << 20
 
 
 class TokenIndex:
