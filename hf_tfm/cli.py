@@ -22,6 +22,7 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("families",): Tool(
         "hf_tfm.conversion.families_command", "the native families that convert, and how equal their outputs are"
     ),
+    ("evaluate",): Tool("hf_tfm.evaluate_command", "tasks of lm-evaluation-harness on a checkpoint"),
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),
@@ -31,6 +32,8 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("bench", "import"): Tool("hf_tfm.benchmark.tools.import_time", "seconds that import hf_tfm adds to transformers"),
     ("bench", "all"): Tool("hf_tfm.benchmark.tools.run_all", "all comparisons of speed and memory, with targets"),
 }
+# first argument -> extras of the package with what its tools import; depth trains on the data of train.py
+EXTRAS = {"bench": "train,bench", "evaluate": "evaluate"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,8 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = [argument for argument in everything if argument != DEBUG]
     found = next((name for name in TOOLS if tuple(given[: len(name)]) == name), ())
     prog = " ".join(["hf-tfm", *found])
-    # depth trains on the data of train.py
-    with one_line_errors(prog, extra="train,bench" if "bench" in found else "", debug=DEBUG in everything):
+    with one_line_errors(prog, extra=EXTRAS.get("".join(found[:1]), ""), debug=DEBUG in everything):
         if found:
             importlib.import_module(TOOLS[found].module).main(given[len(found) :], prog)
             return

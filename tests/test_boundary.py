@@ -34,8 +34,8 @@ FLOOR = PACKAGE / "modeling"
 # package -> its rooms: a room may import itself and the rooms before it. A package without an entry is one room.
 ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm": (
-        "modeling", "privacy", "errors", "conversion", "cpu_inference", "inspection", "cards", "hub", "training",
-        "benchmark",
+        "modeling", "privacy", "errors", "evaluate_command", "conversion", "cpu_inference", "inspection", "cards",
+        "hub", "training", "benchmark",
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
