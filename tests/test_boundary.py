@@ -40,7 +40,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
         "undeclared_fields", "family", "bidirectional", "rope_and_window_mappings", "config_diff", "parity_check",
-        "families", "registry", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
+        "families", "registry", "llama_cpp", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
         "convert_command", "families_command",
     ),
     "hf_tfm.benchmark": ("harness", "tools"),
