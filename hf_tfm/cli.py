@@ -25,6 +25,7 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("inspect",): Tool("hf_tfm.inspection.inspect_command", "see inside a checkpoint on a text, as one page"),
     ("push",): Tool("hf_tfm.hub.push_command", "a model to the Hub, without what a run leaves beside it"),
     ("doctor",): Tool("hf_tfm.doctor.doctor_command", "what is broken in a checkpoint, of any code, and the remedy"),
+    ("evaluate",): Tool("hf_tfm.evaluate_command", "tasks of lm-evaluation-harness on a checkpoint"),
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),
@@ -34,6 +35,8 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("bench", "import"): Tool("hf_tfm.benchmark.tools.import_time", "seconds that import hf_tfm adds to transformers"),
     ("bench", "all"): Tool("hf_tfm.benchmark.tools.run_all", "all comparisons of speed and memory, with targets"),
 }
+# first argument -> extras of the package with what its tools import; depth trains on the data of train.py
+EXTRAS = {"bench": "train,bench", "evaluate": "evaluate"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,8 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = [argument for argument in everything if argument != DEBUG]
     found = next((name for name in TOOLS if tuple(given[: len(name)]) == name), ())
     prog = " ".join(["hf-tfm", *found])
-    # depth trains on the data of train.py
-    with one_line_errors(prog, extra="train,bench" if "bench" in found else "", debug=DEBUG in everything):
+    with one_line_errors(prog, extra=EXTRAS.get("".join(found[:1]), ""), debug=DEBUG in everything):
         if found:
             importlib.import_module(TOOLS[found].module).main(given[len(found) :], prog)
             return

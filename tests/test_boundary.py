@@ -34,13 +34,13 @@ FLOOR = PACKAGE / "modeling"
 # package -> its rooms: a room may import itself and the rooms before it. A package without an entry is one room.
 ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm": (
-        "modeling", "privacy", "errors", "conversion", "cpu_inference", "inspection", "cards", "hub", "doctor",
-        "training", "benchmark",
+        "modeling", "privacy", "errors", "evaluate_command", "conversion", "cpu_inference", "inspection", "cards",
+        "hub", "doctor", "training", "benchmark",
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
         "undeclared_fields", "family", "bidirectional", "rope_and_window_mappings", "config_diff", "parity_check",
-        "families", "registry", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
+        "families", "registry", "llama_cpp", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
         "convert_command", "families_command",
     ),
     "hf_tfm.benchmark": ("harness", "tools"),

@@ -24,7 +24,7 @@ from tests.faults import __main__ as faults
 
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # programs that commands may name and whose arguments are not checked
-FILE_TOOLS = ("cp", "head", "iconv", "paste", "sed", "tail", "tr")
+FILE_TOOLS = ("cp", "head", "iconv", "lm_eval", "paste", "sed", "tail", "tr")
 
 
 class ParsedError(Exception):

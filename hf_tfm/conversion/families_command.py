@@ -5,12 +5,21 @@ import json
 from typing import Any
 
 from .auto_classes import TFM_CONFIGS
+from .llama_cpp import LLAMA_CPP_ARCHITECTURES
 from .parity_results import read_results
 from .registry import FAMILIES, UNSUPPORTED
 
 __all__ = ["main"]
 
-COLUMNS = ("native model type", "hf_tfm model type", "heads", "weights after round trip", "largest difference", "text")
+COLUMNS = (
+    "native model type",
+    "hf_tfm model type",
+    "heads",
+    "weights after round trip",
+    "largest difference",
+    "text",
+    "llama.cpp",
+)
 TEXT = {True: "equal", False: "differs", None: ""}
 
 
@@ -21,7 +30,8 @@ def markdown_table(results: list[dict[str, Any]]) -> str:
         weights = "bitwise equal" if result["exact"] else "within 1e-6"
         lines.append(
             f"| {name} | {FAMILIES[name].our_model_type} | {', '.join(result['heads'])} | {weights} "
-            f"| {result['max_difference']:.0e} | {TEXT[result['text_equal']]} |"
+            f"| {result['max_difference']:.0e} | {TEXT[result['text_equal']]} "
+            f"| {LLAMA_CPP_ARCHITECTURES.get(name, '')} |"
         )
     return "\n".join(lines)
 
@@ -37,7 +47,9 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm families") -> N
     print(markdown_table(results))
     print(
         f"\n{len(results)} native model types convert to {len(TFM_CONFIGS)} of hf_tfm. Differences are between float32 "
-        "outputs of tiny random models\non padded, unpadded and packed batches, relative to the largest output.\n\n"
+        "outputs of tiny random models\non padded, unpadded and packed batches, relative to the largest output. "
+        "llama.cpp: the architecture in GGUF files of the\nnative checkpoint (convert FOLDER NATIVE --to native), "
+        "empty where its converter does not know the model type.\n\n"
         "Not supported, with the feature that hf_tfm does not have:"
     )
     print("\n".join(f"  {name:<22} {feature}" for name, feature in sorted(UNSUPPORTED.items())))

@@ -7,6 +7,8 @@ import pytest
 
 from hf_tfm import cli
 from hf_tfm.conversion import ConversionError
+from hf_tfm.conversion.families_command import markdown_table
+from hf_tfm.conversion.llama_cpp import LLAMA_CPP_ARCHITECTURES
 from hf_tfm.conversion.parity_results import PARITY_RESULTS, read_results, update_results, write_results
 from hf_tfm.conversion.registry import FAMILIES, UNSUPPORTED, get_family
 
@@ -18,6 +20,14 @@ def test_the_command_prints_the_results(capsys: pytest.CaptureFixture[str]) -> N
     assert all(name in printed for name in UNSUPPORTED)
     cli.main(["families", "--json"])
     assert json.loads(capsys.readouterr().out) == read_results()
+
+
+def test_llama_cpp_architectures_are_those_of_families() -> None:
+    assert LLAMA_CPP_ARCHITECTURES.keys() <= FAMILIES.keys()
+    names = {name: LLAMA_CPP_ARCHITECTURES.get(name) for name in ("mistral", "phi", "opt")}
+    assert names == {"mistral": "llama", "phi": "phi2", "opt": None}
+    lines = markdown_table(read_results()).splitlines()
+    assert next(line for line in lines if line.startswith("| mistral |")).endswith("| llama |")
 
 
 def test_no_family_is_both_supported_and_unsupported() -> None:

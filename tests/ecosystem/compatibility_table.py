@@ -14,7 +14,8 @@ INTRODUCTION = """# Compatibility: other tools on our models
 Each row was run by a test on tiny models: on ours with hf_tfm imported (package), on ours from a folder by
 `trust_remote_code=True` in a process without hf_tfm (remote code), and on a native model with the same weights.
 `python -m tests.ecosystem --write model_cards/compatibility.md` runs the tests and writes their rows, after
-`pip install -c constraints.txt -e ".[test,ecosystem]"`; `--only` repeats single ones.
+`pip install -c constraints.txt -e ".[test,ecosystem]"`; `--only` repeats single ones. Tools that this does not install,
+such as deepspeed, executorch, nnsight, bertviz and transformer-lens, are installed by their names.
 """
 HEAD = "| tool | version | what was run | package | remote code | native | command |\n|---|---|---|---|---|---|---|\n"
 
