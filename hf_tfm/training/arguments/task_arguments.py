@@ -82,8 +82,8 @@ class TaskArguments:
     )  # fmt: skip
     temperature: float = field(
         default=0.05,
-        metadata={"help": "embeddings: number that divides cosine similarities before the softmax; sentence-transformers "
-                  "multiplies by its inverse, 20."},
+        metadata={"help": "embeddings: cosine similarities are divided by it before the softmax; sentence-transformers "
+                  "multiplies by 20."},
     )  # fmt: skip
 
     # those of FITTED_OPTIONS that follow the data; the command line sets it

@@ -30,10 +30,10 @@ SAMPLE_CANDIDATES = 200
 
 
 class Embeddings(Objective):
-    """Reads pairs of texts that belong together (anchor, positive), and optionally a third one that does not (negative).
-    For each anchor the loss compares its positive with all other positives and negatives of the batch (in-batch
-    negatives: Henderson et al. 2017, arXiv:1705.00652): of the micro-batch and of the own process. Rows with the same
-    text in the optional column group stay in the same split."""
+    """Reads pairs of texts that belong together (anchor, positive), and optionally a third one that does not
+    (negative). For each anchor the loss compares its positive with the other positives and negatives of the batch
+    (in-batch negatives: Henderson et al. 2017, arXiv:1705.00652), which is the micro-batch of one process. Rows with
+    the same text in the optional column group stay in the same split."""
 
     task = "embeddings"
     pipeline_tag = "sentence-similarity"
