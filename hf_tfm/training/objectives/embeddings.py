@@ -54,12 +54,20 @@ class Embeddings(Objective):
     validation_metric = "mrr"
     length_columns = {"max_length": "input_ids"}
     supports_label_smoothing = False
+    # a small vocabulary: the two spellings of a word, in code and in a sentence, then share most of their tokens
     default_arguments = {
-        "vocab_size": 2048, "max_length": 64, "per_device_train_batch_size": 128, "per_device_eval_batch_size": 128,
-        "max_steps": 600, "eval_steps": 100,
+        "vocab_size": 1024, "max_length": 64, "per_device_train_batch_size": 128, "per_device_eval_batch_size": 128,
+        "max_steps": 150, "eval_steps": 50,
     }  # fmt: skip
+    # The built-in texts share words at any position, and are few: no positions, random vectors of words that are large
+    # and wide enough to tell words apart before training, and much dropout
     default_config_fields = {
-        "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "pooling": "mean", "hidden_dropout": 0.1,
+        "hidden_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4, "pooling": "mean",
+        "position_type": "none", "initializer_range": 0.1, "hidden_dropout": 0.3, "embedding_dropout": 0.3,
+    }  # fmt: skip
+    # texts of others need positions
+    own_data_config_fields = {
+        "hidden_size": 128, "num_hidden_layers": 2, "position_type": "rotary", "initializer_range": 0.02,
     }  # fmt: skip
     peft_task_type = "FEATURE_EXTRACTION"
 
