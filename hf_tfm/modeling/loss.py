@@ -1,7 +1,8 @@
-"""Losses that transformers leaves open: classification that counts its items, and the load balance of experts.
+"""Losses that transformers leaves open: classification and choice among embeddings that count their items, and the load
+balance of experts.
 
 `num_items_in_batch` is the number of labels in all micro-batches of an optimiser step: a loss that divides its sum by
-it accumulates to exactly the loss of the large batch. Legend: B batch, N tokens, E experts.
+it accumulates to exactly the loss of the large batch. Legend: B batch, N texts, C embedding size, E experts.
 """
 
 from collections.abc import Callable
@@ -41,6 +42,17 @@ def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor, num_items_in_ba
     labels = labels.to(logits.device, logits.dtype)
     summed = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
     return mean_over_items(summed, labels, num_items_in_batch)
+
+
+def contrastive_loss(
+    embeddings: torch.Tensor, labels: torch.Tensor, temperature: float, num_items_in_batch: Any = None
+) -> torch.Tensor:
+    """Nats per anchor of choosing its text among all candidates of the batch by cosine similarity over temperature
+    (InfoNCE: van den Oord et al. 2018, arXiv:1807.03748; in-batch negatives: Henderson et al. 2017, arXiv:1705.00652).
+
+    Embeddings (N, C) of unit length: B anchors, then N - B candidates. `labels` (B,): the candidate that is right."""
+    anchors, candidates = embeddings[: len(labels)], embeddings[len(labels) :]
+    return single_label_loss(anchors @ candidates.T / temperature, labels, num_items_in_batch)
 
 
 # value of `problem_type` -> loss of (logits, labels, number of items)

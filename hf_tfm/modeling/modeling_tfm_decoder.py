@@ -267,6 +267,7 @@ class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """As for an encoder; the arguments have the order of `TfmDecoderModel`."""
@@ -277,6 +278,7 @@ class TfmDecoderForTextEmbedding(TextEmbedding, TfmDecoderPreTrainedModel):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            labels=labels,
             **kwargs,
         )
 

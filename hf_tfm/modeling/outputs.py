@@ -63,6 +63,13 @@ class TfmTargetOutput(RouterLogits, BaseModelOutputWithPastAndCrossAttentions):
 
 
 @dataclass
+class TfmTextEmbeddingOutput(BaseModelOutputWithPooling):
+    """transformers' output with the loss."""
+
+    loss: torch.Tensor | None = None
+
+
+@dataclass
 class TfmMaskedLMOutput(MaskedLMOutput):
     """transformers' output with the experts' load-balancing loss and router logits."""
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.modeling_outputs import (
-    BaseModelOutputWithPooling,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
@@ -16,7 +15,8 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 from .head_parts import make_classifier_dense, unit_length
-from .loss import classification_loss
+from .loss import classification_loss, contrastive_loss
+from .outputs import TfmTextEmbeddingOutput
 
 
 class SequenceClassification:
@@ -71,7 +71,8 @@ class TextEmbedding:
     """One vector of unit length per text: pool (`pooling`), a dense layer with `classifier_dense="embedding"`, and
     divide by the norm, so that a dot product is the cosine similarity.   Reimers and Gurevych 2019, arXiv:1908.10084
 
-    The embedding (B, C) is `pooler_output`; `last_hidden_state` (B, T, C) is that of the model without the head."""
+    The embedding (B, C) is `pooler_output`; `last_hidden_state` (B, T, C) is that of the model without the head.
+    `labels`: see `contrastive_loss`; the batch holds anchors first, then candidates."""
 
     config: Any
     model: Any
@@ -88,8 +89,11 @@ class TextEmbedding:
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        temperature: float = 0.05,
+        num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> TfmTextEmbeddingOutput:
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -99,9 +103,12 @@ class TextEmbedding:
             return_dict=True,
             **kwargs,
         )
-        return BaseModelOutputWithPooling(
+        embeddings = unit_length(self.pool(outputs, input_ids, attention_mask))
+        loss = None if labels is None else contrastive_loss(embeddings, labels, temperature, num_items_in_batch)
+        return TfmTextEmbeddingOutput(
+            loss=loss,
             last_hidden_state=outputs.last_hidden_state,
-            pooler_output=unit_length(self.pool(outputs, input_ids, attention_mask)),
+            pooler_output=embeddings,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

@@ -30,6 +30,7 @@ LONG_ROWS = {
     "seq2seq": {"source": words(60, 1), "target": words(40, 2)},
     "sequence-classification": {"text": words(90, 1)},
     "multiple-choice": {"choices": ["a", "b", words(90, 1)]},
+    "embeddings": {"positive": words(90, 1)},
     "chat": {"messages": [{"role": "user", "content": "Sky?"}, {"role": "assistant", "content": words(150, 1)}]},
     "question-answering": {"context": f"It is {words(50, 1)}.",
                            "answers": {"text": [words(50, 1)], "answer_start": [6]}},

@@ -71,6 +71,7 @@ UNUSABLE = {
         "long": messages("Sky?", LONG),
         "a role that the template refuses": messages("Sky?", "blue", role="tool"),
     },
+    "embeddings": {"empty": {"positive": " "}, "long": {"anchor": LONG}, "nothing is left": {"anchor": NOTHING}},
 }  # fmt: skip
 KINDS = [(task, kind) for task, kinds in UNUSABLE.items() for kind in kinds]
 REFUSING_TEMPLATE = "{% if messages[0]['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"

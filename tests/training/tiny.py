@@ -49,6 +49,7 @@ ROWS = {
             {"role": "assistant", "content": WORDS[i % 8]},
         ]
     },
+    "embeddings": lambda i: {"anchor": sentence(i), "positive": f"It is {WORDS[i % 8]} today"},
 }
 
 

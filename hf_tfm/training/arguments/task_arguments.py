@@ -80,6 +80,11 @@ class TaskArguments:
         metadata={"help": "question-answering: longest answer in tokens; on your data, unless given, raised to what "
                   "the longest answer needs."},
     )  # fmt: skip
+    temperature: float = field(
+        default=0.05,
+        metadata={"help": "embeddings: cosine similarities are divided by it before the softmax; sentence-transformers "
+                  "multiplies by 20."},
+    )  # fmt: skip
 
     # those of FITTED_OPTIONS that follow the data; the command line sets it
     fits_data: list[str] = field(default_factory=list, init=False)
@@ -87,3 +92,5 @@ class TaskArguments:
     def __post_init__(self) -> None:
         if not 0 < self.mask_rate < 1:
             raise ValueError(f"--mask_rate must be a fraction between 0 and 1, got {self.mask_rate}; BERT uses 0.15.")
+        if self.temperature <= 0:
+            raise ValueError(f"--temperature must be above 0, got {self.temperature}; usual is 0.05.")

@@ -30,6 +30,7 @@ __all__ = [
     "code_summaries",
     "conversations",
     "documentation",
+    "function_descriptions",
     "labelled_docstrings",
     "questions",
     "summary_choices",
@@ -89,11 +90,34 @@ def functions_with_summaries(library: Path | None) -> list[tuple[DocumentedFunct
     seen: set[str] = set()
     for function in documented_functions(library):
         code, text = truncate_code(function.code), first_sentence(function.docstring)
-        normalized = " ".join(re.findall(r"\w+", text.lower()))
+        normalized = normalized_words(text)
         if code and 0 < len(text) <= MAX_SUMMARY_CHARACTERS and seen.isdisjoint((code, normalized)):
             seen |= {code, normalized}
             found.append((function, code, text))
     return found
+
+
+def normalized_words(text: str) -> str:
+    """The words of a text in lower case, without punctuation."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def function_descriptions(library: Path | None = None) -> list[dict[str, str]]:
+    """4,400 rows {"anchor": name and signature, "positive": the docstring's first sentence, "group": package}. Split by
+    "group", since modules of a package describe their functions in similar words.
+
+    Sentences have up to 120 characters and are unique without case and punctuation; so are names and signatures, such
+    as "asyncio.tasks.Task.cancel(msg=None)". Raises ValueError if Python has no sources."""
+    rows = []
+    seen: set[str] = set()
+    for function in documented_functions(library):
+        owner = f"{function.module}.{function.name}".rpartition(".")[0]
+        anchor, text = f"{owner}.{function.signature}", first_sentence(function.docstring)
+        normalized = normalized_words(text)
+        if 0 < len(text) <= MAX_SUMMARY_CHARACTERS and seen.isdisjoint((anchor, normalized)):
+            seen |= {anchor, normalized}
+            rows.append({"anchor": anchor, "positive": text, "group": function.module.partition(".")[0]})
+    return rows
 
 
 def truncate_code(code: str) -> str:
@@ -293,5 +317,8 @@ BUILTIN_DATASETS: dict[str, BuiltinDataset] = {
     ),
     "conversations": BuiltinDataset(
         conversations, "messages", "conversations made by rules from docstrings of Python's standard library"
+    ),
+    "function_descriptions": BuiltinDataset(
+        function_descriptions, "group", "names and signatures of Python's functions and what their docstrings say first"
     ),
 }

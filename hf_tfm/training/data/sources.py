@@ -88,7 +88,7 @@ def load_data(
     is_default = not (args.train_file or args.dataset_name)
     if not is_default:
         objective.default_config_fields = objective.default_config_fields | objective.own_data_config_fields
-    split_column = objective.split_column
+    split_column = None
     if args.dataset_name:
         found = load_hub(objective, args, seed)
         description = f"dataset {args.dataset_name} from the Hub"
@@ -102,7 +102,9 @@ def load_data(
     if is_default and objective.args.long_texts is None:
         objective.long_texts = "truncate"
     limits = None if is_default else SplitLimits(args.max_holdout_rows, args.max_holdout_bytes)
-    splits, notes = complete_splits(found, split_column, objective.split_fractions, limits, objective.row_classes)
+    splits, notes = complete_splits(
+        found, split_column or objective.split_column, objective.split_fractions, limits, objective.row_classes
+    )
     splits = objective.fit_labels(splits)
     data = TaskData(splits, description, is_default, objective, args.dataset_name, notes)
     return with_validation_subset(data, max_eval_samples)

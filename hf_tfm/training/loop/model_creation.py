@@ -126,11 +126,19 @@ def load_checkpoint(model_class: Any, args: ModelArguments, fields: dict[str, An
     head for labels with other names, because its rows belong to other classes. Raises ValueError if it lacks other
     weights, or if its files are damaged.
 
-    A new head has the task's default pooling. Native families keep their own pooling, and so does a checkpoint that
-    gets an adapter, because the adapter is later loaded on the unchanged checkpoint."""
+    A new head has the task's default pooling. Classifiers of native families keep their own pooling, and so does a
+    checkpoint that gets an adapter, because the adapter is later loaded on the unchanged checkpoint."""
     config = read_config(str(args.init_from))
     old_names = config_label_names(config)
-    if config.origin is None and not args.peft and model_class.__name__ not in (config.architectures or ()):
+    has_head = model_class.__name__ in (config.architectures or ())
+    if args.peft and not args.merge_adapter and not has_head and objective.auto_class == "AutoModel":
+        raise ValueError(
+            f"An adapter of --task {objective.task} is loaded on a checkpoint of that task, and {args.init_from} is a "
+            f"{(config.architectures or [config.model_type])[0]}; add --merge_adapter, which saves the whole model."
+        )
+    # transformers has no native text embeddings, so there is no pooling to keep
+    pools_itself = config.origin is not None and objective.auto_class != "AutoModel"
+    if not (has_head or args.peft or pools_itself):
         pooling = objective.default_config_fields.get("pooling")
         fields = ({} if pooling is None else {"pooling": pooling}) | fields
     labels = {name: fields[name] for name in ("id2label", "label2id") if name in fields}

@@ -42,7 +42,8 @@ RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
 RUN_FILES = (
     RUN_FILE, "*_results.json", "README.md", "training.png", "samples.jsonl", "trainer_state.json", "training_args.bin",
     "tokenizer*.json", "config.json", "generation_config.json", "model.safetensors*", "model-*-of-*.safetensors",
-    "adapter_model.safetensors", "adapter_config.json", DROPPED_ROWS_FILE,
+    "adapter_model.safetensors", "adapter_config.json", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json", DROPPED_ROWS_FILE,
 )  # fmt: skip
 # Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(

@@ -7,6 +7,7 @@ from .causal_lm import CausalLM
 from .chat import Chat
 from .classification import SequenceClassification
 from .denoising import Denoising
+from .embeddings import Embeddings
 from .masked_lm import MaskedLM
 from .multiple_choice import MultipleChoice
 from .question_answering import QuestionAnswering
@@ -19,6 +20,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     objective.task: objective
     for objective in (
         CausalLM, MaskedLM, Denoising, Seq2Seq, SequenceClassification, TokenClassification, QuestionAnswering,
-        MultipleChoice, Chat,
+        MultipleChoice, Chat, Embeddings,
     )
 }  # fmt: skip

@@ -270,6 +270,10 @@ class Objective:
         """The correct output for a sample input, if it is known."""
         return None
 
+    def model_files(self) -> dict[str, Any]:
+        """Files beside the model that other libraries read: name -> content, which is written as JSON."""
+        return {}
+
     def usage_snippet(self, checkpoint: str, sample_input: Any) -> str:
         """A few lines of Python that load a checkpoint and use it without hf_tfm. `checkpoint`: the arguments that
         every part of it is loaded with, as Python source (see `checkpoint_arguments`)."""

@@ -1,5 +1,6 @@
 """The report of a finished run: plot, model card, and a printed summary with a snippet that uses the checkpoint."""
 
+import json
 import shlex
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ..data.sources import TaskData
 from ..data.splits import SPLITS
 from ..loop.shared_files import hide_folders_in_state
 from ..loop.trainer import TfmTrainer
+from ..utils.files import write_atomically
 from .training_plot import nats_per_token, plot_training
 
 __all__ = ["RunReport"]
@@ -60,7 +62,7 @@ class RunReport:
         self.data = data_facts(self.trainer.data, baselines, self.baseline_metric, note)
 
     def write(self) -> None:
-        """Write training.png and README.md."""
+        """Write training.png, README.md, and the files beside a whole model that other libraries read."""
         title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
         plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_losses())
         card = model_card(
@@ -79,6 +81,8 @@ class RunReport:
         )
         card = hide_secret_values(card, self.trainer.args.hub_token)
         (self.folder / CARD_FILE).write_text(card, encoding="utf-8")
+        for name, content in ({} if is_adapter(self.run_args) else self.objective.model_files()).items():
+            write_atomically(self.folder / name, json.dumps(content, indent=2) + "\n")
         hide_folders_in_state(self.folder)
 
     def usage_snippet(self, folder: str) -> str:

@@ -33,6 +33,7 @@ SIZES = {
     "questions": (1_900, 2_600),
     "summary_choices": (3_500, 4_500),
     "conversations": (4_300, 5_500),
+    "function_descriptions": (4_000, 5_000),
 }
 # columns whose values are unique
 UNIQUE_COLUMNS = {
@@ -44,6 +45,7 @@ UNIQUE_COLUMNS = {
     "questions": ["id"],
     "summary_choices": ["stem"],
     "conversations": ["messages"],
+    "function_descriptions": ["anchor", "positive"],
 }
 
 

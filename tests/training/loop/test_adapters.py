@@ -78,7 +78,8 @@ def test_the_head_of_every_task_is_trained_beside_the_adapter(task):
         pytest.skip("the task has the head of a language model")
     head = [name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
     adapted = add_adapter(model, ModelArguments(peft="lora", init_from="somewhere"), tiny.objective)
-    assert head
+    # an embedding is pooled without weights
+    assert head or task == "embeddings"
     saved = set(peft.get_peft_model_state_dict(adapted))
     assert not [name for name in head if f"base_model.model.{name}" not in saved]
     trained = [name for name, weight in adapted.named_parameters() if weight.requires_grad]

@@ -88,5 +88,6 @@ def test_labels_that_are_not_one_class_of_several_are_refused():
         with pytest.raises(ValueError, match="--label_smoothing_factor"):
             check_label_smoothing(tiny.objective)
     assert [name for name, objective in OBJECTIVES.items() if not objective.supports_label_smoothing] == [
-        "question-answering"
+        "question-answering",
+        "embeddings",
     ]

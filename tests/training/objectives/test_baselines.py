@@ -25,6 +25,7 @@ METHODS = {
     "question-answering": {"sliding window", "no answer"},
     "multiple-choice": {"most words in common"},
     "chat": {"unigram"},
+    "embeddings": {"TF-IDF of words and pairs of words", "TF-IDF of parts of words, 2 to 5 characters"},
 }
 
 

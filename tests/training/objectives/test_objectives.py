@@ -25,6 +25,8 @@ SEVERAL = [{"text": sentence(i), "label": [word for word in WORDS[:3] if (i + le
 NUMBERS = [{"text": sentence(i), "label": i / 4} for i in range(8)]
 ANSWERED = [ROWS["question-answering"](i) for i in range(9) if i % 3]
 PLAIN_TAGS = [{"tokens": ["Sky", WORDS[i % 8]], "tags": ["noun", "adjective"]} for i in range(8)]
+TRIPLETS = [ROWS["embeddings"](i) | {"negative": f"It is {WORDS[i % 3]} tomorrow"} for i in range(8)]
+RANKING_METRICS = {"recall_at_10", "recall_at_1", "mrr"}
 CLASS_METRICS = {"accuracy", "f1", "matthews_correlation"}
 # name -> task, rows, options, names of results
 CASES = {
@@ -47,6 +49,8 @@ CASES = {
     "answered questions": ("question-answering", ANSWERED, {"max_length": 20}, {"exact_match", "f1"}),
     "multiple-choice": ("multiple-choice", None, {}, {"accuracy"}),
     "chat": ("chat", None, {}, {"nats_per_token", "perplexity"}),
+    "pairs": ("embeddings", None, {}, RANKING_METRICS),
+    "triplets": ("embeddings", TRIPLETS, {}, RANKING_METRICS),
 }  # fmt: skip
 
 
@@ -67,9 +71,9 @@ def test_the_attributes_of_a_task_fit_together(task):
     assert sum(objective.split_fractions) == pytest.approx(1)
     assert hasattr(TaskArguments, objective.length_option.removeprefix("--"))
     assert objective.builtin_dataset in BUILTIN_DATASETS
-    auto_class = getattr(transformers, objective.auto_class)
+    assert hasattr(transformers, objective.auto_class)
     for model_class in objective.models.values():
-        assert auto_class._model_mapping[model_class.config_class] is model_class
+        assert model_class._auto_map[objective.auto_class].rpartition(".")[2] == model_class.__name__
 
 
 @pytest.mark.parametrize("name", CASES)
