@@ -13,6 +13,8 @@ import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_tfm import TfmEncoderForTextEmbedding, cli
+from hf_tfm.cpu_inference import FBGEMM, use_int8
+from hf_tfm.training.builtin_data.stdlib_corpus import read_docstrings
 
 pytestmark = [pytest.mark.published, pytest.mark.xdist_group("published")]
 
@@ -80,6 +82,17 @@ def test_sentences_have_the_vectors_and_tokens_of_the_published_model(minilm: Pa
     ours = TfmEncoderForTextEmbedding.from_pretrained(folder, pooling="mean")
     assert (ours(**batches[1]).pooler_output - expected).abs().max() <= 1e-6
     assert_equal_weights(native, AutoModel.from_pretrained(back))
+
+
+@torch.no_grad()
+@pytest.mark.skipif(FBGEMM not in torch.backends.quantized.supported_engines, reason="needs x86")
+def test_products_of_integers_keep_the_directions_of_real_sentences(minilm: Path, tmp_path: Path) -> None:
+    folder, _ = there_and_back(minilm, tmp_path)
+    model = TfmEncoderForTextEmbedding.from_pretrained(folder, pooling="mean")
+    texts = [*read_docstrings(Path(json.__file__)), *SENTENCES]
+    batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="pt")
+    expected = model(**batch).pooler_output
+    assert torch.cosine_similarity(use_int8(model)(**batch).pooler_output, expected).min() >= 0.995
 
 
 def test_a_sentence_transformers_repository_gives_the_same_vectors_and_tokens(minilm: Path, tmp_path: Path) -> None:
