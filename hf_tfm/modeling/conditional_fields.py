@@ -6,6 +6,8 @@ of a native family without it, and its file has no such key."""
 from dataclasses import Field, field, fields
 from typing import Any
 
+import torch
+
 
 def only_with(default: Any, **condition: str | tuple[str, ...]) -> Any:
     """A field that a configuration has where another field, the choice, has this value or one of these:
@@ -87,6 +89,9 @@ class ConditionalFields:
 
     def __getattr__(self, name: str) -> Any:
         # called only for what neither an instance nor its class has
+        # torch.compile cannot trace how the reason is found, nor an error with keyword arguments
+        if torch.compiler.is_compiling():
+            raise AttributeError(name)
         reason = self.absence(name)
         raise AttributeError(
             f"{type(self).__name__} has no {name}{f': {reason}' if reason else ''}.", name=name, obj=self

@@ -2,6 +2,7 @@
 is refused before anything is sent."""
 
 import json
+import os
 import re
 import shutil
 from functools import partial
@@ -61,12 +62,18 @@ def connection(hub, monkeypatch):
 
 
 def connect(endpoint, set_value=setattr):
-    """Use the Hub in this process; also a job of `train`."""
+    """Use the Hub in this process."""
     template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     values = {"ENDPOINT": endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False}
     values["HF_HUB_DISABLE_XET"] = True
     for name, value in values.items():
         set_value(constants, name, value)
+
+
+def connect_run(endpoint):
+    """The job of a `train`, whose process has another environment."""
+    connect(endpoint)
+    os.environ["HF_TOKEN"] = TOKEN
 
 
 def push(capsys, *arguments):
@@ -329,11 +336,13 @@ def test_a_run_pushes_models_with_their_code_and_a_card_whose_lines_load_them(hu
     options = cli_arguments(**TRAINING, output_dir="out", hub_model_id="user/trained", hub_strategy="every_save")
     HfApi().create_repo("user/trained")
     HfApi().create_branch("user/trained", branch="dev")
-    done = train(folder, *options, job=partial(connect, hub.endpoint))
+    done = train(folder, *options, job=partial(connect_run, hub.endpoint))
     assert done.code == 0, done.stderr
     repository = hub.repositories["user/trained"]
-    progress = [f"Training in progress, step {step}" for step in (1, 2)]
-    assert repository.messages == ["Start of training", *progress, "End of training"]
+    first, *progress, last = repository.messages
+    assert (first, last) == ("Start of training", "End of training")
+    # a save that finds the push of the one before still under way is not pushed
+    assert progress[0] == "Training in progress, step 1"
     files = [{*folder.rglob("*")} for folder in repository.commits.values()]
     assert all({"modeling_tfm_decoder.py", "tokenizer.json"} <= {path.name for path in found} for found in files[1:])
     assert not [path for path in files[-1] if path.name in ("training_args.bin", "optimizer.pt")]
@@ -344,7 +353,7 @@ def test_a_run_pushes_models_with_their_code_and_a_card_whose_lines_load_them(hu
 
 def test_a_run_that_could_not_push_is_refused_before_its_data_are_read(hub, root, monkeypatch):
     options = {"train_file": "missing.jsonl", "output_dir": "refused", "push_to_hub": True, "hub_model_id": "someone/x"}
-    done = train(root, *cli_arguments(**options), job=partial(connect, hub.endpoint))
+    done = train(root, *cli_arguments(**options), job=partial(connect_run, hub.endpoint))
     assert done.code == 1
     assert "begin with user/, lab/" in done.stderr
     assert "missing.jsonl" not in done.stderr
