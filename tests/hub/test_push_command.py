@@ -32,13 +32,7 @@ from tests.modeling.remote_code.processes import Reader, Worker
 from tests.training.test_train import OPTIONS, cli_arguments, train
 
 TOKEN = "token-of-user"
-LEFT_OUT = (
-    "training_args.bin",
-    "optimizer.pt",
-    "checkpoint-2/model.safetensors",
-    "runs/a/events",
-    "_lock",
-)
+LEFT_OUT = ("training_args.bin", "optimizer.pt", "checkpoint-2/model.safetensors", "runs/a/events", "_lock")
 
 
 @pytest.fixture(scope="module")
@@ -54,26 +48,21 @@ def hub(root):
 
 @pytest.fixture(autouse=True)
 def connection(hub, monkeypatch):
-    connect(hub.endpoint, monkeypatch.setattr)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    connect(hub.endpoint, monkeypatch.setattr)
     monkeypatch.setattr(uploads, "WAITS", (0.01, 0.01))
     monkeypatch.setattr(hub, "on_request", lambda path, token: None)
     monkeypatch.setattr(hub, "requests", [])
 
 
 def connect(endpoint, set_value=setattr):
-    """Use the Hub in this process."""
+    """Use the Hub in this process; also a job of `train`, whose process has another environment."""
+    os.environ.setdefault("HF_TOKEN", TOKEN)
     template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     values = {"ENDPOINT": endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False}
     values["HF_HUB_DISABLE_XET"] = True
     for name, value in values.items():
         set_value(constants, name, value)
-
-
-def connect_run(endpoint):
-    """The job of a `train`, whose process has another environment."""
-    connect(endpoint)
-    os.environ["HF_TOKEN"] = TOKEN
 
 
 def push(capsys, *arguments):
@@ -336,7 +325,7 @@ def test_a_run_pushes_models_with_their_code_and_a_card_whose_lines_load_them(hu
     options = cli_arguments(**TRAINING, output_dir="out", hub_model_id="user/trained", hub_strategy="every_save")
     HfApi().create_repo("user/trained")
     HfApi().create_branch("user/trained", branch="dev")
-    done = train(folder, *options, job=partial(connect_run, hub.endpoint))
+    done = train(folder, *options, job=partial(connect, hub.endpoint))
     assert done.code == 0, done.stderr
     repository = hub.repositories["user/trained"]
     first, *progress, last = repository.messages
@@ -353,7 +342,7 @@ def test_a_run_pushes_models_with_their_code_and_a_card_whose_lines_load_them(hu
 
 def test_a_run_that_could_not_push_is_refused_before_its_data_are_read(hub, root, monkeypatch):
     options = {"train_file": "missing.jsonl", "output_dir": "refused", "push_to_hub": True, "hub_model_id": "someone/x"}
-    done = train(root, *cli_arguments(**options), job=partial(connect_run, hub.endpoint))
+    done = train(root, *cli_arguments(**options), job=partial(connect, hub.endpoint))
     assert done.code == 1
     assert "begin with user/, lab/" in done.stderr
     assert "missing.jsonl" not in done.stderr
