@@ -22,8 +22,8 @@ def only_with(default: Any, **condition: str | tuple[str, ...]) -> Any:
 class ConditionalFields:
     """Mixin of the configurations: which of their fields they have.
 
-    A value that says nothing (the default, None, False, 0) may be given for a field that there is not: files written
-    before fields were conditional hold such values."""
+    A neutral value (the default, None, False, 0) may be given for an absent field: files written before fields were
+    conditional hold such values."""
 
     __dataclass_fields__: dict[str, Any]
 
@@ -42,7 +42,7 @@ class ConditionalFields:
         """Fill every None that stands for a value derived from other fields."""
 
     def absence(self, name: str) -> str | None:
-        """Why there is no field `name`; None if there is one, and for names that are no field."""
+        """Why the field `name` is absent; None if it is present, and for names that are no field."""
         declared = self.__dataclass_fields__
         conditions = declared[name].metadata.get("only_with", {}) if name in declared else {}
         for choice, wanted in conditions.items():
@@ -59,8 +59,8 @@ class ConditionalFields:
         return {item.name: item.default_factory() for item in declared if "only_with" in item.metadata}  # pyright: ignore[reportCallIssue]
 
     def drop_absent_fields(self) -> None:
-        """Delete the fields that there are not, and fill the others. Raises ValueError for one of the former whose
-        value says something."""
+        """Delete absent fields and fill the others. Raises ValueError for an absent field with a value that is not
+        neutral."""
         absent = {name: value for name, value in self.conditional_defaults().items() if self.absence(name)}
         given = {name: vars(self)[name] for name in absent}
         vars(self).update(absent)
@@ -71,12 +71,12 @@ class ConditionalFields:
                 self.refuse_value(name, value)
 
     def refuse_value(self, name: str, value: Any) -> None:
-        """Raises ValueError if the value of a field that there is not says something."""
+        """Raises ValueError if the value of an absent field is not neutral."""
         if value and value != self.conditional_defaults()[name]:
             raise ValueError(f"{self.absence(name)}; leave out {name}={value!r}.")
 
     def follow_choices(self) -> None:
-        """Delete the fields that there no longer are, and fill those that there are now."""
+        """Delete fields that became absent, and fill those that became present."""
         for name, default in self.conditional_defaults().items():
             if self.absence(name):
                 vars(self).pop(name, None)
@@ -98,8 +98,8 @@ class ConditionalFields:
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As everywhere, but a field that there is not takes no value, and a changed choice changes which fields there
-        are. Raises ValueError for a value that says something."""
+        """As everywhere, but an absent field keeps no value, and a changed choice changes which fields are present.
+        Raises ValueError for a value of an absent field that is not neutral."""
         is_complete = "_post_init_done" in vars(self)
         if is_complete and self.absence(name):
             return self.refuse_value(name, value)
