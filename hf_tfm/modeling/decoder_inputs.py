@@ -35,8 +35,8 @@ class ShiftRight:
             raise ValueError("Without input_ids, give decoder_input_ids or decoder_inputs_embeds.")
         if not self.reads_source:
             raise ValueError(
-                f"Source ({self.config.vocab_size}) and target vocabulary ({self.config.decoder_vocab_size}) differ: "
-                "the decoder cannot read the source; give decoder_input_ids."
+                f"vocab_size={self.config.vocab_size} and decoder_vocab_size={self.config.decoder_vocab_size} differ, "
+                "so the decoder cannot read the source: give decoder_input_ids."
             )
         shifted = self.from_labels(input_ids)
         if not is_padding_mask(attention_mask):

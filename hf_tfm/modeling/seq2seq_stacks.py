@@ -42,7 +42,7 @@ class TfmSeq2SeqPreTrainedModel(TfmPreTrainedModel):
         config = self.config
         if config.decoder_vocab_size != config.vocab_size:
             raise ValueError(
-                f"Source ({config.vocab_size}) and target vocabulary ({config.decoder_vocab_size}) differ; "
+                f"vocab_size={config.vocab_size} and decoder_vocab_size={config.decoder_vocab_size} differ; "
                 "resize_token_embeddings cannot tell which one is meant."
             )
         model: Any = self.base_model
