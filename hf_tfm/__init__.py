@@ -6,6 +6,7 @@ imported from their own modules.
 """
 
 import importlib
+import sys
 from typing import Any
 
 from transformers import AutoConfig
@@ -85,6 +86,8 @@ def _register() -> None:
             if auto_class != "AutoConfig":
                 model_class = globals()[reference.split(".")[-1]]
                 getattr(modeling_auto, auto_class).register(config_class, model_class, exist_ok=True)
+                # pipelines and the server look up there what a configuration names
+                setattr(sys.modules["transformers"], model_class.__name__, model_class)
 
 
 _register()

@@ -26,6 +26,10 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("push",): Tool("hf_tfm.hub.push_command", "a model to the Hub, without what a run leaves beside it"),
     ("doctor",): Tool("hf_tfm.doctor.doctor_command", "what is broken in a checkpoint, of any code, and the remedy"),
     ("evaluate",): Tool("hf_tfm.evaluate_command", "tasks of lm-evaluation-harness on a checkpoint"),
+    ("serve",): Tool(
+        "hf_tfm.serving.serve_command", "transformers' server, which OpenAI's clients ask, of a checkpoint"
+    ),
+    ("chat",): Tool("hf_tfm.serving.chat_command", "transformers' chat in the terminal with a checkpoint"),
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),

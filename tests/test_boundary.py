@@ -35,7 +35,7 @@ FLOOR = PACKAGE / "modeling"
 ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm": (
         "modeling", "privacy", "errors", "evaluate_command", "conversion", "cpu_inference", "inspection", "cards",
-        "hub", "doctor", "training", "benchmark",
+        "hub", "doctor", "serving", "training", "benchmark",
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",

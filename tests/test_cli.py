@@ -13,7 +13,7 @@ def test_every_tool_has_help(name, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([*name, "--help"])
     assert ended.value.code == 0
-    assert f"usage: hf-tfm {' '.join(name)}" in capsys.readouterr().out
+    assert f"usage: hf-tfm {' '.join(name)}" in capsys.readouterr().out.lower()
 
 
 @pytest.mark.parametrize("given", [[], ["--help"], ["bench"], ["bench", "--help"]])

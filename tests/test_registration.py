@@ -48,7 +48,7 @@ def test_auto_class_refuses_an_architecture_without_its_head():
     assert type(AutoModel.from_config(hf_tfm.TfmEncoderConfig(**SIZES))) is hf_tfm.TfmEncoderModel
 
 
-def test_pipeline_on_a_saved_folder_gives_the_same_text_batched_and_single(tmp_path):
+def test_pipeline_on_a_saved_folder_gives_the_same_text_batched_single_and_assisted(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -62,3 +62,6 @@ def test_pipeline_on_a_saved_folder_gives_the_same_text_batched_and_single(tmp_p
     single = [generate(text)[0]["generated_text"] for text in ("the cat", "the cat sat on the mat")]
     batch = generate(["the cat", "the cat sat on the mat"], batch_size=2)
     assert [row[0]["generated_text"] for row in batch] == single
+    # the assistant's class is looked up on the module transformers
+    assisted = pipeline("text-generation", str(tmp_path), assistant_model=str(tmp_path), do_sample=False)
+    assert assisted("the cat", max_new_tokens=3)[0]["generated_text"] == single[0]

@@ -65,6 +65,7 @@ from .head_parts import POOLINGS
 from .normalization import NORMS, QK_NORMS
 from .outputs import BESIDE_PREDICTIONS
 from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
+from .peft_targets import PeftTargets
 from .position import POSITIONS
 from .recipes import recipe_fields
 
@@ -81,7 +82,7 @@ NEEDED_BESIDES = """
     from .rotary_embedding import"""
 
 
-class TfmConfig(ConditionalFields, FieldNames, PreTrainedConfig):
+class TfmConfig(ConditionalFields, FieldNames, PeftTargets, PreTrainedConfig):
     """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
 
     On construction an unknown field, or one of a feature that is not chosen, is a ValueError; a wrong type or value, or
@@ -119,8 +120,7 @@ class TfmConfig(ConditionalFields, FieldNames, PreTrainedConfig):
     sinusoid_type: Literal["half", "half_minus_one"] = only_with("half", position_type="sinusoidal")
     # as in transformers, or one such dictionary per layer type
     rope_parameters: RopeParameters | dict | None = only_with(rope_dictionary(default=None), position_type="rotary")
-    # which layers rotate; None: all (SmolLM3, EXAONE-4)
-    rope_layers: list[bool] | None = only_with(None, position_type="rotary")
+    rope_layers: list[bool] | None = only_with(None, position_type="rotary")  # layers that rotate; None: all (SmolLM3)
     # T5; tokens farther than the distance share the last bucket
     relative_attention_num_buckets: int = only_with(size(32), position_type="relative_bias")
     relative_attention_max_distance: int = only_with(size(128, MAX_ROWS), position_type="relative_bias")

@@ -90,6 +90,8 @@ class FieldNames:
         if is_newer:
             logger.warning(f"{origin}: results differ if the newer version gives a field another meaning; {UPGRADE}.")
         overrides = {key: kwargs.pop(key) for key in list(kwargs) if key in cls.field_names() and key != "dtype"}
+        # "auto" is that of the file, which transformers would replace by the word
+        kwargs = {key: value for key, value in kwargs.items() if value != "auto" or key not in ("dtype", "torch_dtype")}
         # an Auto class passes the name, and looks up the configuration's class next
         by_auto_class = "name_or_path" in kwargs
         opened = super().from_dict({**config_dict, **overrides}, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]

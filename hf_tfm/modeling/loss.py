@@ -94,7 +94,10 @@ class LoadBalancing(nn.Module):
         its share by number of labels."""
         if not router_logits:
             return loss, None
-        mask = attention_mask if is_padding_mask(attention_mask) else None
+        mask = None
+        if is_padding_mask(attention_mask):
+            # a mask covers keys that a cache holds, too
+            mask = attention_mask[:, -(router_logits[0].shape[0] // attention_mask.shape[0]) :]
         aux_loss: Any = load_balancing_loss_func(router_logits, self.num_experts, self.top_k, mask)
         weight = mean_over_items(labels.ne(IGNORE_INDEX).sum().to(loss.dtype), labels, num_items_in_batch)
         return loss + self.coefficient * weight * aux_loss, aux_loss

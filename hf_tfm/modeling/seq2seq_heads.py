@@ -57,6 +57,7 @@ class Seq2SeqClassification(Seq2SeqHead):
         self.decoder_inputs = DECODER_SHIFTS[config.decoder_shift](config)
         self.pooler = Pooler(config.decoder_view)
         self.dropout = nn.Dropout(config.classifier_dropout)
+        self.num_labels = config.num_labels
         self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias)
 
     @can_return_tuple

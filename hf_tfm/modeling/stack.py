@@ -125,26 +125,26 @@ class Stack:
         embeds: torch.Tensor,
         attention_mask: Any,
         position_ids: torch.Tensor | None,
-        past_key_values: None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E). Raises ValueError for a cache,
-        whose keys no mask, position or bias here would count."""
-        if past_key_values is not None:
-            raise ValueError(
-                "An encoder reads no past_key_values, so prefix tuning is not possible; use LoRA or prompt tuning."
-            )
+        """Hidden states (B, T, C) of a bidirectional stack for word vectors (B, T, E). `past_key_values`: keys and
+        values of a prefix (prefix tuning: Li and Liang 2021, arXiv:2101.00190), which every token sees and positions
+        count; it is part of the mask, if there is one. Raises ValueError for a prefix of packed documents."""
         unpadded = None
         if attention_mask is not None or position_ids is not None:
             check_mask_values(attention_mask)
             check_packed_rows(position_ids, attention_mask)
-            unpadded = unpad(self.config, embeds, attention_mask, position_ids)
-        positions = count_positions(embeds, attention_mask, position_ids, None)
+            unpadded = unpad(self.config, embeds, attention_mask, position_ids, past_key_values)
+        positions = count_positions(embeds, attention_mask, position_ids, past_key_values)
+        kwargs["past_key_values"] = past_key_values
         if unpadded is not None:
             return run_unpadded(self, unpadded, embeds, positions, **kwargs)
         documents = document_mask(position_ids, attention_mask)
-        masks = self.create_masks(embeds, attention_mask, and_mask_function=documents)
-        return self.run(embeds, positions, masks, self.position.bias(embeds, None), **kwargs)
+        if documents is not None and past_key_values is not None:
+            raise ValueError("Packed documents take no past_key_values: give each document a row of its own.")
+        masks = self.create_masks(embeds, attention_mask, past_key_values, and_mask_function=documents)
+        return self.run(embeds, positions, masks, self.position.bias(embeds, past_key_values), **kwargs)
 
     def run_layers(
         self,

@@ -27,6 +27,7 @@ class SequenceClassification:
 
     def build_head(self, config: Any) -> None:
         self.dropout = nn.Dropout(config.classifier_dropout)
+        self.num_labels = config.num_labels
         self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
@@ -43,6 +44,7 @@ class SequenceClassification:
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutputWithPast:
         outputs = self.model(
@@ -51,6 +53,7 @@ class SequenceClassification:
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
             return_dict=True,
             **kwargs,
         )
@@ -92,6 +95,7 @@ class TextEmbedding:
         labels: torch.Tensor | None = None,
         temperature: float = 0.05,
         num_items_in_batch: torch.Tensor | int | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> TfmTextEmbeddingOutput:
         outputs = self.model(
@@ -100,6 +104,7 @@ class TextEmbedding:
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
             return_dict=True,
             **kwargs,
         )
@@ -135,6 +140,7 @@ class TokenClassification(TokenHead):
         self.loss_type = "ForTokenClassification"
         self.build_token_head(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
+        self.num_labels = config.num_labels
         self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
 
     @can_return_tuple
@@ -146,6 +152,7 @@ class TokenClassification(TokenHead):
         position_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         outputs = self.model(
@@ -154,6 +161,7 @@ class TokenClassification(TokenHead):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
             return_dict=True,
             **kwargs,
         )
@@ -183,6 +191,7 @@ class QuestionAnswering(TokenHead):
         inputs_embeds: torch.Tensor | None = None,
         start_positions: torch.Tensor | None = None,
         end_positions: torch.Tensor | None = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> QuestionAnsweringModelOutput:
         outputs = self.model(
@@ -191,6 +200,7 @@ class QuestionAnswering(TokenHead):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
             return_dict=True,
             **kwargs,
         )

@@ -56,8 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "compatibility(tool, what, command=None): a row of model_cards/compatibility.md. `tool`: a package; `what`: "
-        "what is run; `command`: what runs it, by default this test",
+        "compatibility(tool, what, command=None, statuses=None): a row of model_cards/compatibility.md. `tool`: a "
+        "package; `what`: what is run; `command`: what runs it, by default this test; `statuses`: what the table says "
+        "of modes that the test does not run",
     )
     page = config.getoption("write_table", None)
     if page is not None and not hasattr(config, "workerinput"):
@@ -125,7 +126,11 @@ def run_in_modes(
             cwd="/", env={**os.environ, **settings}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-    printed = {mode: process.communicate(timeout=LIMIT)[0] for mode, process in processes.items()}
+    try:
+        printed = {mode: process.communicate(timeout=LIMIT)[0] for mode, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
     found = {
         mode: json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
         for mode, output in outputs.items()
@@ -143,6 +148,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
     marker = item.get_closest_marker("compatibility")
     if marker is not None and report.when == "call" and not report.skipped:
         outcomes = item.stash.get(OUTCOMES, None)
-        statuses = outcomes.statuses if outcomes else dict.fromkeys(MODES, "works")
+        known = {**dict.fromkeys(MODES, "works"), **marker.kwargs.get("statuses", {})}
+        statuses = outcomes.statuses if outcomes else known
         report.user_properties.append(("row", Row.of_test(item.nodeid, marker.kwargs, statuses, report.passed)))
     return report

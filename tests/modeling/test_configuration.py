@@ -283,3 +283,9 @@ def test_changed_choice_brings_the_fields_of_the_new_value_and_drops_those_of_th
 def test_class_derived_from_the_registered_one_has_its_fields(monkeypatch):
     monkeypatch.setitem(FEED_FORWARDS, "my_moe", type("MyExperts", (FEED_FORWARDS["moe"],), {}))
     assert hf_tfm.TfmDecoderConfig(mlp_type="my_moe", num_experts=3).num_experts == 3
+
+
+@EACH_CONFIG
+def test_dtype_auto_is_that_of_the_file(config_class, tmp_path):
+    config_class(dtype="bfloat16").save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path, dtype="auto") == config_class(dtype="bfloat16")

@@ -6,30 +6,16 @@ from ..arguments.model_arguments import ModelArguments
 from ..objectives.base import Objective
 from ..utils.printing import print_on_main_process
 
-__all__ = ["add_adapter", "merge_adapter", "register_model_types_in_peft"]
-
-MODEL_TYPES = ("tfm_encoder", "tfm_decoder", "tfm_seq2seq")
-
-
-def register_model_types_in_peft() -> None:
-    """Copy Llama's entry in each of PEFT's tables for our model types, whose projections have the same names; adapters
-    then need no `target_modules`. Raises ImportError without PEFT."""
-    try:
-        from peft.utils import constants
-    except ImportError as error:
-        raise ImportError('Adapters need PEFT: pip install "hf_tfm[peft]"') from error
-    for table in vars(constants).values():
-        if isinstance(table, dict) and "llama" in table:
-            for model_type in MODEL_TYPES:
-                table.setdefault(model_type, table["llama"])
+__all__ = ["add_adapter", "merge_adapter"]
 
 
 def add_adapter(model: Any, args: ModelArguments, objective: Objective) -> Any:
     """The model with a trainable adapter on every linear layer of its blocks and a trainable head; all other weights
-    are frozen."""
-    register_model_types_in_peft()
-    from peft import LoraConfig, get_peft_model
-
+    are frozen. Raises ImportError without PEFT."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ImportError('Adapters need PEFT: pip install "hf_tfm[peft]"') from error
     if args.merge_adapter:
         # the base model stays out of the adapter's files, which are only kept until the adapter is merged
         model.name_or_path = model.config.name_or_path = ""

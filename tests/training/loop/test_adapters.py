@@ -14,7 +14,7 @@ from hf_tfm.modeling.configuration_tfm import TfmEncoderConfig
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
 from hf_tfm.training.arguments.model_arguments import ModelArguments
 from hf_tfm.training.data.tokenizer import train_tokenizer
-from hf_tfm.training.loop.adapters import add_adapter, register_model_types_in_peft
+from hf_tfm.training.loop.adapters import add_adapter
 from hf_tfm.training.objectives import OBJECTIVES
 from tests.grid import make
 from tests.training.tiny import make_tiny
@@ -62,7 +62,6 @@ def logits(folder):
 
 @pytest.mark.parametrize("architecture", ["encoder", "decoder", "seq2seq"])
 def test_peft_knows_our_model_types(architecture):
-    register_model_types_in_peft()
     adapted = peft.get_peft_model(make(architecture), peft.LoraConfig())
     names = {name.rsplit(".lora_A", 1)[0].rsplit(".", 1)[-1] for name, _ in adapted.named_modules() if "lora_A" in name}
     assert names == {"q_proj", "v_proj"}
