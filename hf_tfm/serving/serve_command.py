@@ -5,9 +5,10 @@ import signal
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig
 from transformers.cli.serve import Serve
-from transformers.cli.serving import model_manager
+from transformers.cli.serving.model_manager import ModelManager
 from transformers.cli.serving.utils import split_model_id
 
 from hf_tfm.modeling.configuration_tfm import TfmConfig
@@ -34,11 +35,11 @@ def serve(**options: Any) -> None:
 def check_continuous_batching(checkpoint: str, trust_remote_code: bool) -> None:
     """Raises ValueError for a model of ours whose features continuous batching would drop: before the server starts,
     since every request would fail. `checkpoint`: a folder or Hub name, with @revision."""
-    name = model_manager.ModelManager.process_model_name(split_model_id(checkpoint)[0])
+    name = ModelManager.process_model_name(split_model_id(checkpoint)[0])
     path, _, revision = name.partition("@")
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     if isinstance(config, TfmConfig):
         with torch.device("meta"):
-            model = getattr(model_manager.transformers, (config.architectures or [""])[0])(config)
+            model = getattr(transformers, (config.architectures or [""])[0])(config)
         if hasattr(model, "init_continuous_batching"):
             model.init_continuous_batching()

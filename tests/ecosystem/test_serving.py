@@ -42,7 +42,8 @@ def serving(folder, log, *options):
         try:
             last = time.monotonic() + START
             while not is_up(f"http://localhost:{port}/health"):
-                assert server.poll() is None and time.monotonic() < last, log.read_text()
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < last, log.read_text()
                 time.sleep(0.2)
             yield openai.OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none", timeout=START)
             server.send_signal(signal.SIGINT)
