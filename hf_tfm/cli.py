@@ -33,6 +33,7 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("bench", "depth"): Tool("hf_tfm.benchmark.tools.depth", "train 200 layers; losses, and gradients by layer"),
     ("bench", "length"): Tool("hf_tfm.benchmark.tools.length", "time and memory of training up to 32,768 tokens"),
     ("bench", "infer"): Tool("hf_tfm.benchmark.tools.infer", "encoder inference compared with native models"),
+    ("bench", "encode"): Tool("hf_tfm.benchmark.tools.encode", "sentence vectors beside ONNX Runtime and OpenVINO"),
     ("bench", "train"): Tool("hf_tfm.benchmark.tools.train", "training steps compared with other models"),
     ("bench", "generate"): Tool("hf_tfm.benchmark.tools.generate", "greedy generation compared with native models"),
     ("bench", "memory"): Tool("hf_tfm.benchmark.tools.memory", "memory of the loss or of a training step"),

@@ -34,14 +34,14 @@ FLOOR = PACKAGE / "modeling"
 # package -> its rooms: a room may import itself and the rooms before it. A package without an entry is one room.
 ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm": (
-        "modeling", "privacy", "errors", "evaluate_command", "conversion", "cpu_inference", "inspection", "cards",
-        "hub", "doctor", "serving", "training", "benchmark",
+        "modeling", "privacy", "errors", "usage", "evaluate_command", "conversion", "cpu_inference", "inspection",
+        "cards", "hub", "doctor", "serving", "training", "benchmark",
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
         "undeclared_fields", "family", "bidirectional", "rope_and_window_mappings", "config_diff", "parity_check",
         "families", "registry", "llama_cpp", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
-        "sentence_transformers_files", "convert_command", "families_command",
+        "sentence_transformers_files", "card", "convert_command", "families_command",
     ),
     "hf_tfm.benchmark": ("harness", "tools"),
     "hf_tfm.training": (

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
 from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model
+from .card import CARD, converted_card
 from .checkpoint_files import TOKENIZER_JSON, check_tokenizer_files, files_among, read_config
 from .convert import convert_to_native, convert_to_ours
 from .errors import ConversionError
@@ -95,20 +96,13 @@ def save(model: Any, tokenizer: Any, modules: list[Any], lines: list[str], args:
             tokenizer.save_pretrained(args.destination)
         if modules:
             copy_files(args.source, modules, args.destination)
-        write_card(args, lines, "sentence-transformers" if modules else "transformers")
+        card = converted_card(
+            args.source, args.destination, lines, "sentence-transformers" if modules else "transformers"
+        )
+        (args.destination / CARD).write_text(card, encoding="utf-8")
     except BaseException:
         shutil.rmtree(args.destination, ignore_errors=True)
         raise
-
-
-def write_card(args: argparse.Namespace, lines: list[str], library: str) -> None:
-    """The model card of the result: where it comes from, and what to know of its weights."""
-    is_folder = Path(args.source).exists()
-    source = Path(args.source).resolve().name if is_folder else args.source
-    metadata = [f"library_name: {library}", *([] if is_folder else [f"base_model: {source}"])]
-    card = ["---", *metadata, "---", "", f"# {args.destination.resolve().name}", ""]
-    card += [f"Converted from {source} by `hf-tfm convert`.", "", *(f"- {line}" for line in lines)]
-    (args.destination / "README.md").write_text("\n".join(card) + "\n", encoding="utf-8")
 
 
 def load_source(args: argparse.Namespace, encodes_sentences: bool) -> NativeCheckpoint:

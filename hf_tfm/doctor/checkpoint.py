@@ -18,7 +18,7 @@ from transformers.models.auto.configuration_auto import (
     CONFIG_MAPPING_NAMES,  # pyright: ignore[reportPrivateImportUsage]
 )
 
-from hf_tfm.hub.usage import auto_class_of
+from hf_tfm.usage import auto_class_of
 
 __all__ = ["Broken", "Checkpoint", "NotApplicable", "close", "offline"]
 

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from transformers.utils import logging
 
 from hf_tfm.conversion.checkpoint_files import read_config
-from hf_tfm.hub.usage import loading_lines
+from hf_tfm.usage import loading_lines
 
 from . import behaviour_checks, file_checks, weight_checks
 from .checkpoint import Broken, Checkpoint, NotApplicable

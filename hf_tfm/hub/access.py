@@ -13,7 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from hf_tfm.privacy import without_secrets
 
-__all__ = ["check_push", "status_of"]
+__all__ = ["check_name", "check_push", "status_of"]
 
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 # Roles of a member of an organisation who may create repositories in it.

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_token, is_offline_mode
 
-from .access import check_push
+from hf_tfm.usage import card_to_send, loading_lines
+
+from .access import check_name, check_push
 from .files import CARD, FilesToSend, check_files, choose_files, read_fields
 from .uploads import upload_folder
-from .usage import card_to_send, loading_lines
 
 __all__ = ["main"]
 
@@ -46,10 +47,14 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm push") -> None:
 
 def push(args: argparse.Namespace, command: str) -> None:
     """Checks that the push can succeed and that it is whole, then sends it. `command`: the same without --dry_run."""
-    api = HfApi()
-    name = check_push(api, args.name, private=args.private, create_pr=args.create_pr)
-    if args.tag:
-        check_tag(api, name, args.tag)
+    api, name = HfApi(), args.name
+    is_unchecked = args.dry_run and (get_token() is None or is_offline_mode())
+    if is_unchecked:
+        check_name(name)
+    else:
+        name = check_push(api, name, private=args.private, create_pr=args.create_pr)
+        if args.tag:
+            check_tag(api, name, args.tag)
     fields = read_fields(args.folder)
     files = choose_files(args.folder, args.leave_out)
     check_files(args.folder, files)
@@ -57,6 +62,8 @@ def push(args: argparse.Namespace, command: str) -> None:
     lines = loading_lines(fields, files.sent, name, revision)
     card = card_to_send(args.folder, fields, lines, name, revision, args.license)
     print(describe(args.folder, files, name))
+    if is_unchecked:
+        print(f"Not checked without a token and the Hub: whether you may write to {name}.")
     if args.dry_run:
         print(f"Nothing was sent (--dry_run).\nNext: {command}")
         return

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from tokenizers import Tokenizer, models
 from transformers import (
     AutoModel,
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 from hf_tfm import TfmSeq2SeqEncoderModel, cli
+from hf_tfm.usage import card_to_send
 from tests.conversion.test_convert import make_gpt2
 from tests.conversion.tiny import VOCAB_SIZE
 
@@ -80,7 +82,9 @@ def test_files_of_sentence_transformers_are_kept_both_ways(
     cli.main(["convert", str(folder / "ours"), str(folder / "back"), "--to", "native"])
     for name in ("ours", "back"):
         assert {file: (folder / name / file).read_text() for file in SENTENCE_FILES} == SENTENCE_FILES
-        assert "library_name: sentence-transformers" in (folder / name / "README.md").read_text()
+        card = (folder / name / "README.md").read_text()
+        assert "library_name: sentence-transformers" in card
+        assert f'SentenceTransformer("{name}"' in card
 
 
 @pytest.mark.parametrize(
@@ -145,6 +149,18 @@ def test_a_new_head_is_said_on_the_screen_and_on_the_card(folder: Path, capsys: 
         assert "score.weight" in text
         assert "Fields of the configuration that nothing reads: output_past." in text
     assert str(folder) not in card
+
+
+def test_the_card_keeps_the_licence_and_loads_the_result_by_its_name_on_the_hub(folder: Path) -> None:
+    (folder / "native" / "README.md").write_text("---\nlicense: mit\nlanguage: da\nmodel-index: []\n---\n# A model\n")
+    cli.main(["convert", str(folder / "native"), str(folder / "ours")])
+    cli.main(["convert", str(folder / "ours"), str(folder / "back"), "--to", "native"])
+    for name, arguments in (("ours", '"me/new", trust_remote_code=True'), ("back", '"me/new"')):
+        fields = json.loads((folder / name / "config.json").read_text())
+        card = card_to_send(folder / name, fields, "", "me/new")
+        assert (ModelCard(card).data.license, ModelCard(card).data.language) == ("mit", "da")
+        assert f"model = AutoModelForCausalLM.from_pretrained({arguments})" in card
+        assert (ModelCard(card).data.tags == ["hf_tfm"]) is (name == "ours")
 
 
 def add_to_config(folder: Path, **fields: object) -> None:

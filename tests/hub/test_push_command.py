@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_tfm import cli
 from hf_tfm.hub import uploads
-from hf_tfm.training.loop.adapters import register_model_types_in_peft
 from tests.hub.server import BROKEN, HubServer
 from tests.modeling.remote_code.checkpoints import (
     CAUSAL,
@@ -105,7 +104,6 @@ def add_tokenizer(folder):
 
 def write_adapter(root, base, name):
     """An adapter on a base model on the Hub, and the file of its outputs."""
-    register_model_types_in_peft()
     model = get_peft_model(CAUSAL.from_pretrained(base), LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False))
     model.peft_config["default"].base_model_name_or_path = name
     model.save_pretrained(root / "adapter")
@@ -139,7 +137,7 @@ def test_every_head_arrives_and_loads_by_the_printed_lines_without_the_package_a
     assert {name for name, _ in results} == {*loaded}
 
 
-def test_what_a_run_leaves_beside_its_model_stays(hub, folder, capsys):
+def test_what_a_run_leaves_beside_its_model_stays(hub, folder, capsys, monkeypatch):
     for name in LEFT_OUT:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -150,6 +148,9 @@ def test_what_a_run_leaves_beside_its_model_stays(hub, folder, capsys):
     assert f"Next: hf-tfm push {folder} user/left-out --leave_out 'notes*'" in shown
     assert "user/left-out" not in hub.repositories
     assert not (folder / "README.md").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr("hf_tfm.hub.push_command.get_token", lambda: None)
+        assert "Not checked without a token" in push(capsys, *arguments, "--dry_run")
     push(capsys, *arguments)
     sent = {*hub.repositories["user/left-out"].files("main")}
     assert sent == {path.name for path in folder.iterdir() if path.is_file()} - {*LEFT_OUT, "notes.txt"}

@@ -5,6 +5,7 @@ import json
 import platform
 import statistics
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class Report:
 
     @classmethod
     def start(cls, tool: str, args: argparse.Namespace) -> "Report":
-        settings = {name: str(value) if name in ("json", "png") else value for name, value in vars(args).items()}
+        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
         machine = torch.cuda.get_device_name() if settings.get("device") == "cuda" else platform.machine()
         settings |= {"torch": torch.__version__, "transformers": transformers.__version__, "machine": machine}
         return cls(tool, args.workload, settings)

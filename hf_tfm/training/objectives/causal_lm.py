@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import default_data_collator
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForCausalLM
+from hf_tfm.usage import python_literal
 
 from ..metrics.perplexity import Perplexity, sum_next_token_losses
 from ..metrics.text_baselines import text_baselines

@@ -9,8 +9,8 @@ from datasets import Features, List, Value
 from jinja2 import TemplateError
 from transformers import DataCollatorForTokenClassification
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
+from hf_tfm.usage import python_literal
 
 from ..metrics.perplexity import Perplexity
 from ..preprocessing.dataset_utils import map_rows

@@ -11,10 +11,10 @@ import numpy as np
 from datasets import Features, Value
 from transformers import DataCollatorWithPadding, EvalPrediction
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForSequenceClassification
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForSequenceClassification
+from hf_tfm.usage import python_literal
 
 from ..metrics.linear_baselines import linear_predictions, rows_within_limits
 from ..metrics.metric_registry import load_metric

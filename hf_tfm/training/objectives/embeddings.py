@@ -13,9 +13,9 @@ from datasets import Features, Value
 from transformers import EvalPrediction
 from transformers.data.data_collator import pad_without_fast_tokenizer_warning
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTextEmbedding
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTextEmbedding
+from hf_tfm.usage import python_literal
 
 from ..metrics.retrieval import retrieval_ranks, retrieval_results, tfidf_ranks, unique_candidates
 from ..preprocessing.dataset_utils import map_rows

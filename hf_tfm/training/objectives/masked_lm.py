@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.loss import IGNORE_INDEX
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMaskedLM
+from hf_tfm.usage import python_literal
 
 from ..metrics.perplexity import sum_losses
 from ..preprocessing.token_masking import MaskedLMCollator, word_ids_of

@@ -11,8 +11,8 @@ import numpy as np
 from datasets import Features, List, Value
 from transformers import DataCollatorForMultipleChoice, EvalPrediction
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForMultipleChoice
+from hf_tfm.usage import python_literal
 
 from ..preprocessing.dataset_utils import iterate_rows, map_rows
 from ..preprocessing.labels import parse_number

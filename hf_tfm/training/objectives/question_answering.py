@@ -12,10 +12,10 @@ import torch
 from datasets import Dataset, Features, List, Value
 from transformers import EvalPrediction
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForQuestionAnswering
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForQuestionAnswering
+from hf_tfm.usage import python_literal
 
 from ..metrics.metric_registry import load_metric
 from ..metrics.sliding_window import sliding_window_answer

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from transformers import DataCollatorForSeq2Seq, EvalPrediction
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_seq2seq import TfmSeq2SeqForConditionalGeneration
+from hf_tfm.usage import python_literal
 
 from ..metrics.linear_baselines import rows_within_limits
 from ..metrics.metric_registry import load_metric

@@ -11,9 +11,9 @@ import numpy as np
 from datasets import Features, List, Value
 from transformers import DataCollatorForTokenClassification, EvalPrediction
 
-from hf_tfm.hub.usage import python_literal
 from hf_tfm.modeling.modeling_tfm_decoder import TfmDecoderForTokenClassification
 from hf_tfm.modeling.modeling_tfm_encoder import TfmEncoderForTokenClassification
+from hf_tfm.usage import python_literal
 
 from ..metrics.metric_registry import load_metric
 from ..preprocessing.dataset_utils import map_rows

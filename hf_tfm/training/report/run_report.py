@@ -12,8 +12,8 @@ from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from hf_tfm.cards import DataFacts, RunFacts, Sample, escaped, model_card
-from hf_tfm.hub.usage import adapter_note, checkpoint_arguments
 from hf_tfm.privacy import hide_secret_values, is_absolute, shareable, shareable_arguments
+from hf_tfm.usage import adapter_note, checkpoint_arguments
 
 from ..arguments.run_arguments import RunArguments
 from ..arguments.training_arguments import TfmTrainingArguments

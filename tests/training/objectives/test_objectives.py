@@ -9,12 +9,12 @@ import torch
 import transformers
 from transformers import EvalPrediction
 
-from hf_tfm.hub.usage import checkpoint_arguments, python_literal
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.arguments.task_arguments import TaskArguments
 from hf_tfm.training.builtin_data.builtin_datasets import BUILTIN_DATASETS
 from hf_tfm.training.data.tokenizer import train_tokenizer
 from hf_tfm.training.objectives import OBJECTIVES
+from hf_tfm.usage import checkpoint_arguments, python_literal
 from tests.training.tiny import ROWS, SIZES, WORDS, make_tiny, sentence
 
 HEADS = [(task, kind) for task, objective in OBJECTIVES.items() for kind in objective.models]

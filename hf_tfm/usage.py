@@ -23,6 +23,8 @@ TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 # What `checkpoint_arguments` writes into a card, up to the argument that only it writes.
 STRING = r'"(?:[^"\\]|\\.)*"'
 CARD_ARGUMENTS = re.compile(rf"{STRING}(?:, revision={STRING})?(?=, trust_remote_code=True)")
+# what `hf-tfm convert` writes into the card of a native model, which needs no code
+NATIVE_ARGUMENTS = r"(?<=\.from_pretrained\(){folder}(?=\))"
 
 
 def checkpoint_arguments(name: str, revision: str | None = None) -> str:
@@ -92,7 +94,9 @@ def card_to_send(
     is_adapter = "peft_type" in fields
     if file.exists():
         card = ModelCard(file.read_text(encoding="utf-8"))
-        card.text = CARD_ARGUMENTS.sub(lambda _: name_and_revision(name, revision), card.text)
+        arguments, folder_name = name_and_revision(name, revision), python_literal(folder.resolve().name)
+        card.text = CARD_ARGUMENTS.sub(lambda _: arguments, card.text)
+        card.text = re.sub(NATIVE_ARGUMENTS.format(folder=re.escape(folder_name)), lambda _: arguments, card.text)
     else:
         data = ModelCardData(library_name="peft" if is_adapter else "transformers")
         text = f"# {name.partition('/')[2]}\n\n## Use\n\n```python\n{lines}\n```"
