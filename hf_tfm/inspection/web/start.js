@@ -8,8 +8,8 @@ function buildHeader() {
     make("bdi", {}, runningText(item.tokens).map((text, i) => make("span", {class: item.generated !== null && i >= item.generated ? "written" : null}, text))));
   document.getElementById("header").append(
     make("p", {class: "kicker"}, "Inside a Transformer"),
-    make("h1", {}, make("bdi", {}, shown(report.model))),
-    make("p", {class: "facts"}, [report.architecture, report.head, report.dtype, ...lengths, ...shape].map((fact) => make("span", {}, fact))),
+    make("h1", {}, make("bdi", {}, shown(`${report.model} (${report.architecture})`))),
+    make("p", {class: "facts"}, [report.head, report.dtype, ...lengths, ...shape].map((fact) => make("span", {}, fact))),
     ...report.sequences.map(text),
     written.generated !== null ? make("p", {class: "note"}, make("span", {class: "written"}, "Underlined"), " tokens were written by the model.") : "",
     ...report.warnings.map((warning) => make("p", {class: "warning"}, make("b", {}, "Note: "), warning)),
