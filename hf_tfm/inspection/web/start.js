@@ -22,7 +22,8 @@ function buildHeader() {
 
 // Tokens as running text, spaces as spaces. A vocabulary of whole words without marked spaces gets one between words.
 function runningText(tokens) {
-  const spaced = tokens.some((token) => /^[ ▁Ġ]/.test(token)) || tokens.every((token) => token.length < 2 || /^<.*>$/.test(token));
+  const marked = report.sequences.some((item) => item.tokens.some((token) => /^[ ▁Ġ]/.test(token)));
+  const spaced = marked || tokens.every((token) => token.length < 2 || /^<.*>$/.test(token));
   return tokens.map((token, i) => {
     const text = token.replace(/^[▁Ġ]/, " "), before = spaced ? /^ /.test(text) : i && !text.startsWith("##");
     if (text !== "" && text.trim() === "") return text.includes("\n") ? "\n" : " ";
