@@ -1,12 +1,14 @@
 """Something true is found: an induction head by its score and by its knock-out, and the source digits that an
 encoder-decoder looks at when it writes a date."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
+from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM, TfmSeq2SeqConfig, TfmSeq2SeqForConditionalGeneration
 from hf_tfm.inspection import head_summary, knock_out, record
+from hf_tfm.training.builtin_data.date_pairs import date_pairs
 
 VOCAB, HALF = 64, 20
 STEPS, BATCH, LENGTH = 500, 32, 48
@@ -69,3 +71,53 @@ def test_an_induction_head_is_found_by_its_score_and_its_knock_out(copier):
     assert rise[layer] > 0.8, rise
     assert rise[layer] > 4 * min(rise), rise
     assert repeated_loss(copier) == whole
+
+
+# Dates of the built-in pairs with slashes: "09/01/2004 (mm/dd/yyyy)" -> "2004-09-01"
+DATES = [pair for pair in date_pairs() if "/" in pair["source"]]
+CHARACTERS = sorted({char for pair in DATES for text in pair.values() for char in text})
+START, END, FIRST = 0, 1, 2
+
+
+def character_ids(text: str) -> list[int]:
+    return [*(FIRST + CHARACTERS.index(char) for char in text), END]
+
+
+def source_places(source: str) -> list[int]:
+    """Where each digit of the target, YYYYMMDD, stands in the source."""
+    day, month = ([0, 1], [3, 4]) if "(dd" in source else ([3, 4], [0, 1])
+    return [6, 7, 8, 9, *month, *day]
+
+
+def followed(model, pair: dict[str, str]) -> list[float]:
+    """How much of its attention each digit of the target gives to the same digit of the source. A digit is predicted
+    from the token before it."""
+    target = character_ids(pair["target"])
+    inputs = {"input_ids": [character_ids(pair["source"])], "decoder_input_ids": [[START, *target[:-1]]]}
+    recording = record(model, {name: torch.tensor(ids) for name, ids in inputs.items()})[0]
+    [call] = recording.stacks["target"].attentions_of("cross")
+    digits = [place for place, char in enumerate(pair["target"]) if char.isdigit()]
+    return [
+        float(call.weights[0, digit, place]) for digit, place in zip(digits, source_places(pair["source"]), strict=True)
+    ]
+
+
+def test_cross_attention_follows_the_digits_of_the_source():
+    """The task of `train.py --task seq2seq` with one token for each character, in a model of one layer and one head."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "position_type": "learned"}
+    tokens = {"pad_token_id": START, "decoder_start_token_id": START, "eos_token_id": END}
+    config = TfmSeq2SeqConfig(vocab_size=FIRST + len(CHARACTERS), max_position_embeddings=32, **sizes, **tokens)
+    model = TfmSeq2SeqForConditionalGeneration(config)
+    before = np.mean([followed(model, pair) for pair in DATES[-16:]])
+    sources, targets = (torch.tensor([character_ids(pair[name]) for pair in DATES]) for name in ("source", "target"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(250):
+        rows = torch.randint(len(DATES) - 16, (32,), generator=generator)
+        model(sources[rows], labels=targets[rows]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    after = np.mean([followed(model.eval(), pair) for pair in DATES[-16:]], axis=0)
+    assert before < 0.1
+    assert after.mean() > 0.4, after
