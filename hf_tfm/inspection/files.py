@@ -188,5 +188,5 @@ def draw_attention(maps: AttentionMaps, layer: int, number: int, names: dict[str
         if named:
             axis.set_yticks(range(length), [label(token) for token in names[maps.queries]], fontsize=6)
             axis.set_xticks(range(width), [label(token) for token in names[maps.keys]], fontsize=6, rotation=90)
-    figure.suptitle(f"{maps.stack} {maps.kind}-attention, layer {number}: rows look at columns")
+    figure.suptitle(f"{maps.stack} {maps.kind}-attention, layer {number}\nrows look at columns", fontsize=10)
     return figure

@@ -1,5 +1,9 @@
 """Something true is found: an induction head by its score and by its knock-out, and the source digits that an
-encoder-decoder looks at when it writes a date."""
+encoder-decoder looks at when it writes a date.
+
+`python -m tests.inspection.test_findings FOLDER` saves the model with the induction head, for `hf-tfm inspect`."""
+
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM, TfmSeq2SeqConfig, TfmSeq2SeqForConditionalGeneration
 from hf_tfm.inspection import head_summary, knock_out, record
 from hf_tfm.training.builtin_data.date_pairs import date_pairs
+from tests.inspection.tiny import make_tokenizer
 
 VOCAB, HALF = 64, 20
 STEPS, BATCH, LENGTH = 500, 32, 48
@@ -26,21 +31,25 @@ def repeated_rows(generator: torch.Generator) -> torch.Tensor:
     return torch.stack(rows)
 
 
-@pytest.fixture(scope="module")
-def copier():
+def train_copier(steps: int = STEPS):
     """Three layers of one head that learned to continue repeated random tokens."""
     torch.manual_seed(0)
     model = TfmDecoderForCausalLM(TfmDecoderConfig(vocab_size=VOCAB, **SIZES, tie_word_embeddings=False))
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 30, 1, (STEPS - step) / 100))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 30, 1, (steps - step) / 100))
     generator = torch.Generator().manual_seed(0)
-    for _ in range(STEPS):
+    for _ in range(steps):
         rows = repeated_rows(generator)
         model(rows, labels=rows).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
     return model.eval()
+
+
+@pytest.fixture(scope="module")
+def copier():
+    return train_copier()
 
 
 @torch.no_grad()
@@ -121,3 +130,9 @@ def test_cross_attention_follows_the_digits_of_the_source():
     after = np.mean([followed(model.eval(), pair) for pair in DATES[-16:]], axis=0)
     assert before < 0.1
     assert after.mean() > 0.4, after
+
+
+if __name__ == "__main__":
+    train_copier(steps=1500).save_pretrained(sys.argv[1])
+    # a word for each token
+    make_tokenizer(vocab_size=VOCAB).save_pretrained(sys.argv[1])
