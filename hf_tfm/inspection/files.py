@@ -177,7 +177,8 @@ def draw_attention(maps: AttentionMaps, layer: int, number: int, names: dict[str
     rows = -(-heads // columns)
     named = max(length, width) <= MAX_TOKENS
     side = max(2.4, 0.16 * max(length, width)) if named else 2.4
-    figure, axes = new_figure(side * columns, side * rows, rows, columns)
+    # the title has two lines
+    figure, axes = new_figure(side * columns, side * rows + 0.4, rows, columns)
     for head, axis in enumerate(axes.flat):
         if head >= heads:
             axis.axis("off")
