@@ -53,7 +53,8 @@ class DataFacts:
 class RunFacts:
     """How a model was trained. `settings`: name -> value with its unit, in the order of the card. `picture`: path of a
     plot. `origin`: "trained from scratch", or from which checkpoint. `base_model`: the Hub name of that checkpoint.
-    `is_adapter`: the model is an adapter on it. `license`: as the Hub writes it."""
+    `is_adapter`: the model is an adapter on it. `license`: as the Hub writes it. `page`: path of a page that shows the
+    model from inside on the first sample."""
 
     command: str
     settings: Mapping[str, Any]
@@ -62,6 +63,7 @@ class RunFacts:
     base_model: str | None = None
     is_adapter: bool = False
     license: str | None = None
+    page: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def model_card(
         f"A `{config.model_type}` with {parameters:,} parameters, {escaped(f'{run.origin} on {data.description}')}.",
         section("Use", fenced(usage, "python")),
         section("Results", result_table(results, metrics), baseline_note(data, metrics, results), bullets(notes or {})),
-        section("Examples", *map(sample_text, samples)),
+        section("Examples", *map(sample_text, samples), page_note(run.page)),
         section("Data", data_text(data)),
         section("Training", bullets(run.settings), f"![Training]({run.picture})" if run.picture else ""),
         section("Reproduce", fenced(run.command, "bash"), f"Versions: {comma_separated(package_versions(config))}."),
@@ -194,6 +196,12 @@ def sample_text(sample: Sample) -> str:
     if sample.reference:
         parts.append(("Reference:", sample.reference))
     return "\n\n".join(text for label, content in parts for text in (label, fenced(content)))
+
+
+def page_note(page: str | None) -> str:
+    if page is None:
+        return ""
+    return f"[{page}]({page}) shows what happens inside the model on the first input; it opens without a network."
 
 
 def data_text(data: DataFacts) -> str:

@@ -14,12 +14,17 @@ from pickle import UnpicklingError
 from zipfile import BadZipFile
 
 import torch
-from huggingface_hub.errors import HTTPError, StrictDataclassError  # pyright: ignore[reportPrivateImportUsage]
+from huggingface_hub.errors import (
+    HFValidationError,
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+    StrictDataclassError,
+)
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
 from .privacy import without_secrets
 
-__all__ = ["DEBUG", "one_line_errors"]
+__all__ = ["DEBUG", "missing_folder_errors", "one_line_errors"]
 
 DEBUG = "--debug"
 PACKAGE = Path(__file__).parent
@@ -65,6 +70,27 @@ def one_line_errors(prog: str = "", extra: str = "", debug: bool | None = None) 
             raise
         print(f"{prog}: error: {describe(error, extra)}", file=sys.stderr)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def missing_folder_errors(source: str) -> Iterator[None]:
+    """Reads a checkpoint, a tokenizer or a configuration. Raises ValueError that says so if `source` is no folder or
+    file here, and either no name on the Hub, or one that cannot be read from there."""
+    if Path(source).exists():
+        yield
+        return
+    try:
+        validate_repo_id(source)
+    except HFValidationError as error:
+        raise ValueError(
+            f"The folder {source} does not exist; give one that does, or a name on the Hub, such as "
+            "google-bert/bert-base-uncased."
+        ) from error
+    try:
+        yield
+    except OSError as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ValueError(f"There is no folder {source}, and from the Hub it was not read: {reason}") from error
 
 
 def is_expected(error: BaseException) -> bool:

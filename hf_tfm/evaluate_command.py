@@ -6,6 +6,8 @@ import sys
 
 from transformers import AutoConfig
 
+from .errors import missing_folder_errors
+
 __all__ = ["main"]
 
 # options of `lm_eval run`, passed on as they are: name -> help
@@ -47,7 +49,8 @@ def model_arguments(args: argparse.Namespace) -> dict[str, str | bool]:
     """What the harness opens the checkpoint with. It looks a model type up in tables of native ones, and takes every
     other for a causal decoder, so it is told. Raises ValueError for an encoder."""
     source = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
-    config = AutoConfig.from_pretrained(args.checkpoint, **source)
+    with missing_folder_errors(args.checkpoint):
+        config = AutoConfig.from_pretrained(args.checkpoint, **source)
     if config.model_type == "tfm_encoder":
         raise ValueError(
             f"{args.checkpoint} is an encoder, which predicts no next token; lm-evaluation-harness takes causal "

@@ -113,6 +113,8 @@ def check_python(arguments: list[str]) -> str:
         return problem_of(lambda: faults.parse(arguments[2:]))
     if arguments[:2] == ["-m", "tests.ecosystem"]:
         return problem_of(lambda: ecosystem.parse(arguments[2:]))
+    if arguments[:2] == ["-m", "tests.inspection.test_findings"]:
+        return "" if len(arguments) == 3 else "it takes one folder"
     return check_train(arguments)
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils.hub import cached_file, has_file
 
+from ..errors import missing_folder_errors
 from .errors import ConversionError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "check_tokenizer_files",
     "check_weight_files",
     "files_among",
+    "find_file",
     "hub_options",
     "read_config",
     "read_json",
@@ -65,8 +67,10 @@ def hub_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_file(source: str, name: str, **options: Any) -> str | None:
-    """The path of a file of a checkpoint, downloaded if need be; None if there is none."""
-    return cached_file(source, name, _raise_exceptions_for_missing_entries=False, **options)
+    """The path of a file of a checkpoint, downloaded if need be; None if there is none. Raises ValueError for a folder
+    that does not exist, and a name that the Hub does not give."""
+    with missing_folder_errors(source):
+        return cached_file(source, name, _raise_exceptions_for_missing_entries=False, **options)
 
 
 def files_among(source: str, names: tuple[str, ...], **options: Any) -> list[str]:
@@ -96,8 +100,9 @@ def read_config(source: str, **options: Any) -> dict[str, Any]:
     type."""
     fields = read_json(source, "config.json", **options)
     if fields is None:
-        # raises OSError if the Hub was not reached
-        cached_file(source, "config.json", **options)
+        with missing_folder_errors(source):
+            # raises OSError if the Hub was not reached
+            cached_file(source, "config.json", **options)
         is_adapter = files_among(source, ("adapter_config.json",), **options)
         advice = f", but adapter_config.json: {OTHER_WEIGHTS['adapter_config.json']}" if is_adapter else ""
         raise ConversionError(f"{source} has no config.json{advice}.")

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from transformers.utils.hub import cached_file
 
+from .checkpoint_files import find_file
 from .errors import ConversionError
 
 __all__ = ["copy_files", "read_modules"]
@@ -22,7 +22,7 @@ LIBRARY = "sentence_transformers."
 def read_modules(source: str) -> list[dict[str, Any]]:
     """The entries of a checkpoint's modules.json, or none if it is not one of sentence-transformers. Raises
     ConversionError for a module whose code comes with the checkpoint, and for folders outside of it."""
-    path = cached_file(source, MODULES, _raise_exceptions_for_missing_entries=False)
+    path = find_file(source, MODULES)
     if path is None:
         return []
     try:

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 from transformers.utils import logging
 
 from hf_tfm.conversion.checkpoint_files import read_config
+from hf_tfm.errors import missing_folder_errors
 from hf_tfm.usage import loading_lines
 
 from . import behaviour_checks, file_checks, weight_checks
@@ -60,7 +61,11 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm doctor") -> Non
     logging.disable_progress_bar()
     folder = Path(args.checkpoint)
     if not folder.exists():
-        folder = Path(HfApi().snapshot_download(args.checkpoint, revision=args.revision, ignore_patterns=OTHER_FORMATS))
+        with missing_folder_errors(args.checkpoint):
+            downloaded = HfApi().snapshot_download(
+                args.checkpoint, revision=args.revision, ignore_patterns=OTHER_FORMATS
+            )
+        folder = Path(downloaded)
     checkpoint = Checkpoint(folder, read_config(str(folder)), args.trust_remote_code)
     counts = {OK: 0, BROKEN: 0, SKIPPED: 0}
     for title, status, text in results(checkpoint):

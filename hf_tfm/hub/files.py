@@ -24,7 +24,7 @@ LEFT_OUT = {
     "logs": ["runs/*", "logs/*", "wandb/*", "*.tfevents.*", "*.log"],
     "hidden or temporary": [".*", "*/.*", "_[!_]*", "*__pycache__/*", "*.pyc", "*.lock", "*.tmp"],
 }  # fmt: skip
-TEXT_SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".jinja", ".yaml", ".yml", ".csv", ".tsv")
+TEXT_SUFFIXES = (".json", ".jsonl", ".md", ".txt", ".py", ".html", ".jinja", ".yaml", ".yml", ".csv", ".tsv")
 
 
 class FilesToSend(NamedTuple):

@@ -177,7 +177,8 @@ def draw_attention(maps: AttentionMaps, layer: int, number: int, names: dict[str
     rows = -(-heads // columns)
     named = max(length, width) <= MAX_TOKENS
     side = max(2.4, 0.16 * max(length, width)) if named else 2.4
-    figure, axes = new_figure(side * columns, side * rows, rows, columns)
+    # the title has two lines
+    figure, axes = new_figure(side * columns, side * rows + 0.4, rows, columns)
     for head, axis in enumerate(axes.flat):
         if head >= heads:
             axis.axis("off")
@@ -188,5 +189,5 @@ def draw_attention(maps: AttentionMaps, layer: int, number: int, names: dict[str
         if named:
             axis.set_yticks(range(length), [label(token) for token in names[maps.queries]], fontsize=6)
             axis.set_xticks(range(width), [label(token) for token in names[maps.keys]], fontsize=6, rotation=90)
-    figure.suptitle(f"{maps.stack} {maps.kind}-attention, layer {number}: rows look at columns")
+    figure.suptitle(f"{maps.stack} {maps.kind}-attention, layer {number}\nrows look at columns", fontsize=10)
     return figure

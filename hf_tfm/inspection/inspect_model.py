@@ -44,6 +44,7 @@ def make_report(
     gradient_steps: int | None = None,
     dtype: Any = None,
     name: str | None = None,
+    add_special_tokens: bool = True,
 ) -> Report:
     """Inspects a model on a text.
 
@@ -54,7 +55,8 @@ def make_report(
     model). `knockout`: "all", "top:N" or "none". `against`: another text with as many tokens, whose stream is patched
     in. `layers`: whose attention maps are kept, from 0 (default: all). `max_tokens`: see `read_texts`.
     `gradient_steps`: most steps of integrated gradients, 0 for none (default: fewer for longer texts). `dtype`: of the
-    weights (default: that of the checkpoint). `name`: what the report calls the model.
+    weights (default: that of the checkpoint). `name`: what the report calls the model. `add_special_tokens`: False for
+    a text that has those of its tokenizer, as a chat template writes them.
 
     Raises ValueError for what cannot be read or explained. The model is left as it was."""
     parse_choice(knockout)
@@ -62,8 +64,10 @@ def make_report(
     tokenizer = loaded.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
         raise ValueError(f"{name or display_name(model)} has no tokenizer; give one with tokenizer.")
-    inspection = Inspection(loaded.model, tokenizer, text, target, max_tokens, name or display_name(model))
+    texts = read_texts(loaded.model, tokenizer, text, target, max_tokens, add_special_tokens)
+    inspection = Inspection(loaded.model, tokenizer, texts, name or display_name(model))
     inspection.report.warnings[:0] = loaded.notes
+    inspection.report.text = text if isinstance(text, str) else "\n\n".join(text)
     inspection.add_stacks(layers)
     inspection.add_costs()
     inspection.add_predictions(position, target, knockout, against, gradient_steps)
@@ -73,20 +77,11 @@ def make_report(
 class Inspection:
     """A report in the making."""
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        text: str | tuple[str, str],
-        target: str | None,
-        max_tokens: int | None,
-        name: str,
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, texts: TextInputs, name: str) -> None:
         head = type(model).__name__
         # one text is no choice between several
         self.model = model.model if isinstance(model, TfmEncoderForMultipleChoice) else model
-        self.tokenizer, self.max_tokens = tokenizer, max_tokens
-        self.texts: TextInputs = read_texts(self.model, tokenizer, text, target, max_tokens)
+        self.tokenizer, self.texts = tokenizer, texts
         self.recording = record(self.model, self.texts.inputs)[0]
         self.report = Report(
             name,
@@ -187,7 +182,7 @@ class Inspection:
         """The other text with the same target, so that the same prediction is compared."""
         inputs = dict(self.texts.inputs)
         beside = {"decoder_input_ids": inputs["decoder_input_ids"]} if "decoder_input_ids" in inputs else {}
-        encoded = self.tokenizer(against, return_tensors="pt")
+        encoded = self.tokenizer(against, return_tensors="pt", add_special_tokens=self.texts.add_special_tokens)
         same = {name: encoded[name] for name in inputs if name in encoded}
         if same["input_ids"].shape != inputs["input_ids"].shape:
             raise ValueError(

@@ -20,7 +20,7 @@ class NotebookPage:
 
     def _repr_html_(self) -> str:
         # allow-scripts alone: the page's script runs, in an origin of its own
-        title, page = (html.escape(text) for text in (f"Inside {self.report.model}", render_page(self.report)))
+        title, page = (html.escape(text) for text in (f"Inside {self.report.title}", render_page(self.report)))
         return (
             f'<iframe sandbox="allow-scripts" width="100%" height="{self.height}" style="border: 0" '
             f'title="{title}" srcdoc="{page}"></iframe>'

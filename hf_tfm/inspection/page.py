@@ -169,7 +169,7 @@ def render_page(report: Report) -> str:
     for described, found in zip(data["attention"], layers, strict=True):
         described["blocks"] = found
     parts = {
-        "title": html.escape(f"Inside {report.model}"),
+        "title": html.escape(f"Inside {report.title}"),
         "policy": content_security_policy(style, script),
         "style": style,
         "report": escaped_json(data),

@@ -25,6 +25,8 @@ __all__ = [
     "Stream",
 ]
 
+TITLE_CHARACTERS = 80
+
 
 @dataclass
 class Sequence:
@@ -257,3 +259,11 @@ class Report:
     cost_length: int = 0
     warnings: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
+    text: str = ""  # what was read, a pair as two paragraphs
+
+    @property
+    def title(self) -> str:
+        """The model, its architecture and the beginning of the text in one line of printable characters."""
+        title = f"{self.model} ({self.architecture})" + (f": {self.text}" if self.text else "")
+        line = " ".join("".join(char if char.isprintable() else " " for char in title).split())
+        return line if len(line) <= TITLE_CHARACTERS else f"{line[: TITLE_CHARACTERS - 3]}..."

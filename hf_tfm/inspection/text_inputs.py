@@ -24,25 +24,33 @@ MAX_NEW_TOKENS = 64
 @dataclass
 class TextInputs:
     """`inputs`: keyword arguments of the model (1, T). `actual`: the id that really follows each token of the stack
-    that predicts, None where it is not known. `generated`: whether the model wrote the target."""
+    that predicts, None where it is not known. `generated`: whether the model wrote the target. `add_special_tokens`:
+    whether the tokenizer added its own."""
 
     inputs: dict[str, Any]
     actual: list[int | None] | None = None
     generated: bool = False
+    add_special_tokens: bool = True
     warnings: list[str] = field(default_factory=list)
 
 
 def read_texts(
-    model: Any, tokenizer: Any, text: str | tuple[str, str], target: str | None, max_tokens: int | None
+    model: Any,
+    tokenizer: Any,
+    text: str | tuple[str, str],
+    target: str | None,
+    max_tokens: int | None,
+    add_special_tokens: bool = True,
 ) -> TextInputs:
     """`text`: one text, or a pair (question and context). `target`: the output text of an encoder-decoder; without one
     it generates its own, and is then run once over both. `max_tokens`: cuts longer texts; without it they are refused.
+    `add_special_tokens`: whether the tokenizer adds its own to the text.
 
     Raises ValueError for an empty text, one that is too long, and an encoder-decoder without head or target."""
-    found = TextInputs({})
+    found = TextInputs({}, add_special_tokens=add_special_tokens)
     limit = MAX_TOKENS if max_tokens is None else max_tokens
     pair = (text,) if isinstance(text, str) else text
-    encoded = tokenizer(*pair, return_tensors="pt")
+    encoded = tokenizer(*pair, return_tensors="pt", add_special_tokens=add_special_tokens, verbose=False)
     found.inputs = {
         name: cut(encoded[name], limit, max_tokens, "text", found.warnings)
         for name in ("input_ids", "attention_mask", "token_type_ids")
@@ -99,13 +107,15 @@ def add_target(
         with inspected(model):
             inputs = {name: value.to(model.device) for name, value in found.inputs.items()}
             longest = min(MAX_NEW_TOKENS, limit, model.config.max_position_embeddings)
-            options: Any = {"do_sample": False, "num_beams": 1, "max_new_tokens": longest}
+            # with the start token; generate warns where a checkpoint's own limit is of the other kind
+            lengths = {"max_length": longest + 1, "max_new_tokens": None}
+            options: Any = {"do_sample": False, "num_beams": 1, **lengths}
             written = model.generate(**inputs, **options)[:1].cpu()
         found.inputs["decoder_input_ids"] = written[:, :-1]
         found.actual = written[0, 1:].tolist()
         found.generated = True
     elif target is not None and (has_language_head or isinstance(model, TfmSeq2SeqModel)):
-        labels = tokenizer(text_target=target, return_tensors="pt")["input_ids"].long()
+        labels = tokenizer(text_target=target, return_tensors="pt", verbose=False)["input_ids"].long()
         labels = cut(labels, limit, max_tokens, "target", found.warnings)
         check_table(model, labels, "target")
         found.inputs["decoder_input_ids"] = DECODER_SHIFTS[model.config.decoder_shift](model.config).from_labels(labels)

@@ -71,7 +71,16 @@ def test_hostile_tokens_end_no_element():
 def test_text_that_looks_like_a_place_to_fill_is_kept():
     report = decoder_report()
     report.model = "{{script}}"
-    assert "<title>Inside {{script}}</title>" in render_page(report)
+    assert "<title>Inside {{script}} (decoder)</title>" in render_page(report)
+
+
+def test_the_title_names_model_architecture_and_text():
+    report = decoder_report()
+    report.model, report.text = "out", "Where?\n\n\u202eIn </title> " + 30 * "x "
+    title = re.search("<title>(.*?)</title>", render_page(report))
+    assert title is not None
+    assert title[1].startswith("Inside out (decoder): Where? In &lt;/title&gt; x x x ")
+    assert title[1].endswith("x...")
 
 
 @pytest.mark.parametrize("width", [1, 7, 255, 256, 700])

@@ -58,7 +58,7 @@ def test_hostile_tokens_are_shown_as_they_are(browser, folder):
     assert re.search("nul.U\\+0000.", text)
     assert "\u202e" not in browser.execute_script("return document.body.textContent")
     assert browser.find_elements("css selector", "img, b:empty, main script") == []
-    assert browser.title == "Inside </script><img src=x onerror=alert(1)>"
+    assert browser.title == "Inside </script><img src=x onerror=alert(1)> (decoder)"
 
 
 def test_what_is_missing_says_why(browser, folder):
@@ -219,6 +219,9 @@ def test_a_narrow_screen_needs_no_scrolling_to_the_side(browser, folder, name):
     open_page(browser, folder / f"{name}.html", width=360)
     browser.execute_script("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    # names of parts are not broken into letters
+    names = "return [...document.querySelectorAll('#costs tbody th')].map((name) => name.getClientRects()[0].height)"
+    assert max(browser.execute_script(names)) < 40
 
 
 def test_a_frame_of_a_notebook_draws_the_page(browser, tmp_path):

@@ -132,6 +132,7 @@ def test_the_last_push_has_the_final_card_and_the_average_of_the_weights(pushes)
     """Pushing once replaced the average with the last weights."""
     last = pushes[0]["End of training"]
     assert "bits per byte" in (last / "README.md").read_text()
+    assert "<title>Inside model (decoder)" in (last / "inspect.html").read_text()
     averages = load_file(pushes[1] / "checkpoint-6" / "ema.safetensors")
     weights = load_file(last / "model.safetensors")
     assert not [name for name, average in averages.items() if not equal(weights[name], average)]

@@ -131,6 +131,9 @@ def test_a_run_that_was_killed_before_its_card_writes_the_card(data, unbroken):
     names = ("train_loss", "train_runtime", "eval_loss", "test_loss")
     assert [after[name] for name in names] == [before[name] for name in names]
     assert (data / "cardless/README.md").exists()
+    # the page names the folder, and is else the same
+    page, expected = ((data / name / "inspect.html").read_text() for name in ("cardless", "unbroken"))
+    assert page.replace("cardless", "unbroken") == expected
     assert final_state(data / "cardless")[0] == unbroken[1][0]
     assert "which is finished" in train(data, *command).stderr
 
@@ -272,11 +275,14 @@ def test_changed_data_are_refused(data, unbroken, killed, tmp_path):
 def test_overwriting_deletes_the_old_run_only_after_the_new_data_are_read(data, unbroken, killed, tmp_path):
     command, expected = unbroken
     shutil.copytree(killed, tmp_path / "out")
-    overwrite = [*command, "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
+    (tmp_path / "out/inspect.html").write_text("the page of the old run")
+    overwrite = [*command, "--no_inspect_page", "--overwrite_output_dir", "--output_dir", tmp_path / "out"]
     mistyped = train(data, *overwrite, "--train_file", "nowhere.txt")
     assert mistyped.code == 1
     assert (tmp_path / "out/checkpoint-6").exists()
     done = train(data, *overwrite)
     assert done.code == 0, done.stderr
     assert "Resuming" not in done.stdout
+    assert "inspect.html" not in done.stdout
+    assert not (tmp_path / "out/inspect.html").exists()
     assert final_state(tmp_path / "out") == expected

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from hf_tfm.training.loop.output_dir import PAGE_BYTES
 from hf_tfm.training.objectives import OBJECTIVES
 from tests.training.tiny import ROWS
 
@@ -31,9 +32,9 @@ def refuse(self, address, *rest):
 socket.socket.connect = socket.socket.connect_ex = refuse
 """
 OUTPUT_FILES = (
-    "README.md", "training.png", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-    "tokenizer_config.json", "modeling_tfm_decoder.py", "train_results.json", "eval_results.json", "test_results.json",
-    "all_results.json", "trainer_state.json", "run.json", "samples.jsonl", "checkpoint-6",
+    "README.md", "training.png", "inspect.html", "config.json", "generation_config.json", "model.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "modeling_tfm_decoder.py", "train_results.json", "eval_results.json",
+    "test_results.json", "all_results.json", "trainer_state.json", "run.json", "samples.jsonl", "checkpoint-6",
 )  # fmt: skip
 
 
@@ -232,7 +233,11 @@ def test_every_task_writes_results(task_folder, task_run):
     assert done.code == 0, done.stderr
     results = json.loads((task_folder / "runs" / task / "all_results.json").read_text())
     assert results["test_loss"] > 0
-    assert usage_snippet(done.stdout) in (task_folder / "runs" / task / "README.md").read_text()
+    card = (task_folder / "runs" / task / "README.md").read_text()
+    assert usage_snippet(done.stdout) in card
+    assert "[inspect.html](inspect.html)" in card
+    assert ", inspect.html, " in done.stdout
+    assert (task_folder / "runs" / task / "inspect.html").stat().st_size < PAGE_BYTES
     (task_folder / f"{task}.txt").write_text(usage_snippet(done.stdout))
 
 
@@ -246,6 +251,8 @@ def test_every_task_trains_an_adapter_on_an_earlier_run_of_it(task_folder, task_
     kept = {name: value for name, value in options.items() if name not in (*SMALL_MODEL, "ema_decay")}
     adapted = train(task_folder, "--task", task, "--peft", "lora", *cli_arguments(**kept), job=refuse_connections)
     assert adapted.code == 0, adapted.stderr
+    assert adapted.stdout.count("inspect.html") == 1
+    assert "No inspect.html: this run trained an adapter" in adapted.stdout
     assert (task_folder / "adapters" / task / "adapter_model.safetensors").exists()
     assert not (task_folder / "adapters" / task / "model.safetensors").exists()
 

@@ -3,7 +3,7 @@
 
 // a narrow screen gets a narrow drawing, so that its texts stay readable
 function chartSize() {
-  return {width: innerWidth < 760 ? 340 : 520, height: 210, left: 46, right: 12, top: 10, bottom: 40};
+  return {width: innerWidth < 560 ? 340 : 520, height: 210, left: 46, right: 12, top: 10, bottom: 40};
 }
 
 function niceSteps(low, high, count = 4) {

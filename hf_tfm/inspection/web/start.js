@@ -8,8 +8,8 @@ function buildHeader() {
     make("bdi", {}, runningText(item.tokens).map((text, i) => make("span", {class: item.generated !== null && i >= item.generated ? "written" : null}, text))));
   document.getElementById("header").append(
     make("p", {class: "kicker"}, "Inside a Transformer"),
-    make("h1", {}, make("bdi", {}, shown(report.model))),
-    make("p", {class: "facts"}, [report.architecture, report.head, report.dtype, ...lengths, ...shape].map((fact) => make("span", {}, fact))),
+    make("h1", {}, make("bdi", {}, shown(`${report.model} (${report.architecture})`))),
+    make("p", {class: "facts"}, [report.head, report.dtype, ...lengths, ...shape].map((fact) => make("span", {}, fact))),
     ...report.sequences.map(text),
     written.generated !== null ? make("p", {class: "note"}, make("span", {class: "written"}, "Underlined"), " tokens were written by the model.") : "",
     ...report.warnings.map((warning) => make("p", {class: "warning"}, make("b", {}, "Note: "), warning)),
@@ -22,7 +22,8 @@ function buildHeader() {
 
 // Tokens as running text, spaces as spaces. A vocabulary of whole words without marked spaces gets one between words.
 function runningText(tokens) {
-  const spaced = tokens.some((token) => /^[ ▁Ġ]/.test(token)) || tokens.every((token) => token.length < 2 || /^<.*>$/.test(token));
+  const marked = report.sequences.some((item) => item.tokens.some((token) => /^[ ▁Ġ]/.test(token)));
+  const spaced = marked || tokens.every((token) => token.length < 2 || /^<.*>$/.test(token));
   return tokens.map((token, i) => {
     const text = token.replace(/^[▁Ġ]/, " "), before = spaced ? /^ /.test(text) : i && !text.startsWith("##");
     if (text !== "" && text.trim() === "") return text.includes("\n") ? "\n" : " ";

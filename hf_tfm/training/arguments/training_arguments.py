@@ -64,6 +64,10 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
             "help": "Validation rows that are evaluated during training; unset: all. The final evaluation uses all."
         },
     )
+    inspect_page: bool = field(
+        default=True,
+        metadata={"help": "Write inspect.html beside the model card: the model from inside, on the first sample."},
+    )
     optimizer: Literal["muon", "adamw", "trainer"] = field(
         default="muon",
         metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (everything) or trainer (see --optim)."},

@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import AutoTokenizer, TokenizersBackend
 
 from hf_tfm.conversion.checkpoint_files import check_tokenizer_files
+from hf_tfm.errors import missing_folder_errors
 
 from ..utils.files import one_line_read_errors
 
@@ -144,6 +145,6 @@ def load_tokenizer(name: str, model_max_length: int | None = None) -> Any:
     """The tokenizer of a folder or Hub name. Raises ValueError with one line if there is none, or if its files are
     damaged."""
     options = {} if model_max_length is None else {"model_max_length": model_max_length}
-    with one_line_read_errors("tokenizer", name):
+    with one_line_read_errors("tokenizer", name), missing_folder_errors(name):
         check_tokenizer_files(name)
         return AutoTokenizer.from_pretrained(name, **options)

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedModel
 
 from hf_tfm.conversion.whole_checkpoints import base_prefix, check_base_weights, check_shapes, load_model
+from hf_tfm.errors import missing_folder_errors
 from hf_tfm.modeling.recipes import RECIPES
 
 from ..arguments.model_arguments import ModelArguments
@@ -76,7 +77,7 @@ def read_config(source: str) -> Any:
     """The configuration in a folder, file or Hub checkpoint; that of a native family is converted to ours. Raises
     ValueError if it is neither, or the folder of a run that has not ended."""
     check_run_has_ended(source)
-    with one_line_read_errors("configuration", source):
+    with one_line_read_errors("configuration", source), missing_folder_errors(source):
         config: Any = to_tfm_config(AutoConfig.from_pretrained(source))
     if config.model_type not in MODEL_TYPE_OF_ARCHITECTURE.values():
         supported = ", ".join(MODEL_TYPE_OF_ARCHITECTURE.values())

@@ -270,6 +270,11 @@ class Objective:
         """The correct output for a sample input, if it is known."""
         return None
 
+    def inspected_text(self, tokenizer: Any, sample_input: Any, output: str) -> dict[str, Any]:
+        """What the page inspect.html shows the model on: `text`, and `add_special_tokens`, of
+        `hf_tfm.inspection.make_report`. `output`: that of `predict_sample`."""
+        return {"text": self.format_input(sample_input)}
+
     def model_files(self) -> dict[str, Any]:
         """Files beside the model that other libraries read: name -> content, which is written as JSON."""
         return {}

@@ -107,6 +107,10 @@ class CausalLM(LanguageModel):
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: str) -> str:
         return sample_text(model, tokenizer, sample_input, self.seed)
 
+    def inspected_text(self, tokenizer: Any, sample_input: str, output: str) -> dict[str, Any]:
+        # the prompt with its continuation
+        return {"text": output}
+
     def usage_snippet(self, checkpoint: str, sample_input: str) -> str:
         return "\n".join(
             [

@@ -114,12 +114,13 @@ class Chat(CausalLM):
         return sample_input[position]["content"] if position < len(sample_input) else None
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: list[dict[str, str]]) -> str:
-        prompt = tokenizer.apply_chat_template(
-            messages_before_answer(sample_input), tokenize=False, add_generation_prompt=True
-        )
+        prompt = prompt_text(sample_input, tokenizer)
         generated = sample_text(model, tokenizer, prompt, self.seed, add_special_tokens=False)
         shown = tokenizer.decode(tokenizer(prompt, add_special_tokens=False).input_ids, skip_special_tokens=True)
         return generated[len(shown) :].strip()
+
+    def inspected_text(self, tokenizer: Any, sample_input: list[dict[str, str]], output: str) -> dict[str, Any]:
+        return {"text": prompt_text(sample_input, tokenizer) + output, "add_special_tokens": False}
 
     def usage_snippet(self, checkpoint: str, sample_input: list[dict[str, str]]) -> str:
         return "\n".join(
@@ -138,10 +139,14 @@ def messages_before_answer(messages: list[dict[str, str]]) -> list[dict[str, str
     return messages[:first]
 
 
+def prompt_text(messages: list[dict[str, str]], tokenizer: Any) -> str:
+    """The messages before the answer, with the generation prompt."""
+    return tokenizer.apply_chat_template(messages_before_answer(messages), tokenize=False, add_generation_prompt=True)
+
+
 def prompt_ids(messages: list[dict[str, str]], tokenizer: Any) -> list[int]:
-    """Token ids of the messages before the answer, with the generation prompt."""
-    text = tokenizer.apply_chat_template(messages_before_answer(messages), tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    """The token ids of `prompt_text`."""
+    return tokenizer(prompt_text(messages, tokenizer), add_special_tokens=False, verbose=False).input_ids
 
 
 def encode_conversations(

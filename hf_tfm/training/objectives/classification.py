@@ -208,7 +208,7 @@ class SequenceClassification(Objective):
         return short_test_rows(data, 3)
 
     def format_input(self, sample_input: dict[str, Any]) -> str:
-        return " | ".join(sample_input[name] for name in ("text", "text_pair") if sample_input.get(name))
+        return " | ".join(given_texts(sample_input))
 
     def reference(self, sample_input: dict[str, Any]) -> str | None:
         return self.label_text(sample_input["labels"]) if "labels" in sample_input else None
@@ -221,10 +221,15 @@ class SequenceClassification(Objective):
         return ", ".join(name for name, flag in zip(self.labels.names, label, strict=True) if flag) or "none"
 
     def predict_sample(self, model: Any, tokenizer: Any, sample_input: dict[str, Any]) -> str:
-        texts = [sample_input[name] for name in ("text", "text_pair") if sample_input.get(name)]
-        inputs = tokenizer(*texts, return_tensors="pt", truncation=True, max_length=self.args.max_length)
+        inputs = tokenizer(
+            *given_texts(sample_input), return_tensors="pt", truncation=True, max_length=self.args.max_length
+        )
         logits = forward_in_eval_mode(model, dict(inputs)).logits.float().cpu().numpy()
         return self.label_text(self.predict(logits)[0].tolist())
+
+    def inspected_text(self, tokenizer: Any, sample_input: dict[str, Any], output: str) -> dict[str, Any]:
+        texts = given_texts(sample_input)
+        return {"text": tuple(texts) if len(texts) > 1 else texts[0]}
 
     def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         texts = {name: sample_input[name] for name in ("text", "text_pair") if sample_input.get(name)}
@@ -236,6 +241,11 @@ class SequenceClassification(Objective):
                 f"print(classify({argument}))",
             ]
         )
+
+
+def given_texts(sample_input: dict[str, Any]) -> list[str]:
+    """The text, or both texts of a pair."""
+    return [sample_input[name] for name in ("text", "text_pair") if sample_input.get(name)]
 
 
 def labels_of(table: Any) -> list[str | list[str]]:

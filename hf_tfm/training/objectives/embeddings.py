@@ -179,6 +179,9 @@ class Embeddings(Objective):
             },
         }  # fmt: skip
 
+    def inspected_text(self, tokenizer: Any, sample_input: dict[str, Any], output: str) -> dict[str, Any]:
+        return {"text": sample_input["anchor"]}
+
     def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         texts = python_literal([sample_input["anchor"], *sample_input["candidates"][:2]])
         return "\n".join(

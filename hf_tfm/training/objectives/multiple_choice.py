@@ -152,6 +152,9 @@ class MultipleChoice(Objective):
         logits = forward_in_eval_mode(model, {name: value[None] for name, value in encoded.items()}).logits
         return sample_input["choices"][int(logits.argmax())]
 
+    def inspected_text(self, tokenizer: Any, sample_input: dict[str, Any], output: str) -> dict[str, Any]:
+        return {"text": (sample_input["stem"], output)}
+
     def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         return "\n".join(
             [

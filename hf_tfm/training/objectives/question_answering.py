@@ -203,6 +203,9 @@ class QuestionAnswering(Objective):
         )
         return answers[sample_input["id"]]["text"] or "(no answer)"
 
+    def inspected_text(self, tokenizer: Any, sample_input: dict[str, Any], output: str) -> dict[str, Any]:
+        return {"text": (sample_input["question"], sample_input["context"])}
+
     def usage_snippet(self, checkpoint: str, sample_input: dict[str, Any]) -> str:
         """Uses model and tokenizer directly, because transformers 5 has no pipeline for question answering."""
         question, context = python_literal(sample_input["question"]), python_literal(sample_input["context"])

@@ -22,6 +22,7 @@ from ..data.splits import SPLITS
 from ..loop.shared_files import hide_folders_in_state
 from ..loop.trainer import TfmTrainer
 from ..utils.files import write_atomically
+from .inspect_page import PAGE_FILE, write_inspect_page
 from .training_plot import nats_per_token, plot_training
 
 __all__ = ["RunReport"]
@@ -62,18 +63,22 @@ class RunReport:
         self.data = data_facts(self.trainer.data, baselines, self.baseline_metric, note)
 
     def write(self) -> None:
-        """Write training.png, README.md, and the files beside a whole model that other libraries read."""
+        """Write training.png, inspect.html, README.md, and the files beside a whole model that other libraries read."""
         title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
         plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_losses())
+        name = (self.hub_name or self.folder.resolve().name).split("/")[-1]
+        with_page = self.trainer.args.inspect_page and write_inspect_page(
+            self.trainer, self.run_args, name, self.sample_input, self.samples[0].after
+        )
         card = model_card(
-            name=(self.hub_name or self.folder.resolve().name).split("/")[-1],
+            name=name,
             config=self.model.config,
             parameters=self.model.num_parameters(),
             pipeline_tag=self.objective.pipeline_tag,
             results=self.results,
             metrics=self.objective.metric_labels,
             data=self.data,
-            run=run_facts(self.trainer, self.run_args, self.results),
+            run=run_facts(self.trainer, self.run_args, self.results, PAGE_FILE if with_page else None),
             samples=self.samples,
             # of a run that is not pushed, but may be shared: "." is the folder of the card
             usage=self.usage_snippet("." if is_absolute(str(self.folder)) else str(self.folder)),
@@ -178,8 +183,10 @@ def data_facts(data: TaskData, baselines: dict[str, float], baseline_metric: str
     )
 
 
-def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, Any]) -> RunFacts:
-    """The model card's section on the training."""
+def run_facts(
+    trainer: TfmTrainer, run_args: RunArguments, results: dict[str, Any], page: str | None = None
+) -> RunFacts:
+    """The model card's section on the training. `page`: file of the page that shows the model from inside."""
     args, state = trainer.args, trainer.state
     resumed = f" since {Path(str(trainer.resumed_from)).name}" if trainer.resumed_from else ""
     settings: dict[str, Any] = {
@@ -215,6 +222,7 @@ def run_facts(trainer: TfmTrainer, run_args: RunArguments, results: dict[str, An
         base_model=None if given is None or Path(given).exists() else source,
         is_adapter=is_adapter(run_args),
         license=args.hub_license,
+        page=page,
     )
 
 

@@ -9,7 +9,13 @@ import pytest
 from hf_tfm.training.cli.parser import parse_arguments
 from hf_tfm.training.loop.checkpoints import MANIFEST_FILE, write_manifest
 from hf_tfm.training.loop.directory_lock import LOCK_FILE
-from hf_tfm.training.loop.output_dir import RUN_FILE, check_disk_space, check_run_has_ended, open_output_dir
+from hf_tfm.training.loop.output_dir import (
+    PAGE_BYTES,
+    RUN_FILE,
+    check_disk_space,
+    check_run_has_ended,
+    open_output_dir,
+)
 from tests.training.tiny import make_tiny
 
 
@@ -216,7 +222,7 @@ def test_the_check_of_the_disk_counts_everything_that_a_run_writes(tmp_path, mon
     tiny.tokenizer.save_pretrained(tmp_path / "run")
     there = sum(file.stat().st_size for file in (tmp_path / "run").iterdir())
     args = arguments_for(tmp_path / "run", "--save_total_limit", "1", "--ema_decay", "0.9").training
-    needed = 3 * size + 2 * 3 * 4 * model.num_parameters() - there
+    needed = 3 * size + 2 * 3 * 4 * model.num_parameters() - there + PAGE_BYTES
     free = SimpleNamespace(free=1.5 * needed)
     monkeypatch.setattr("shutil.disk_usage", lambda path: free)
     check_disk_space(tmp_path / "run", model, args)
