@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from .privacy import without_secrets
 
-__all__ = ["DEBUG", "one_line_errors"]
+__all__ = ["DEBUG", "describe", "one_line_errors"]
 
 DEBUG = "--debug"
 PACKAGE = Path(__file__).parent

@@ -35,7 +35,7 @@ FLOOR = PACKAGE / "modeling"
 ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm": (
         "modeling", "privacy", "errors", "evaluate_command", "conversion", "cpu_inference", "inspection", "cards",
-        "hub", "doctor", "serving", "training", "benchmark",
+        "hub", "doctor", "serving", "training", "comparison", "benchmark",
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
@@ -45,7 +45,8 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "hf_tfm.benchmark": ("harness", "tools"),
     "hf_tfm.training": (
-        "utils", "arguments", "builtin_data", "metrics", "preprocessing", "objectives", "data", "loop", "report", "cli",
+        "utils", "arguments", "builtin_data", "metrics", "preprocessing", "objectives", "data", "loop", "report",
+        "training_run", "cli",
     ),
 }  # fmt: skip
 # package -> modules that may import all of its rooms, and that no module imports
