@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hf_tfm.modeling.configuration_tfm import TfmDecoderConfig, TfmEncoderConfig, TfmSeq2SeqConfig
 from hf_tfm.training.arguments.data_arguments import DataArguments
 from hf_tfm.training.arguments.model_arguments import ModelArguments
@@ -66,10 +68,11 @@ class Arm:
 
 
 def setting_value(text: str) -> Any:
-    """A JSON value (true, 4, 0.5, [1, 2]), and any other text as it is."""
+    """A JSON value (true, 4, 0.5), a list or an object as YAML writes it, without quotes ([full_attention,
+    sliding_attention]), and any other text as it is."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return yaml.safe_load(text) if text[:1] in ("[", "{") else json.loads(text)
+    except (json.JSONDecodeError, yaml.YAMLError):
         return text
 
 
@@ -115,8 +118,6 @@ def named_arm(text: str) -> Arm:
 
 def read_arms(path: Path) -> list[Arm]:
     """The arms of a YAML or JSON file: {name: {field: value}}, in its order. Raises ValueError for another shape."""
-    import yaml
-
     try:
         # JSON is YAML
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

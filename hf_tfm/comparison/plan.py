@@ -112,8 +112,8 @@ def make_plan(
 ) -> Plan:
     """The plan of a request. `measure_steps`: seconds of a training step of an arm. `known`: a plan that is extended,
     whose arms are kept. Raises ValueError with all arms that are illegal or cannot be solved."""
-    prepared = preparation.prepare_all(list(request.arms))
     check_length(request)
+    prepared = preparation.prepare_all(list(request.arms))
     first = prepared[0]
     base = preparation.sizes_of(first, first.arm)
     by = MEASURES_OF_SIZE[request.budget.unit]

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 from tqdm.auto import tqdm
 
 from hf_tfm.errors import one_line_errors
+from hf_tfm.training.cli.parser import option_value
+from hf_tfm.training.loop.directory_lock import DirectoryLock
 
 from .plan import Plan
 from .preparation import train_arguments
@@ -25,11 +28,14 @@ from .runs import Outcome, Run, expected_runs, needed_runs, read_outcome, run_ar
 __all__ = ["Workers"]
 
 LOGS_FOLDER = "logs"
+LOCK_SECONDS = 60
 # evaluations and losses for the curves, unless the command gives them
 SHARED_DEFAULTS = {"eval_steps": "0.1", "logging_steps": "0.05"}
 # A process that has looked for a GPU cannot be forked.
 CONTEXT: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")
-PRELOADED = ["hf_tfm.training.report.run_report", "matplotlib.pyplot", "hf_tfm.comparison.workers"]
+PRELOADED = [
+    "hf_tfm.training.report.run_report", "matplotlib.pyplot", "torch._dynamo", "hf_tfm.comparison.workers"
+]  # fmt: skip
 
 
 class Workers:
@@ -108,6 +114,7 @@ def run_train(arguments: list[str], log: str, threads: int) -> None:
     # data loaders of the run are forked, as on the command line
     multiprocessing.set_start_method("fork", force=True)
     sys.argv = ["train.py", *arguments]
+    wait_for_lock(Path(str(option_value("output_dir", arguments))))
     with (
         open(log, "w", buffering=1, encoding="utf-8") as file,
         contextlib.redirect_stdout(file),
@@ -127,6 +134,17 @@ def train(arguments: list[str]) -> None:
         # into the file: multiprocessing prints it on the terminal
         traceback.print_exc()
         sys.exit(1)
+
+
+def wait_for_lock(folder: Path) -> None:
+    """Wait while the run of a command that was killed saves its checkpoint there."""
+    for _ in range(LOCK_SECONDS if folder.exists() else 0):
+        with contextlib.suppress(BlockingIOError):
+            lock = DirectoryLock(folder)
+            lock.acquire()
+            lock.release()
+            return
+        time.sleep(1)
 
 
 def end_with_parent() -> None:
