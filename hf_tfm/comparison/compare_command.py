@@ -53,7 +53,9 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--measure", help="result on the validation split to compare by (default: the task's own)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share the threads")
     parser.add_argument("--plan", action="store_true", help="print the plan, and run nothing")
-    parser.add_argument("--add", action="store_true", help="extend the comparison by more --arm, --vary or --seeds")
+    parser.add_argument(
+        "--add", action="store_true", help="extend the comparison in --output_dir by arms, seeds or most_rates"
+    )
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="default: runs/compare")
     return parser
 
@@ -179,10 +181,11 @@ def report(plan: Any, outcomes: Any, folder: Path) -> str:
 
 def print_again(folder: Path) -> None:
     """Print the comparison in a folder, finished or not. Raises ValueError if there is none."""
+    from .files import read_failures
     from .plan import read_plan
     from .runs import read_outcomes
 
     plan = read_plan(folder)
     if plan is None:
         raise ValueError(f"{folder} holds no comparison (no plan.json); hf-tfm compare --help shows how to start one.")
-    print(report(plan, read_outcomes(plan, folder), folder))
+    print(report(plan, read_outcomes(plan, folder, read_failures(plan, folder)), folder))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_tfm.privacy import shareable
 from hf_tfm.training.utils.files import write_atomically
 
 from .plan import Plan
@@ -16,15 +17,18 @@ from .report import report_text
 from .results import ArmResult
 from .runs import SWEEP_SEED, Outcome, Run
 
-__all__ = ["write_files"]
+__all__ = ["read_failures", "write_files"]
+
+JSON_FILE = "compare.json"
 
 
 def write_files(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run, Outcome], folder: Path) -> list[Path]:
     """Write all but the picture, and return the paths."""
     texts = {
-        "compare.md": report_text(plan, results, outcomes, str(folder)),
+        # the files may be shared
+        "compare.md": shareable(report_text(plan, results, outcomes, str(folder))),
         "compare.csv": runs_csv(plan, outcomes),
-        "compare.json": json.dumps(without_nan(everything(plan, results, outcomes)), indent=1) + "\n",
+        JSON_FILE: json.dumps(without_nan(shareable(everything(plan, results, outcomes))), indent=1) + "\n",
     }
     for name, text in texts.items():
         write_atomically(folder / name, text)
@@ -68,6 +72,22 @@ def everything(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run, Outc
     ]  # fmt: skip
     runs = [run_row(plan, run, outcome) | {"message": outcome.message} for run, outcome in in_order(plan, outcomes)]
     return {"plan": dataclasses.asdict(plan), "arms": arms, "runs": runs}
+
+
+def read_failures(plan: Plan, folder: Path) -> dict[Run, Outcome]:
+    """The runs that failed when the files were written. They left no results of their own."""
+    try:
+        runs = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))["runs"]
+    except FileNotFoundError:
+        return {}
+    folders = {planned.arm.name: planned.arm.folder for planned in plan.arms}
+    factor = math.log(plan.request["rate_factor"])
+    return {
+        Run(row["arm"], folders[row["arm"]], round(math.log(row["rate_factor"]) / factor), row["seed"]):
+            Outcome("failed", message=row["message"])
+        for row in runs
+        if row["state"] == "failed" and row["arm"] in folders
+    }  # fmt: skip
 
 
 def without_nan(value: Any) -> Any:

@@ -18,16 +18,8 @@ from .preparation import Preparation, PreparedArm, refusal
 from .solve import TOLERANCE, solve
 
 __all__ = [
-    "PLAN_FILE",
-    "Plan",
-    "PlannedArm",
-    "Request",
-    "check_same_request",
-    "make_plan",
-    "read_plan",
-    "training_flops",
-    "write_plan",
-]
+    "Plan", "PlannedArm", "Request", "check_same_request", "make_plan", "read_plan", "training_flops", "write_plan",
+]  # fmt: skip
 
 PLAN_FILE = "plan.json"
 # the backward pass has two matrix products for each of the forward pass
@@ -183,6 +175,8 @@ def steps_of(planned: PlannedArm, budget: Budget, baseline: PlannedArm | None) -
         "FLOPs": PASSES * planned.flops_per_token * planned.tokens_per_step, "tokens": planned.tokens_per_step,
         "seconds": planned.step_seconds, "parameters": 1.0,
     }[budget.unit]  # fmt: skip
+    if baseline is None and budget.amount is None and planned.steps < 1:
+        raise ValueError(f"--budget {budget} is that of the baseline, whose steps are unknown; add --max_steps.")
     if baseline is None:
         return planned.steps if budget.amount is None else max(1, round(budget.amount / cost))
     cost_of_baseline = {
@@ -233,13 +227,15 @@ def differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def check_same_request(plan: Plan, request: Request, folder: Path, add: bool) -> None:
     """Raises FileExistsError if a folder holds another comparison, and names the difference. With `add` the request may
-    have more arms, and more seeds."""
+    have more arms, more seeds, and a higher limit of rates."""
     now = request.recorded()
     there = dict(plan.request)
     if add:
         there["arms"] = there["arms"] | {name: now["arms"][name] for name in now["arms"] if name not in there["arms"]}
-        there["seeds"] = max(there["seeds"], now["seeds"])
+        there |= {name: max(there[name], now[name]) for name in ("seeds", "most_rates")}
     found = differences(there, now)
     if found:
-        advice = "Choose another --output_dir" + ("" if add else ", or extend it by --add with more arms or seeds")
+        advice = "Choose another --output_dir" + (
+            "" if add else ", or extend it by --add with more arms, seeds or most_rates"
+        )
         raise FileExistsError(f"{folder} holds another comparison: {'; '.join(found)}. {advice}.")

@@ -120,6 +120,11 @@ def reading_text(plan: Plan, results: list[ArmResult]) -> str:
         f"worse if p, corrected for {max(1, len(results) - 1)} compared arm(s) after Holm, is below 0.05; an effect of "
         'the size seen would be told apart in 4 of 5 comparisons with the number of seeds under "seeds needed".'
     )
+    if any(item.sweep.at_edge for item in results):
+        text += (
+            " An arm whose best rate stands at the edge of its sweep, or whose baseline's does, is named neither: a "
+            "better rate may lie beyond; --add with more --most_rates looks there."
+        )
     if plan.extensions:
         text += (
             f" The comparison was extended {plan.extensions} time(s) by --add: p does not count that somebody looked "

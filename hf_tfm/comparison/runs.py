@@ -130,15 +130,15 @@ def read_outcome(plan: Plan, planned: PlannedArm, path: Path) -> Outcome | None:
     return Outcome(state, measures, float(results.get("train_runtime", math.nan)))
 
 
-def read_outcomes(plan: Plan, folder: Path) -> dict[Run, Outcome]:
-    """The outcomes of all runs in a folder that have ended."""
+def read_outcomes(plan: Plan, folder: Path, failures: Mapping[Run, Outcome] | None = None) -> dict[Run, Outcome]:
+    """The outcomes of all runs in a folder that have ended, and those of `failures` that left nothing there."""
     by_name = {planned.arm.name: planned for planned in plan.arms}
     outcomes: dict[Run, Outcome] = {}
     while True:
         new = {}
         for run in needed_runs(plan, outcomes):
             if run not in outcomes:
-                outcome = read_outcome(plan, by_name[run.arm], run.path(folder))
+                outcome = read_outcome(plan, by_name[run.arm], run.path(folder)) or (failures or {}).get(run)
                 new |= {run: outcome} if outcome else {}
         if not new:
             return outcomes

@@ -16,6 +16,8 @@ __all__ = ["SIGNIFICANCE", "Difference", "holm", "paired_difference", "seeds_nee
 SIGNIFICANCE = 0.05
 CONFIDENCE, POWER = 0.95, 0.8
 MOST_SEEDS = 1000
+# differences between results, relative to them, that are errors of floating point
+ROUNDING = 1e-12
 
 
 class Difference(NamedTuple):
@@ -39,9 +41,10 @@ def paired_difference(arm: Sequence[float], baseline: Sequence[float]) -> Differ
     if pairs < 2:
         return Difference(mean, math.nan, math.nan, math.nan, math.nan, pairs)
     spread = statistics.stdev(differences)
-    if spread == 0:
+    size = max(map(abs, (*arm, *baseline)))
+    if spread <= ROUNDING * size:
         # equal in every seed, as the same arm twice is; a t test has no spread then, a sign test needs none
-        return Difference(mean, mean, mean, 0.0, 2 * 0.5**pairs if mean else 1.0, pairs)
+        return Difference(mean, mean, mean, 0.0, 2 * 0.5**pairs if abs(mean) > ROUNDING * size else 1.0, pairs)
     test = stats.ttest_rel(arm, baseline)
     interval = test.confidence_interval(CONFIDENCE)
     return Difference(mean, float(interval.low), float(interval.high), spread, float(test.pvalue), pairs)

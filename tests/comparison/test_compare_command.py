@@ -185,7 +185,10 @@ def test_all_illegal_arms_are_refused_at_once_before_anything_runs(folder, capsy
         (["--vary", "qk_norm=none,head", "--rates", "1"], "at least 3 rates"),
         (["--vary", "qk_norm=none,head", "--budget", "soon"], "--budget soon must be"),
         (["--vary", "qk_norm=none,head", "--budget", "1e9", "--max_steps", "3"], "both decide"),
-        (["--vary", "qk_norm=none,head", "--num_train_epochs", "3", "--train_file", "own.txt"], "set by the comparison itself"),
+        (
+            ["--vary", "qk_norm=none,head", "--num_train_epochs", "3", "--train_file", "own.txt"],
+            "set by the comparison itself",
+        ),
         (["--vary", "qk_norm=none,head", "--train_file", "nowhere.txt"], "nowhere.txt"),
         (["--vary", "qk_norm=none,head", "--add"], "there is none in runs/compare"),
         (["nowhere"], "holds no comparison"),
