@@ -127,7 +127,7 @@ def make_plan(
         found = kept.get(item.arm.name)
         planned.append(found or plan_arm(item, preparation, measure_steps, request, planned))
     objective = first.data.objective
-    measure = request.measure or main_measure(objective)
+    measure = request.measure or main_measure(objective, first.run_args.training)
     return Plan(
         request.recorded(), planned, measure, measure in objective.lower_is_better, objective.task,
         shareable(first.data.summary()), known.extensions + 1 if known else 0,
@@ -153,10 +153,12 @@ def plan_arm(
     return dataclasses.replace(planned, steps=steps_of(planned, request.budget, before[0] if before else None))
 
 
-def main_measure(objective: Any) -> str:
+def main_measure(objective: Any, args: Any) -> str:
     """What a task is compared by: what chooses its best weights; bits per byte, which do not depend on the tokenizer,
     instead of a loss per token."""
     is_loss = objective.validation_metric == "loss"
+    if objective.generates_text and not args.predict_with_generate:
+        return "loss"
     return "bits_per_byte" if is_loss and "bits_per_byte" in objective.metric_labels else objective.validation_metric
 
 

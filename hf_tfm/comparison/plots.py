@@ -102,6 +102,16 @@ def plot_curves(axes: Any, plan: Plan, results: list[ArmResult], curves: list[Cu
         axis.set_xlabel(label)
         axis.set_ylabel(plan.measure)
         axis.grid(axis="y", color="#e8e8e8", linewidth=0.8)
+        show_ends(axis, plan, [curve for curve in curves if curve is not None])
+
+
+def show_ends(axis: Any, plan: Plan, curves: list[Curve]) -> None:
+    """Leave out the first quarter's values, beside which all arms would look equal."""
+    values = [value for curve in curves for value in curve.means[len(curve.means) // 4 :]]
+    if values:
+        margin = 0.05 * (max(values) - min(values)) or 1.0
+        limits = {"top": max(values) + margin} if plan.lower_is_better else {"bottom": min(values) - margin}
+        axis.set_ylim(**limits)
 
 
 def plot_differences(axis: Any, plan: Plan, results: list[ArmResult]) -> None:

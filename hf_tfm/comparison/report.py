@@ -165,4 +165,10 @@ def winner_text(plan: Plan, results: list[ArmResult], folder: str) -> str:
     options: list[Any] = [*train_arguments(list(plan.request["options"]), winner.planned.arm)]
     command = shlex.join(["python", "train.py", *options, *run_arguments(plan, winner.planned, run, "runs/my-model")])
     model = f"{folder}/runs/{run.name}"
+    others = [item.planned.arm.name for item in results if item.verdict == "better" and item is not winner]
+    if others:
+        first = (
+            f"Better than the baseline too: {'; '.join(others)}. Whether the best of them is better than the others is "
+            "a comparison of its own. "
+        )
     return f'{first}Go on with {name}:\n\n```bash\n{command}\nhf-tfm inspect {shlex.quote(model)} "Some text"\n```'
