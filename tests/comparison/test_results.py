@@ -35,7 +35,7 @@ def run_plan(plan, result_of):
 
 def loss(arm, rate, seed, effects):
     """A parabola in the rate, an effect of the arm, and noise of the seed, most of it shared by all arms."""
-    own = 0.001 * (((3 * len(arm) + 5 * seed) % 7) - 3)
+    own = 0.001 * (((3 * ord(arm[-1]) + 5 * seed * len(arm) + seed**2 * ord(arm[0])) % 7) - 3)
     return 2 + 0.1 * rate**2 + effects.get(arm, 0.0) + 5 * NOISE[seed % 5] + own
 
 
