@@ -25,6 +25,7 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("inspect",): Tool("hf_tfm.inspection.inspect_command", "see inside a checkpoint on a text, as one page"),
     ("push",): Tool("hf_tfm.hub.push_command", "a model to the Hub, without what a run leaves beside it"),
     ("doctor",): Tool("hf_tfm.doctor.doctor_command", "what is broken in a checkpoint, of any code, and the remedy"),
+    ("compare",): Tool("hf_tfm.comparison.compare_command", "which of several designs is better, at equal compute"),
     ("evaluate",): Tool("hf_tfm.evaluate_command", "tasks of lm-evaluation-harness on a checkpoint"),
     ("serve",): Tool(
         "hf_tfm.serving.serve_command", "transformers' server, which OpenAI's clients ask, of a checkpoint"
@@ -41,7 +42,7 @@ TOOLS: dict[tuple[str, ...], Tool] = {
     ("bench", "all"): Tool("hf_tfm.benchmark.tools.run_all", "all comparisons of speed and memory, with targets"),
 }
 # first argument -> extras of the package with what its tools import; depth trains on the data of train.py
-EXTRAS = {"bench": "train,bench", "evaluate": "evaluate"}
+EXTRAS = {"bench": "train,bench", "compare": "compare", "evaluate": "evaluate"}
 
 
 def main(arguments: list[str] | None = None) -> None:

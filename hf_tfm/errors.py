@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 
 from .privacy import without_secrets
 
-__all__ = ["DEBUG", "missing_folder_errors", "one_line_errors"]
+__all__ = ["DEBUG", "describe", "missing_folder_errors", "one_line_errors"]
 
 DEBUG = "--debug"
 PACKAGE = Path(__file__).parent

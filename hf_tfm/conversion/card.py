@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from hf_tfm.usage import checkpoint_arguments, loading_lines, name_and_revision
 

@@ -125,6 +125,8 @@ def test_a_run_that_was_killed_before_its_card_writes_the_card(data, unbroken):
     assert train(data, *command, job=kill_in_report).code == -9
     assert not (data / "cardless/README.md").exists()
     before = json.loads((data / "cardless/all_results.json").read_text())
+    # as a version left it that did not write it whole or not at all
+    (data / "cardless/all_results.json").write_text("")
     finished = train(data, *command)
     assert finished.code == 0, finished.stderr
     after = json.loads((data / "cardless/all_results.json").read_text())

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -108,6 +109,9 @@ def run_script(folder, arguments, job, log, environment):
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
+        # its handler holds the stream of the process that was forked
+        for handler in logging.getLogger("transformers").handlers:
+            handler.setStream(err)
         if job:
             job()
         try:

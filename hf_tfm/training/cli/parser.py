@@ -22,7 +22,7 @@ from ..arguments.task_arguments import FITTED_OPTIONS, TaskArguments
 from ..arguments.training_arguments import TfmTrainingArguments
 from ..objectives import OBJECTIVES, Objective
 
-__all__ = ["parse_arguments"]
+__all__ = ["option_value", "parse_arguments"]
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -1,7 +1,6 @@
 """transformers' Trainer with our optimizers, checkpoints that end with a manifest of their files, and random numbers
 that depend only on the seed, the epoch and the row, so that a resumed run equals an unbroken one."""
 
-import json
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -29,6 +28,7 @@ from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import make_optimizer
 from .option_checks import check_generation, check_rows
 from .progress_bar import ProgressBarCallback
+from .result_files import keep_training_metrics, write_metrics
 from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
 from .training_length import TimeEstimate
 
@@ -141,14 +141,10 @@ class TfmTrainer(DistributedTrainer):
         output = super().train(resume_from_checkpoint, **kwargs)
         if not self.state.global_step:
             raise ValueError("No step was trained, because the training data gave no batch.")
-        file = Path(str(self.args.output_dir)) / "train_results.json"
         self.train_metrics = output.metrics
-        if self.state.global_step > self._initial_global_step:
-            self.save_metrics("train", output.metrics, combined=False)
-        elif self.is_world_process_zero():
-            # the loss of no step
-            del self.train_metrics["train_loss"]
-            self.train_metrics |= json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if self.is_world_process_zero():
+            is_trained = self.state.global_step > self._initial_global_step
+            self.train_metrics = keep_training_metrics(str(self.args.output_dir), output.metrics, is_trained)
         return output
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
@@ -334,13 +330,14 @@ class TfmTrainer(DistributedTrainer):
             "eval": self.evaluate_split("validation", "eval"),
             "test": self.evaluate_split("test", "test"),
         }
-        for split, metrics in results.items():
-            self.save_metrics(split, metrics)
+        results["all"] = {name: value for metrics in results.values() for name, value in metrics.items()}
         # Other processes may still write into the folder.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
+            for split, metrics in results.items():
+                write_metrics(str(self.args.output_dir), split, metrics)
             shutil.rmtree(self.metrics_cache_dir, ignore_errors=True)
-        return {name: value for metrics in results.values() for name, value in metrics.items()}
+        return results["all"]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Keeps the card that train.py wrote; before there is one, Trainer writes its own."""
