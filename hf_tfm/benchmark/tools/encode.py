@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument("--length", type=count, default=256, help="Longest text, tokens; what is longer is cut.")
     parser.add_argument("--batch_size", type=count, default=32, help="Texts in a batch.")
-    parser.add_argument("--batches", type=count, default=4, help="Batches in a round.")
+    parser.add_argument("--batches", type=count, default=8, help="Batches in a round.")
     parser.add_argument("--rounds", type=count, default=RoundSettings.rounds, help="Number of counted rounds.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the choice of texts.")
     add_output_options(parser)
@@ -51,9 +51,8 @@ def main(arguments: list[str] | None = None, prog: str = "hf-tfm bench encode") 
     args = parse(arguments, prog)
     report = Report.start("encode", args)
     tokenized = tokenize(args)
-    # ONNX Runtime recognises eager attention as one operation
-    native = load_native(args.checkpoint, "base", torch.float32, attn_implementation="eager").model.eval()
-    ours = from_native(load_native(args.checkpoint, "base", torch.float32).model).eval()
+    native = load_native(args.checkpoint, "base", torch.float32).model.eval()
+    ours = from_native(native).eval()
     report.measure_gemm(ours.config.hidden_size, "fp32")
     with tempfile.TemporaryDirectory() as folder:
         encoders = open_encoders(native, ours, args, Path(folder))
@@ -94,7 +93,9 @@ def open_encoders(native: Any, ours: Any, args: argparse.Namespace, folder: Path
     }
     encoders = {name: encode_with(model) for name, model in models.items()}
     if args.engines:
-        path = export_onnx(native, folder / "encoder.onnx")
+        # as other exporters do
+        eager = load_native(args.checkpoint, "base", torch.float32, attn_implementation="eager").model
+        path = export_onnx(eager, folder / "encoder.onnx")
         encoders |= {name: ENGINES[name](path, args.threads) for name in args.engines}
     return encoders
 

@@ -52,7 +52,7 @@ def test_ours_is_compared_with_the_native_class_in_both_orders(checkpoint, capsy
 
 
 def test_too_few_texts_are_refused_before_anything_is_loaded(checkpoint):
-    with pytest.raises(ValueError, match=r"12 texts, but --batches x --batch_size = 128"):
+    with pytest.raises(ValueError, match=r"12 texts, but --batches x --batch_size = 256"):
         encode.main([str(checkpoint), "--texts", str(checkpoint.with_name("texts.txt")), "--json", "/dev/null"])
 
 
