@@ -9,6 +9,9 @@ from hf_tfm.doctor.doctor_command import CHECKS, MODEL_CHECKS
 from tests.doctor.broken_checkpoints import FAULTS, write_healthy, write_native
 from tests.modeling.remote_code.checkpoints import KINDS, make_head
 
+# one process for these tests: codes of one name meet in the cache of modules
+pytestmark = pytest.mark.xdist_group("doctor")
+
 LINE = re.compile(r"^(ok|BROKEN|skipped) +(\w[\w ]*?)  +(.*)$", re.MULTILINE)
 
 
