@@ -4,6 +4,7 @@ import pytest
 
 from hf_tfm import cli
 from hf_tfm.evaluate_command import model_arguments, parse_arguments
+from hf_tfm.serving import serve_command
 from hf_tfm.training.data.tokenizer import load_tokenizer
 from hf_tfm.training.loop.model_creation import read_config
 
@@ -19,6 +20,7 @@ READERS = {
     "convert back": lambda source: cli.main(["convert", source, "converted", "--to", "native"]),
     "doctor": lambda source: cli.main(["doctor", source]),
     "evaluate": evaluate,
+    "serve": lambda source: serve_command.read_config(source, trust_remote_code=False),
     "--init_from": read_config,
     "--tokenizer_name": load_tokenizer,
 }
