@@ -5,9 +5,25 @@ configurations, the models, and the two conversion functions, which are imported
 imported from their own modules.
 """
 
+# ruff: noqa: E402  Ctrl-C is caught before the imports that take seconds
+
 import importlib
+import signal
 import sys
+from pathlib import Path
 from typing import Any
+
+IS_COMMAND = Path((getattr(sys, "argv", None) or [""])[0]).stem == "hf-tfm"
+
+
+def end_command(*_: Any) -> None:
+    """Ctrl-C while the command hf-tfm imports transformers; later, its main says it."""
+    print("\nhf-tfm: interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
+if IS_COMMAND:
+    signal.signal(signal.SIGINT, end_command)
 
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
@@ -91,3 +107,5 @@ def _register() -> None:
 
 
 _register()
+if IS_COMMAND:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -146,17 +146,20 @@ def test_what_is_wrong_is_said_before_anything_runs(command, tmp_path, monkeypat
 # Ctrl-C
 
 
-def test_ctrl_c_while_train_py_imports_is_one_line(tmp_path):
+@pytest.mark.parametrize("command", ["train.py", "hf-tfm"])
+def test_ctrl_c_while_a_command_imports_is_one_line(tmp_path, command):
+    (tmp_path / "hf-tfm").write_text("from hf_tfm.cli import main\n")
+    script = ROOT / command if command == "train.py" else tmp_path / command
     # what the package imports first presses Ctrl-C
     (tmp_path / "transformers.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "train.py")],
+        [sys.executable, str(script)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )
-    assert (ended.returncode, ended.stderr.strip()) == (130, "train.py: interrupted")
+    assert (ended.returncode, ended.stderr.strip()) == (130, f"{command}: interrupted")
 
 
 # Closed pipes
