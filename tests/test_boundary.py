@@ -34,8 +34,8 @@ FLOOR = PACKAGE / "modeling"
 # package -> its rooms: a room may import itself and those before it; a package without an entry is one room
 ORDER: dict[str, tuple[str, ...]] = {
     "hf_tfm": (
-        "modeling", "privacy", "errors", "usage", "evaluate_command", "conversion", "cpu_inference", "inspection",
-        "cards", "hub", "doctor", "serving", "training", "comparison", "benchmark",
+        "modeling", "privacy", "errors", "quiet", "usage", "evaluate_command", "conversion", "cpu_inference",
+        "inspection", "cards", "hub", "doctor", "serving", "training", "comparison", "benchmark",
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",

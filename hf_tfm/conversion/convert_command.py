@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import logging
 
+from ..quiet import only_errors_logged
 from .auto_classes import AUTO_CLASSES, TFM_CONFIGS, head_of_config, head_of_model
 from .card import CARD, converted_card
 from .checkpoint_files import TOKENIZER_JSON, check_tokenizer_files, files_among, read_config
@@ -53,9 +53,9 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
+@only_errors_logged()
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm convert") -> None:
     args = parse_arguments(arguments, prog)
-    logging.set_verbosity_error()
     convert(args)
 
 

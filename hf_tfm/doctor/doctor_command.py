@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi
-from transformers.utils import logging
 
 from hf_tfm.conversion.checkpoint_files import read_config
 from hf_tfm.errors import missing_folder_errors
+from hf_tfm.quiet import only_errors_logged
 from hf_tfm.usage import loading_lines
 
 from . import behaviour_checks, file_checks, weight_checks
@@ -55,10 +55,9 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
+@only_errors_logged()
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm doctor") -> None:
     args = parse_arguments(arguments, prog)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     folder = Path(args.checkpoint)
     if not folder.exists():
         with missing_folder_errors(args.checkpoint):

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from ..conversion.auto_classes import AUTO_CLASSES
+from ..quiet import only_errors_logged
 from .inspect_model import make_report
 from .loading import display_name, load_for_inspection
 from .text_inputs import MAX_TOKENS
@@ -65,9 +65,9 @@ def parse_layers(text: str) -> list[int]:
     return sorted({*layers})
 
 
+@only_errors_logged()
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm inspect") -> None:
     args = parse_arguments(arguments, prog)
-    logging.set_verbosity_error()
     if args.position == 0:
         raise ValueError("--position counts tokens from 1, or from -1 at the end; got 0.")
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
