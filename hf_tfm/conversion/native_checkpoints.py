@@ -75,7 +75,10 @@ def check_model_type(source: str, fields: dict[str, Any]) -> None:
     """Raises ConversionError if the model of a config.json cannot be converted."""
     model_type = fields["model_type"]
     if model_type in TFM_CONFIGS:
-        raise ConversionError(f"{source} is already a {model_type}; load it with from_pretrained.")
+        raise ConversionError(
+            f"{source} is already a {model_type}, which from_pretrained loads; a native checkpoint is wanted here "
+            "(`hf-tfm convert --to native` makes one)."
+        )
     other_encoders = sorted({"vision_config", "audio_config"} & fields.keys())
     if other_encoders:
         raise ConversionError(

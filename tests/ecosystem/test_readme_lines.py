@@ -19,7 +19,6 @@ LINES = {
 MODULES = {"TRL": "trl", "PEFT": "peft", "ONNX Runtime": "onnxruntime"}
 
 
-@pytest.mark.ecosystem
 @pytest.mark.parametrize("tool", LINES)
 def test_line_runs(tool, checkpoints, tmp_path, monkeypatch):
     module = MODULES.get(tool, tool.replace("-", "_"))
