@@ -25,7 +25,7 @@ from .text_inputs import TextInputs, read_texts, token_texts
 
 __all__ = ["make_report"]
 
-NOT_PREDICTING = "A {} predicts no labels."
+NOT_PREDICTING = "a {} has no head that predicts tokens or labels."
 # fields that need a head
 OF_PREDICTION = ("prediction", "lens", "attributions", "inputs", "knock_outs", "patching")
 

@@ -99,14 +99,15 @@ class Matrix {
   }
 }
 
-// A picture of at most 64 x 64 cells that keeps the largest weight of each.
+// A picture of at most 64 x 64 cells that keeps the largest weight of each; as in the matrix, the largest of all has the
+// strongest colour. The pixels are square roots.
 function drawThumbnail(canvas, index, layer, head) {
   const values = report.attention[index].thumbnails, [, , height, width] = values.shape, pixels = values.row(layer, head);
   canvas.width = width;
   canvas.height = height;
-  const image = new ImageData(width, height), {amounts} = ramps();
+  const image = new ImageData(width, height), {amounts} = ramps(), top = Math.max(1, ...pixels);
   for (let i = 0; i < pixels.length; i++) {
-    const color = amounts[pixels[i]];
+    const color = amounts[Math.round(255 * (pixels[i] / top) ** 2)];
     image.data.set([color[0], color[1], color[2], 255], 4 * i);
   }
   canvas.getContext("2d").putImageData(image, 0, 0);

@@ -2,7 +2,7 @@
 // 5. Which heads are what: scores of every head, and what the answer loses without it.
 
 const SCORES = {
-  "pictures": {sentence: "The attention map of every head, small."},
+  "pictures": {sentence: "The attention map of every head, small, each up to its own largest weight."},
   "previous token": {sentence: "Mean weight on the token just before.", formula: "mean over q of a(q, q − 1)", top: 1},
   "next token": {sentence: "Mean weight on the token just after.", formula: "mean over q of a(q, q + 1)", top: 1},
   "induction": {sentence: "Mean weight on the token that followed an earlier copy of this one: the head continues repetitions.", formula: "mean over q of Σ a(q, k + 1), tokens k and q equal", top: 1},

@@ -147,11 +147,10 @@ function formula(text) {
 function addView(id, question, sentence, reason, build) {
   const body = make("div", {class: "body"}), how = make("div", {class: "fold"});
   const heading = make("h2", {id: `${id}-title`}, question);
-  const section = make("section", {id, class: "view", "aria-labelledby": `${id}-title`, tabindex: "-1"}, heading,
-    make("p", {class: "sentence"}, sentence));
+  const section = make("section", {id, class: reason ? "view not-shown" : "view", "aria-labelledby": `${id}-title`, tabindex: "-1"}, heading);
   if (reason) section.append(make("p", {class: "absent"}, `Not shown: ${reason}`));
   else {
-    section.append(body, make("details", {class: "how"}, make("summary", {}, "How this is computed"), how));
+    section.append(make("p", {class: "sentence"}, sentence), body, make("details", {class: "how"}, make("summary", {}, "How this is computed"), how));
     views.push({id, update: build(body, how)});
   }
   document.getElementById("views").append(section);
