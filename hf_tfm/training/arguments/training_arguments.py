@@ -161,6 +161,8 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
             self.eval_steps = EVAL_STEPS
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATES[self.optimizer]
+        # without it, where there is no accelerator, each of several processes would take itself for the only one
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         # each process reads a stream itself: accelerate's main process would concatenate the batches of all processes,
         # which fails where their lengths differ
