@@ -14,7 +14,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 import hf_tfm
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
 from hf_tfm.conversion.registry import FAMILIES
-from hf_tfm.modeling import configuration_tfm
 from hf_tfm.modeling.recipes import RECIPES
 from hf_tfm.training.objectives import OBJECTIVES
 from tests.documents import DOCUMENTS, PAGES, README, ROOT, Block, blocks, code_spans, is_distributed, named, prose
@@ -22,11 +21,8 @@ from tests.parallel.process_group import run_in_two_processes
 
 README_TEXT = README.read_text(encoding="utf-8")
 TEST_COMMAND = 'pip install -c constraints.txt -e ".[test]" && pytest -n auto'
-# fields of the table of choices, and their registries
-REGISTRIES = {
-    "position_type": "POSITIONS", "residual_type": "WIRINGS", "norm_type": "NORMS", "mlp_type": "FEED_FORWARDS",
-    "qk_norm": "QK_NORMS", "depth_scaling": "DEPTH_SCALINGS", "pooling": "POOLINGS",
-}  # fmt: skip
+# fields of the table of choices that have a registry
+CHOICES = ("position_type", "residual_type", "norm_type", "mlp_type", "qk_norm", "depth_scaling", "pooling")
 RETIRED = (
     r"\blean\b", r"lean_loss", r"banded", r"eager_blocks", r"hf_tfm\.onednn", r"--work\b", r"--against\b",
     r"--python_set\b", r"--long_texts (refuse|cut)", r"as-they-come", r"\bhosts?\b", r"\bdice\b", r"contenders?\b",
@@ -83,8 +79,9 @@ def test_fields_in_sentences_exist(document):
 
 def test_table_of_choices_names_every_value():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", README_TEXT, re.MULTILINE))
-    for field, registry in REGISTRIES.items():
-        assert re.findall(r"`(\w+)`", rows[field]) == list(getattr(configuration_tfm, registry)), field
+    fields: Any = TfmDecoderConfig.__dataclass_fields__
+    for name in CHOICES:
+        assert re.findall(r"`(\w+)`", rows[name]) == list(fields[name].metadata["registry"]), name
 
 
 def test_every_recipe_task_and_class_is_named():

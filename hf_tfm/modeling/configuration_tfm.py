@@ -27,11 +27,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
-from transformers.modeling_rope_utils import RopeParameters
-from transformers.utils.type_validators import activation_fn_key
 
-from .block import WIRINGS
-from .conditional_fields import ConditionalFields, only_with
+from .attention_fields import AttentionFields
+from .conditional_fields import ConditionalFields
 from .config_checks import (
     LAYER_TYPES,
     check_entries,
@@ -44,30 +42,28 @@ from .config_checks import (
 )
 from .decoder_inputs import DECODER_SHIFTS
 from .decoder_view import DecoderView
-from .depth_scaling import DEPTH_SCALINGS
-from .feed_forward import FEED_FORWARDS
+from .embedding_fields import EmbeddingFields
+from .feed_forward_fields import FeedForwardFields
 from .field_names import NORM_EPS_NAMES, FieldNames
 from .field_values import (
-    MAX_FACTOR,
     MAX_LAYERS,
     MAX_ROWS,
     between,
     check_num_labels,
-    dropout,
     floating_dtype,
     one_of,
-    rope_dictionary,
     scale,
     size,
     token_id,
 )
+from .head_fields import HeadFields
 from .head_parts import POOLINGS
-from .normalization import NORMS, QK_NORMS
 from .outputs import BESIDE_PREDICTIONS
 from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
 from .peft_targets import PeftTargets
-from .position import POSITIONS
+from .position_fields import PositionFields
 from .recipes import recipe_fields
+from .residual_fields import ResidualFields
 
 VERSION = "0.1.0"
 # transformers copies these before it imports this file; it follows no imports of files already there
@@ -75,15 +71,32 @@ NEEDED_BESIDES = """
     from .activations import
     from .attention import
     from .auto_map import
+    from .block import
     from .caches import
+    from .depth_scaling import
+    from .feed_forward import
     from .fused_linear_cross_entropy import
     from .loss import
     from .masks import
+    from .normalization import
+    from .position import
     from .rotary_embedding import"""
 
 
-class TfmConfig(ConditionalFields, FieldNames, PeftTargets, PreTrainedConfig):
-    """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1].
+class TfmConfig(
+    ConditionalFields,
+    FieldNames,
+    PeftTargets,
+    EmbeddingFields,
+    PositionFields,
+    AttentionFields,
+    FeedForwardFields,
+    ResidualFields,
+    HeadFields,
+    PreTrainedConfig,
+):
+    """What encoder, decoder and encoder-decoder share. Sizes count elements, probabilities lie in [0, 1]. Here stand
+    sizes, speed and identities; the fields of each subject are a mixin in a file of its own, `attention_fields.py` say.
 
     On construction an unknown field, or one of a feature that is not chosen, is a ValueError; a wrong type or value, or
     an impossible relation between fields, is a StrictDataclassError. They name field, value, and what is allowed."""
@@ -104,84 +117,6 @@ class TfmConfig(ConditionalFields, FieldNames, PeftTargets, PreTrainedConfig):
     intermediate_size: int | None = size(None)
     # longest sequence; rows of a learned table, reference length of scaled rotary
     max_position_embeddings: int = size(2048, MAX_ROWS)
-
-    # Word embeddings
-    # None: hidden_size; otherwise tables of this width and a projection (ELECTRA)
-    embedding_size: int | None = size(None)
-    embedding_scale: float | int = scale(1.0)  # multiplies word vectors; given `inputs_embeds` count as scaled
-    embedding_norm: Literal["none", "before_positions", "after_positions"] = "none"
-    embedding_dropout: float | int = dropout(default=0.0)
-
-    # Positions
-    position_type: str = one_of(POSITIONS, default="rotary")
-    # added to every position before the table or formula (OPT and BART 2, RoBERTa pad + 1)
-    position_offset: int = only_with(between(0, MAX_ROWS, 0), position_type=("learned", "sinusoidal"))
-    # exponent k / (d/2) (Marian) or k / (d/2 - 1) (M2M-100)
-    sinusoid_type: Literal["half", "half_minus_one"] = only_with("half", position_type="sinusoidal")
-    # as in transformers, or one such dictionary per layer type
-    rope_parameters: RopeParameters | dict | None = only_with(rope_dictionary(default=None), position_type="rotary")
-    rope_layers: list[bool] | None = only_with(None, position_type="rotary")  # layers that rotate; None: all (SmolLM3)
-    # T5; tokens farther than the distance share the last bucket
-    relative_attention_num_buckets: int = only_with(size(32), position_type="relative_bias")
-    relative_attention_max_distance: int = only_with(size(128, MAX_ROWS), position_type="relative_bias")
-
-    # Attention
-    qkv_bias: bool = False
-    out_bias: bool = False
-    # norm of queries and keys: per head with one weight, with a weight per head, or over the whole projected width
-    qk_norm: str = one_of(QK_NORMS, default="none")
-    attention_scale: float | int | None = scale(None)  # multiplies q.k; None: head_dim ** -0.5
-    attn_logit_softcapping: float | int | None = scale(None)  # c: scores become c tanh(score / c) (Gemma-2)
-    attention_sinks: bool = False  # one learned extra logit per head in the softmax (gpt-oss)
-    # tokens; causal: W keys, the query included; bidirectional: |i - j| <= W
-    sliding_window: int | None = size(None, MAX_ROWS)
-    # "full_attention" or "sliding_attention" for each layer; None: all sliding if sliding_window is set, else all full
-    layer_types: list[str] | None = None
-    attention_dropout: float | int = dropout(default=0.0)
-
-    # Position-wise feed-forward
-    mlp_type: str = one_of(FEED_FORWARDS, default="gated")
-    hidden_act: str = activation_fn_key(default="silu")
-    mlp_bias: bool = False
-    activation_dropout: float | int = dropout(default=0.0)  # after the activation, inside the feed-forward
-    num_experts: int = only_with(size(8), mlp_type="moe")
-    num_experts_per_tok: int = only_with(size(2), mlp_type="moe")
-    # whether the chosen experts' probabilities are divided by their sum
-    norm_topk_prob: bool = only_with(True, mlp_type="moe")
-    moe_intermediate_size: int | None = only_with(size(None), mlp_type="moe")  # None: intermediate_size
-    moe_layers: list[bool] | None = only_with(None, mlp_type="moe")  # which layers hold experts; None: all
-    shared_expert_intermediate_size: int | None = only_with(size(None), mlp_type="moe")  # None: no shared expert
-    # weight of the load-balancing loss beside the language-model loss
-    router_aux_loss_coef: float | int = only_with(between(0, MAX_FACTOR, 0.01), mlp_type="moe")
-    # record router logits without labels too (with labels they always are)
-    output_router_logits: bool = only_with(False, mlp_type="moe")
-
-    # Residual wiring and norms
-    residual_type: str = one_of(WIRINGS, default="pre")
-    residual_scale: float | int = scale(1.0)  # multiplies every branch before it is added (Granite)
-    norm_type: str = one_of(NORMS, default="rms_norm")
-    norm_eps: float | int = between(0, 1, default=1e-6, above=True)
-    norm_bias: bool = True  # layer norms only; RMS norms have none
-    first_layer_norm: bool = True  # False: the first block's attention reads its input as it is (ModernBERT)
-    hidden_dropout: float | int = dropout(default=0.0)  # on every branch, before it is added
-    # none; scaled: output projections start 1/sqrt(2 L) smaller (GPT-2); deepnorm: alpha and beta of Wang et al. 2022
-    depth_scaling: str = one_of(DEPTH_SCALINGS, default="none")
-    initializer_range: float | int = between(0, 1, default=0.02, above=True)  # standard deviation
-
-    # Heads
-    lm_head_type: Literal["linear", "transform"] = "linear"  # transform: dense, activation, norm before the vocabulary
-    lm_head_act: str = activation_fn_key(default="gelu")
-    lm_head_bias: bool = False
-    logit_scale: float | int = scale(1.0)  # multiplies the logits
-    final_logit_softcapping: float | int | None = scale(None)
-    pooling: str = one_of(POOLINGS, default="first")  # which token(s) a sequence's vector comes from
-    # dense layer + activation on a classifier's pooled vector; also on its tokens (ModernBERT), or in text embeddings
-    classifier_dense: Literal["none", "pooled", "all", "embedding"] = "none"
-    classifier_act: str = activation_fn_key(default="tanh")
-    classifier_norm: bool = False  # a norm after that activation
-    head_dense_bias: bool = True  # bias of the dense layers of both heads
-    classifier_bias: bool = True
-    classifier_dropout: float | int | None = dropout(default=None)  # None: hidden_dropout
 
     # Speed, at equal numbers
     padding_free: bool = True  # where a mask or packed position ids allow it, blocks compute on real tokens only

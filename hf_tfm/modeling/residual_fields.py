@@ -1,0 +1,24 @@
+"""Fields of the residual wiring, the norms, and the initial weights."""
+
+from dataclasses import dataclass
+
+from .block import WIRINGS
+from .depth_scaling import DEPTH_SCALINGS
+from .field_values import between, dropout, one_of, scale
+from .normalization import NORMS
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class ResidualFields:
+    """How branches are normed, weighted and added."""
+
+    residual_type: str = one_of(WIRINGS, default="pre")
+    residual_scale: float | int = scale(1.0)  # multiplies every branch before it is added (Granite)
+    norm_type: str = one_of(NORMS, default="rms_norm")
+    norm_eps: float | int = between(0, 1, default=1e-6, above=True)
+    norm_bias: bool = True  # layer norms only; RMS norms have none
+    first_layer_norm: bool = True  # False: the first block's attention reads its input as it is (ModernBERT)
+    hidden_dropout: float | int = dropout(default=0.0)  # on every branch, before it is added
+    # none; scaled: output projections start 1/sqrt(2 L) smaller (GPT-2); deepnorm: alpha and beta of Wang et al. 2022
+    depth_scaling: str = one_of(DEPTH_SCALINGS, default="none")
+    initializer_range: float | int = between(0, 1, default=0.02, above=True)  # standard deviation
