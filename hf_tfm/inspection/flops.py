@@ -108,7 +108,9 @@ def weight_bytes(model: nn.Module) -> int:
 def attention_flops(config: Any, source_lengths: list[int], target_lengths: list[int] | None = None) -> float:
     """Operations of attention scores and weighted sums in one forward pass over sequences of these lengths, tokens, for
     T S pairs per layer. Causal attention counts in full."""
-    width, layers = config.hidden_size, config.num_hidden_layers
+    head_size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
+    width = config.num_attention_heads * head_size if head_size else config.hidden_size
+    layers = config.num_hidden_layers
     encoder = sum(visible_pairs(length, length, is_causal=False) for length in source_lengths) * layers
     if target_lengths is None:
         return score_flops(encoder, width)

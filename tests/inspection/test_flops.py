@@ -2,6 +2,7 @@
 
 import pytest
 
+import hf_tfm
 from hf_tfm.benchmark.harness.peer_models import ModelSizes, native_model
 from hf_tfm.inspection.flops import attention_flops, count_matmul_parameters, weight_bytes
 
@@ -26,3 +27,8 @@ def test_matrices_of_an_encoder_decoder_belong_to_source_or_target(family):
     # keys and values of cross-attention are computed for the source, queries and outputs for the target
     assert count_matmul_parameters(model) == (stack + 2 * 2 * 32**2, stack + 2 * 2 * 32**2, 100 * 32)
     assert attention_flops(model.config, [2], [3]) == 4 * 32 * 2 * (4 + 9 + 6)
+
+
+def test_heads_wider_than_the_model_count_whole():
+    config = hf_tfm.TfmDecoderConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, head_dim=16)
+    assert attention_flops(config, [3]) == 4 * (4 * 16) * 2 * 9
