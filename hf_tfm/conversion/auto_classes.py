@@ -32,9 +32,9 @@ __all__ = [
 # Head name -> Auto class. "base": no head. "encoder": only the encoder of an encoder-decoder.
 AUTO_CLASSES: dict[str, Any] = {
     "base": AutoModel,
-    "causal-lm": AutoModelForCausalLM,
     "seq2seq-lm": AutoModelForSeq2SeqLM,  # before masked-lm: transformers lists BART in both mappings
-    "masked-lm": AutoModelForMaskedLM,
+    "masked-lm": AutoModelForMaskedLM,  # before causal-lm: it lists XLM in both
+    "causal-lm": AutoModelForCausalLM,
     "sequence-classification": AutoModelForSequenceClassification,
     "token-classification": AutoModelForTokenClassification,
     "question-answering": AutoModelForQuestionAnswering,

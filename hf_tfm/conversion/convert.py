@@ -111,7 +111,7 @@ def convert_to_ours(native: PreTrainedModel, copy_weights: bool = False, verify:
     dtype = native.dtype
     state = take_state_dict(native, copy_weights)
     weight_map = family.weight_map(head, native_prefix(state, native), our_prefix(head))
-    rules = resolve(weight_map, set(state), set(empty.state_dict()), config)
+    rules = resolve(weight_map, family.read_weights(head, state), set(empty.state_dict()), config)
     model = load_converted(our_class, config, transfer_weights(rules, state, config), dtype)
     return Conversion(with_generation_config(model, native), compare(check, model, tables))
 
@@ -154,11 +154,13 @@ def convert_to_native(
     with errors_of(f"A {our_head} model of this configuration", f"making a {family.name}"), torch.device("meta"):
         empty = native_class(copy.deepcopy(config), **arguments)
     check = parity_check(model, our_head, verify)
-    names, dtype = set(empty.state_dict()), model.dtype
+    shapes, dtype = {name: tensor.shape for name, tensor in empty.state_dict().items()}, model.dtype
+    names = family.read_weights(head, shapes)
     state = take_state_dict(model, copy_weights)
     weight_map = family.weight_map(head, native_prefix(names, empty), our_prefix(head))
     rules = resolve(weight_map, names, set(state), model.config)
     state = transfer_weights(rules, state, model.config, to_native=True)
+    state |= {name: torch.zeros(shape) for name, shape in shapes.items() if name not in names}
     native = load_converted(native_class, config, state, dtype, **arguments)
     return Conversion(
         with_generation_config(native, model), compare(check, native, stored_tables(native, head, family))

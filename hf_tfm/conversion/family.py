@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedConfig
@@ -46,12 +47,14 @@ class Family:
 
     Weights:
     `base_weights`: weight map of the base model. `head_weights`: head name -> weight map of the head. `our_heads`:
-    native head name -> ours, where they differ.
+    native head name -> ours, where they differ. `unread_weights`: head name -> a regular expression for the names of
+    tensors that the native class has but does not read with this head; they come back as zeros.
 
     Configuration:
     `field_map`: native field -> our field with the same value. `config_mappings`: fields that need more than a change
     of name, applied in order. `fixed_fields`: our fields that are the same for every checkpoint. `head_fields`: head
-    name -> our fields that differ for this head. `native_head_fields`: head name -> native fields that differ for it.
+    name -> our fields that differ for this head, or functions that compute them from the native configuration.
+    `native_head_fields`: head name -> native fields that differ for it.
     `required_values`: native field -> the only value that we support. `ignored_fields`: native field -> the reason why
     it changes no number. Fields that no family declares, but that transformers reads, are in `undeclared_fields.py`."""
 
@@ -63,6 +66,7 @@ class Family:
     recipe: str | None = None
     recipe_model_type: str | None = None
     our_heads: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unread_weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     config_mappings: tuple[ConfigMapping, ...] = ()
     fixed_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     head_fields: Mapping[str, Fields] = dataclasses.field(default_factory=dict)
@@ -104,6 +108,11 @@ class Family:
         base = [rule.with_prefixes(native_prefix, our_prefix) for rule in self.base_weights]
         return base + list(self.head_weights[head])
 
+    def read_weights(self, head: str, names: Iterable[str]) -> set[str]:
+        """Those of the names of native tensors that the native class reads with this head."""
+        unread = self.unread_weights.get(head)
+        return {name for name in names if unread is None or not re.search(unread, name)}
+
     def config_to_ours(self, native: PreTrainedConfig, head: str, tensor_fields: Fields) -> TfmConfig:
         """Our configuration of a native one. `tensor_fields`: fields that only the tensors tell. Raises
         ConversionError with the name of a field that has no equivalent."""
@@ -115,7 +124,9 @@ class Family:
                 mapping.check(native)
             if mapping.to_ours is not None:
                 fields |= mapping.to_ours(native)
-        fields |= self.head_fields.get(head, {}) | tensor_fields | {"origin": self.name}
+        head_fields = self.head_fields.get(head, {})
+        fields |= {name: value(native) if callable(value) else value for name, value in head_fields.items()}
+        fields |= tensor_fields | {"origin": self.name}
         fields |= {name: getattr(native, name) for name in SHARED_FIELDS if getattr(native, name, None) is not None}
         fields = copy.deepcopy(fields)  # configurations write into the dictionaries they are given
         if self.recipe:

@@ -99,8 +99,10 @@ def load_weights(
     loaded = load_model(native_class, source, allow_pickle, dtype=dtype, **kwargs)
     if not kwargs.get("ignore_mismatched_sizes"):
         check_shapes(source, loaded.other_shapes)
-    new = new_weights(loaded.model, family, head, loaded.new, source)
-    return loaded.model, weight_notes(head, new, loaded.left_out), not new
+    new = new_weights(loaded.model, family, head, family.read_weights(head, loaded.new), source)
+    parameters = {name for name, _ in loaded.model.named_parameters()}
+    unread = parameters - family.read_weights(head, parameters) - loaded.new
+    return loaded.model, weight_notes(head, new, loaded.left_out | unread), not new
 
 
 def weight_notes(head: str, new: set[str], left_out: set[str]) -> list[str]:

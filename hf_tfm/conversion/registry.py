@@ -36,13 +36,14 @@ from .families import (
     starcoder2,
     t5,
     t5gemma,
+    xlm,
 )
 from .family import Family
 
 __all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "family_of", "get_family"]
 
 MODULES = (
-    bert, roberta, distilbert, modernbert, nomic_bert, eurobert,
+    bert, roberta, distilbert, xlm, modernbert, nomic_bert, eurobert,
     gpt2, gptj, gpt_neox, bloom, falcon, mpt, opt, starcoder2, phi, stablelm, cohere,
     llama, qwen, glm, gemma, olmo, exaone, moe, granite,
     t5, bart, marian, t5gemma,
@@ -88,8 +89,13 @@ UNSUPPORTED: dict[str, str] = {
 }
 
 
+# Native model types that transformers opens with the classes of another -> that other.
+SAME_CLASSES = {"gpt-sw3": "gpt2"}
+
+
 def get_family(model_type: str) -> Family:
     """The family of a native model type. Raises ConversionError with the feature that we lack, or with all families."""
+    model_type = SAME_CLASSES.get(model_type, model_type)
     if model_type in FAMILIES:
         return FAMILIES[model_type]
     if model_type in UNSUPPORTED:

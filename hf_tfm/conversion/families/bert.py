@@ -1,4 +1,4 @@
-"""BERT, ERNIE, BERT for generation (its encoder), and ELECTRA."""
+"""BERT, ERNIE, BERT for generation (its encoder), ELECTRA, Megatron-BERT, and BigBird with full attention."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from ..weight_transforms import FIRST_OF_COPIES
 
 __all__ = [
     "BERT", "BERT_FIELDS", "CLASSIFIER", "CLASSIFIER_WITH_DENSE", "DROPOUT", "EMBEDDINGS", "FAMILIES",
-    "LM_HEAD_ACTIVATION", "POOLER", "PROJECTIONS", "QA_HEAD",
+    "LM_HEAD_ACTIVATION", "POOLER", "POST_NORMS", "PROJECTIONS", "QA_HEAD",
 ]  # fmt: skip
 
 # Weights
@@ -129,4 +129,53 @@ ELECTRA = dataclasses.replace(
     ignored_fields={**NO_CACHE, "summary_last_dropout": "only for multiple choice, in training"},
 )  # fmt: skip
 
-FAMILIES = (BERT, ERNIE, BERT_GENERATION, ELECTRA)
+MEGATRON_BERT = dataclasses.replace(
+    BERT,
+    name="megatron-bert",
+    base_weights=(
+        *EMBEDDINGS,
+        *PROJECTIONS,
+        rule("encoder.layer.{}.attention.ln", "layers.{}.self_attn_residual.pre_norm"),
+        rule("encoder.layer.{}.ln", "layers.{}.mlp_residual.pre_norm"),
+        rule("encoder.ln", "norm"),
+        *POOLER,
+    ),
+    fixed_fields={**BERT.fixed_fields, "residual_type": "pre", "embedding_norm": "none"},
+    field_map=without(BERT_FIELDS, "classifier_dropout"),
+)
+
+# with every head it has the pooler, which it reads only for its own output and for multiple choice
+BIG_BIRD = dataclasses.replace(
+    BERT,
+    name="big_bird",
+    base_weights=(*EMBEDDINGS, *PROJECTIONS, *POST_NORMS),
+    head_weights={
+        "base": (rule("pooler", "pooler.transform.dense"),),
+        "masked-lm": BERT.head_weights["masked-lm"],
+        "sequence-classification": CLASSIFIER_WITH_DENSE,
+        "token-classification": CLASSIFIER,
+        "multiple-choice": (rule("bert.pooler", "model.pooler.transform.dense"), *CLASSIFIER),
+    },
+    unread_weights=dict.fromkeys(("masked-lm", "sequence-classification", "token-classification"), r"^bert\.pooler\."),
+    head_fields={"sequence-classification": {"classifier_act": lambda native: native.hidden_act}},
+    config_mappings=(
+        DROPOUT,
+        LM_HEAD_ACTIVATION,
+        ConfigMapping(
+            lambda native: {"embedding_scale": native.hidden_size**0.5 if native.rescale_embeddings else 1.0},
+            lambda ours: {"rescale_embeddings": ours.embedding_scale != 1.0},
+            ("rescale_embeddings",),
+        ),
+        ConfigMapping(
+            lambda native: {"qkv_bias": native.use_bias}, lambda ours: {"use_bias": ours.qkv_bias}, ("use_bias",)
+        ),
+    ),
+    required_values={**ABSOLUTE_POSITION_ENCODER, "attention_type": "original_full"},
+    ignored_fields={
+        **NO_CACHE,
+        **dict.fromkeys(("block_size", "num_random_blocks"), "only for sparse attention"),
+        "sep_token_id": "only for question answering, whose head has a feed-forward of its own",
+    },
+)
+
+FAMILIES = (BERT, ERNIE, BERT_GENERATION, ELECTRA, MEGATRON_BERT, BIG_BIRD)

@@ -1,9 +1,11 @@
-"""EuroBERT: Llama as an encoder."""
+"""EuroBERT and UltraBERT: Llama as an encoder."""
+
+import dataclasses
 
 from ..family import ConfigMapping, Family, without
-from ..rope_and_window_mappings import FULL_ROPE
+from ..rope_and_window_mappings import FULL_ROPE, ROPE_BY_LAYER_TYPE, WINDOW_BY_LAYER_TYPE
 from ..weight_map import rule
-from .bert import CLASSIFIER
+from .bert import CLASSIFIER, QA_HEAD
 from .llama import ATTENTION_BIAS, LLAMA_BASE, LLAMA_FIELDS, LM_HEAD
 from .modernbert import pooling_mapping
 
@@ -39,4 +41,28 @@ EUROBERT = Family(
     },
 )
 
-FAMILIES = (EUROBERT,)
+# its window is, as ours, the number of tokens on one side; the language head has two dense layers, ours has one
+ULTRABERT = dataclasses.replace(
+    EUROBERT,
+    name="ultrabert",
+    head_weights={
+        "base": (), "sequence-classification": CLASSIFIER, "token-classification": CLASSIFIER,
+        "question-answering": QA_HEAD,
+    },
+    fixed_fields={},
+    field_map={
+        **without(EUROBERT.field_map, "rope_parameters"), "classifier_dropout": "classifier_dropout",
+    },
+    config_mappings=(
+        ATTENTION_BIAS,
+        ROPE_BY_LAYER_TYPE,
+        WINDOW_BY_LAYER_TYPE,
+        pooling_mapping({"cls": "first", "mean": "mean"}),
+    ),
+    ignored_fields={
+        "use_cache": "an encoder has no cache",
+        "prediction_head_size": "only for the language head",
+    },
+)  # fmt: skip
+
+FAMILIES = (EUROBERT, ULTRABERT)

@@ -23,32 +23,35 @@ from .bart import (
 )
 from .t5 import DECODER_START
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "sinusoidal_table_of"]
 
 
-def sinusoidal_table(config: Any) -> Tensor:
-    """The native table (max_position_embeddings, C), computed in float64 as in the native class."""
-    exponents = torch.arange(0, config.hidden_size, 2, dtype=torch.float64) / config.hidden_size
-    positions = torch.arange(config.max_position_embeddings, dtype=torch.float64)
-    angles = positions[:, None] / 10000**exponents
+def sinusoidal_table(length: int, width: int) -> Tensor:
+    """The native table (length, width), computed in float64 as in the native class."""
+    exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+    angles = torch.arange(length, dtype=torch.float64)[:, None] / 10000**exponents
     return torch.cat((angles.sin(), angles.cos()), dim=-1).float()
 
 
-def check_table(tensors: list[Tensor], config: Any) -> list[Tensor]:
-    for table in tensors:
-        # rounded, if the checkpoint was ever saved in half precision
-        tolerance = max(1e-6, torch.finfo(stored_dtype(table)).eps)
-        if not torch.allclose(table.float(), sinusoidal_table(config).to(table.device), rtol=0, atol=tolerance):
-            raise ConversionError("The positions of this family are sinusoids, but this table has other values.")
-    return []
+def sinusoidal_table_of(width_field: str) -> Transform:
+    """A table of sinusoids (max_position_embeddings, width), natively a parameter, computed in our model.
+    `width_field`: the field of our configuration with the width."""
+
+    def check_table(tensors: list[Tensor], config: Any) -> list[Tensor]:
+        for table in tensors:
+            # rounded, if the checkpoint was ever saved in half precision
+            tolerance = max(1e-6, torch.finfo(stored_dtype(table)).eps)
+            if not torch.allclose(table.float(), create_table([], config)[0].to(table.device), rtol=0, atol=tolerance):
+                raise ConversionError("The positions of this family are sinusoids, but this table has other values.")
+        return []
+
+    def create_table(tensors: list[Tensor], config: Any) -> list[Tensor]:
+        return [sinusoidal_table(config.max_position_embeddings, getattr(config, width_field))]
+
+    return Transform(check_table, create_table)
 
 
-def create_table(tensors: list[Tensor], config: Any) -> list[Tensor]:
-    return [sinusoidal_table(config)]
-
-
-# natively a parameter, computed in our model
-SINUSOIDAL_TABLE = Transform(check_table, create_table)
+SINUSOIDAL_TABLE = sinusoidal_table_of("hidden_size")
 POSITION_TABLES = (
     rule("encoder.embed_positions.weight", (), SINUSOIDAL_TABLE),
     rule("decoder.embed_positions.weight", (), SINUSOIDAL_TABLE),

@@ -1,5 +1,5 @@
-"""RoBERTa, XLM-RoBERTa, CamemBERT, Data2VecText, RoBERTa-PreLayerNorm and XLM-RoBERTa-XL: BERT whose positions start
-after the padding id."""
+"""RoBERTa, XLM-RoBERTa, CamemBERT, Data2VecText, RoBERTa-PreLayerNorm, XLM-RoBERTa-XL, and I-BERT that is not quantised:
+BERT whose positions start after the padding id."""
 
 import dataclasses
 from typing import Any
@@ -20,7 +20,7 @@ from .bert import (
     QA_HEAD,
 )
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "ROBERTA"]
 
 
 def positions_to_ours(native: Any) -> dict[str, int]:
@@ -91,4 +91,17 @@ XLM_ROBERTA_XL = dataclasses.replace(
     fixed_fields={**BERT.fixed_fields, "residual_type": "pre", "embedding_norm": "none"},
 )
 
-FAMILIES = (ROBERTA, XLM_ROBERTA, CAMEMBERT, DATA2VEC_TEXT, ROBERTA_PRELAYERNORM, XLM_ROBERTA_XL)
+# ranges and integer copies of the weights, which quant_mode=False does not read
+QUANTISATION = (
+    r"(weight_integer|bias_integer|weight_scaling_factor|fc_scaling_factor|act_scaling_factor|x_min|x_max|shift)$"
+)
+IBERT = dataclasses.replace(
+    ROBERTA,
+    name="ibert",
+    unread_weights=dict.fromkeys(ROBERTA.heads, QUANTISATION),
+    field_map=without(ROBERTA.field_map, "classifier_dropout", "hidden_act"),
+    required_values={"quant_mode": False, "hidden_act": "gelu", "position_embedding_type": "absolute"},
+    ignored_fields={"force_dequant": "only for quant_mode=True"},
+)
+
+FAMILIES = (ROBERTA, XLM_ROBERTA, CAMEMBERT, DATA2VEC_TEXT, ROBERTA_PRELAYERNORM, XLM_ROBERTA_XL, IBERT)

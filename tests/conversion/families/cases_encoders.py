@@ -1,4 +1,4 @@
-"""Encoders: BERT and its relatives, ModernBERT, EuroBERT."""
+"""Encoders: BERT and its relatives, XLM, ModernBERT, EuroBERT."""
 
 from tests.conversion.tiny import SIZES, VOCAB_SIZE, Case
 
@@ -22,6 +22,14 @@ ROBERTA = [
     ),
 ]  # fmt: skip
 
+FULL = {"attention_type": "original_full"}
+XLM = {"vocab_size": VOCAB_SIZE, "emb_dim": 48, "n_layers": 3, "n_heads": 4, "max_position_embeddings": 64}
+XLM_IDS = {"pad_token_id": 2, "bos_token_id": 0, "eos_token_id": 1}
+BY_LAYER_TYPE = {
+    "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+}
+
 CASES: dict[str, list[Case]] = {
     "bert": [
         Case(SIZES),
@@ -40,6 +48,57 @@ CASES: dict[str, list[Case]] = {
         Case(SIZES | {"embedding_size": 20}),
         Case(SIZES | UNTIED | {"embedding_size": 48, "hidden_act": "relu"}, heads=LM),
         Case(SIZES | UNTIED | {"embedding_size": 64}, heads=LM),
+    ],
+    # The native classes of Megatron-BERT, I-BERT, RoFormer, XLM and FlauBERT have no SDPA.
+    "megatron-bert": [
+        Case(SIZES, sdpa=False),
+        Case(
+            SIZES | UNTIED | {"hidden_act": "relu", "type_vocab_size": 3, "layer_norm_eps": 1e-5}, heads=LM, sdpa=False,
+            unread=("cls.predictions.bias",),
+        ),
+    ],
+    "big_bird": [
+        Case(SIZES | FULL, sdpa=False),
+        Case(
+            SIZES | FULL | UNTIED | {"hidden_act": "relu", "use_bias": False, "rescale_embeddings": True}, sdpa=False,
+            heads=("masked-lm", "sequence-classification"), unread=("cls.predictions.bias",),
+        ),
+    ],
+    "ibert": [
+        Case(SIZES, position_ids=False, sdpa=False, token_ids=ROBERTA_IDS),
+        Case(
+            SIZES | UNTIED | {"type_vocab_size": 1}, heads=LM, position_ids=False, sdpa=False, token_ids=OTHER_IDS,
+            unread=("lm_head.bias",),
+        ),
+    ],
+    # RoFormer takes no position_ids
+    "roformer": [
+        Case(SIZES | {"embedding_size": 20}, position_ids=False, sdpa=False),
+        Case(
+            SIZES | UNTIED | {"hidden_act": "relu"}, heads=("masked-lm", "sequence-classification"), position_ids=False,
+            sdpa=False, unread=("cls.predictions.bias",),
+        ),
+    ],
+    "jina_embeddings_v3": [
+        Case(SIZES),
+        Case(
+            SIZES | UNTIED | {
+                "hidden_act": "relu", "type_vocab_size": 2,
+                "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0},
+            },
+            heads=LM, unread=("lm_head.bias",),
+        ),
+    ],
+    "xlm": [
+        Case(XLM, sdpa=False, token_ids=XLM_IDS),
+        Case(
+            XLM | UNTIED | {"gelu_activation": False, "n_langs": 5, "use_lang_emb": False}, heads=LM, sdpa=False,
+            token_ids=OTHER_IDS,
+        ),
+    ],
+    "flaubert": [
+        Case(XLM, sdpa=False, token_ids=XLM_IDS),
+        Case(XLM | UNTIED | {"gelu_activation": False, "layerdrop": 0.1}, heads=LM, sdpa=False, token_ids=XLM_IDS),
     ],
     **dict.fromkeys(
         ("roberta", "xlm-roberta", "camembert", "data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl"), ROBERTA
@@ -96,6 +155,18 @@ CASES: dict[str, list[Case]] = {
                 },
             },
             heads=LM,
+        ),
+    ],
+    # every third layer without a window
+    "ultrabert": [
+        Case(SIZES | {"sliding_window": 3}),
+        Case(
+            SIZES | {
+                "num_key_value_heads": 2, "head_dim": 10, "attention_bias": True, "mlp_bias": True, "sliding_window": 2,
+                "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+                "rope_parameters": BY_LAYER_TYPE, "classifier_pooling": "mean",
+            },
+            heads=("sequence-classification",),
         ),
     ],
 }  # fmt: skip
