@@ -28,6 +28,7 @@ from .families import (
     mpt,
     nomic_bert,
     olmo,
+    openai_gpt,
     opt,
     phi,
     qwen,
@@ -44,7 +45,7 @@ __all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "family_of", "get_family"]
 
 MODULES = (
     bert, roberta, distilbert, xlm, modernbert, nomic_bert, eurobert,
-    gpt2, gptj, gpt_neox, bloom, falcon, mpt, opt, starcoder2, phi, stablelm, cohere,
+    openai_gpt, gpt2, gptj, gpt_neox, bloom, falcon, mpt, opt, starcoder2, phi, stablelm, cohere,
     llama, qwen, glm, gemma, olmo, exaone, moe, granite,
     t5, bart, marian, t5gemma,
 )  # fmt: skip

@@ -13,9 +13,9 @@ from ..modeling.position import rotated_size
 from .errors import ConversionError
 
 __all__ = [
-    "ADD_ONE", "CREATE_ONES", "FIRST_OF_COPIES", "FLATTEN", "IDENTITY", "PERMUTE_FOR_ROPE", "PERMUTE_NORM_FOR_ROPE",
-    "SPLIT_GATE_UP", "SPLIT_GROUPED_QKV", "SPLIT_HEADS", "SPLIT_QKV", "STACK_HEADS", "TRANSPOSE", "Transform",
-    "compose", "rotary_size",
+    "ADD_ONE", "CREATE_ONES", "CREATE_ZEROS", "FIRST_OF_COPIES", "FLATTEN", "IDENTITY", "PERMUTE_FOR_ROPE",
+    "PERMUTE_NORM_FOR_ROPE", "SPLIT_GATE_UP", "SPLIT_GROUPED_QKV", "SPLIT_HEADS", "SPLIT_QKV", "STACK_HEADS",
+    "TRANSPOSE", "Transform", "compose", "rotary_size",
 ]  # fmt: skip
 
 TransformFunction = Callable[[list[Tensor], Any], list[Tensor]]
@@ -202,15 +202,24 @@ def first(tensors: list[Tensor], config: Any) -> list[Tensor]:
 FIRST_OF_COPIES = Transform(first, first, allows_missing=True)
 
 
-def create_ones(tensors: list[Tensor], config: Any) -> list[Tensor]:
-    return [torch.ones(config.hidden_size)]
+def constant(value: int, error: str) -> Transform:
+    """A vector of our model over the hidden size that the native model does not have. `error`: what to say if it has
+    other values than `value`."""
 
+    def create(tensors: list[Tensor], config: Any) -> list[Tensor]:
+        return [torch.full((config.hidden_size,), float(value))]
 
-def check_ones(tensors: list[Tensor], config: Any) -> list[Tensor]:
-    if any(not torch.equal(tensor, torch.ones_like(tensor)) for tensor in tensors):
-        raise ConversionError("The norms of this family have no weights, but the weights of these norms are not all 1.")
-    return []
+    def check(tensors: list[Tensor], config: Any) -> list[Tensor]:
+        if any(not torch.equal(tensor, torch.full_like(tensor, value)) for tensor in tensors):
+            raise ConversionError(error)
+        return []
+
+    return Transform(create, check)
 
 
 # A native norm without weights.
-CREATE_ONES = Transform(create_ones, check_ones)
+CREATE_ONES = constant(1, "The norms of this family have no weights, but the weights of these norms are not all 1.")
+# A native projection without a bias, in a model where others have one.
+CREATE_ZEROS = constant(
+    0, "In this family the attention of the last layer alone has a bias, but the biases of other layers are not all 0."
+)

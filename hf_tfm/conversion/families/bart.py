@@ -1,4 +1,4 @@
-"""BART, and mBART, PLBart, Blenderbot and BigBird-Pegasus, which place their norms differently."""
+"""BART, MVP without prompts, and mBART, PLBart, Blenderbot and BigBird-Pegasus, which place their norms differently."""
 
 from dataclasses import replace
 
@@ -91,6 +91,12 @@ BART = Family(
     required_values={"is_decoder": False},
     ignored_fields=BART_IGNORED_FIELDS,
 )
+MVP = replace(
+    BART,
+    name="mvp",
+    required_values={"is_decoder": False, "use_prompt": False},
+    ignored_fields={**BART_IGNORED_FIELDS, **dict.fromkeys(("prompt_length", "prompt_mid_dim"), "only for prompts")},
+)
 # the decoder input starts with the last token of the labels, a language code
 WRAPPED_SHIFT = {"decoder_shift": "wrap_last_non_pad"}
 PLBART = replace(
@@ -141,4 +147,4 @@ BIGBIRD_PEGASUS = replace(
     ignored_fields={**LAYERDROP, **dict.fromkeys(("block_size", "num_random_blocks"), "only for sparse attention")},
 )
 
-FAMILIES = (BART, MBART, PLBART, BLENDERBOT, BIGBIRD_PEGASUS)
+FAMILIES = (BART, MVP, MBART, PLBART, BLENDERBOT, BIGBIRD_PEGASUS)

@@ -1,14 +1,24 @@
-"""GPT-NeoX: parallel attention and feed-forward, each after its own norm, and a fused matrix per head."""
+"""GPT-NeoX (parallel attention and feed-forward, each after its own norm), GPT-NeoX Japanese and Persimmon (one after
+the other): a fused matrix per head."""
+
+import dataclasses
 
 from ...modeling.recipes import PLAIN_LAYER_NORM
-from ..family import ConfigMapping, Family, same_names
+from ..family import ConfigMapping, Family, same_names, without
 from ..rope_and_window_mappings import PARTIAL_ROPE
 from ..weight_map import rule
-from ..weight_transforms import SPLIT_GROUPED_QKV
+from ..weight_transforms import CREATE_ZEROS, SPLIT_GROUPED_QKV
 from .gpt2 import GPT_HEADS, NO_CLASSIFIER_BIAS, QKV
-from .llama import ATTENTION_BIAS, TOKEN_CLASSIFIER_BIAS
+from .llama import ATTENTION_BIAS, DECODER_HEADS, TOKEN_CLASSIFIER_BIAS
+from .stablelm import qk_norm_mapping
 
 __all__ = ["FAMILIES"]
+
+DROPOUT = ConfigMapping(
+    lambda native: {"hidden_dropout": native.hidden_dropout, "embedding_dropout": native.hidden_dropout},
+    lambda ours: {"hidden_dropout": ours.hidden_dropout},
+    ("hidden_dropout",),
+)
 
 GPT_NEOX = Family(
     name="gpt_neox",
@@ -37,11 +47,7 @@ GPT_NEOX = Family(
     config_mappings=(
         ATTENTION_BIAS,
         PARTIAL_ROPE,
-        ConfigMapping(
-            lambda native: {"hidden_dropout": native.hidden_dropout, "embedding_dropout": native.hidden_dropout},
-            lambda ours: {"hidden_dropout": ours.hidden_dropout},
-            ("hidden_dropout",),
-        ),
+        DROPOUT,
         ConfigMapping(
             lambda native: {"residual_type": "parallel_two_norms" if native.use_parallel_residual else "pre"},
             lambda ours: {"use_parallel_residual": ours.residual_type != "pre"},
@@ -51,4 +57,46 @@ GPT_NEOX = Family(
     ignored_fields={"is_decoder": "not read"},
 )  # fmt: skip
 
-FAMILIES = (GPT_NEOX,)
+# only the attention of the last layer has a bias
+GPT_NEOX_JAPANESE = dataclasses.replace(
+    GPT_NEOX,
+    name="gpt_neox_japanese",
+    fixed_fields={**GPT_NEOX.fixed_fields, "residual_type": "pre", "qkv_bias": False, "mlp_bias": False},
+    base_weights=(
+        *GPT_NEOX.base_weights,
+        rule("layers.{}.attention.dense_bias", "layers.{}.self_attn.o_proj.bias"),
+        rule((), "layers.{}.self_attn.o_proj.bias", CREATE_ZEROS),
+    ),
+    head_weights={"base": (), "causal-lm": (rule("embed_out", "lm_head"),)},
+    field_map=without(GPT_NEOX.field_map, "intermediate_size", "classifier_dropout"),
+    config_mappings=(
+        PARTIAL_ROPE,
+        DROPOUT,
+        ConfigMapping(
+            lambda native: {"intermediate_size": native.hidden_size * native.intermediate_multiple_size},
+            lambda ours: {"intermediate_multiple_size": ours.intermediate_size // ours.hidden_size},
+            ("intermediate_multiple_size",),
+        ),
+    ),
+)
+
+PERSIMMON = dataclasses.replace(
+    GPT_NEOX,
+    name="persimmon",
+    fixed_fields={**GPT_NEOX.fixed_fields, "residual_type": "pre"},
+    base_weights=(
+        rule("embed_tokens", "embed_tokens"),
+        *GPT_NEOX.base_weights[1:3],
+        rule("layers.{}.self_attn.query_key_value", QKV, SPLIT_GROUPED_QKV),
+        rule("layers.{}.self_attn.dense", "layers.{}.self_attn.o_proj"),
+        *(rule(f"layers.{{}}.self_attn.{x}_layernorm", f"layers.{{}}.self_attn.{x}_norm") for x in "qk"),
+        *GPT_NEOX.base_weights[5:7],
+        rule("final_layernorm", "norm"),
+    ),
+    head_weights=without(DECODER_HEADS, "question-answering"),
+    field_map={**without(GPT_NEOX.field_map, "classifier_dropout"), "hidden_dropout": "hidden_dropout"},
+    config_mappings=(PARTIAL_ROPE, qk_norm_mapping("qk_layernorm", "head")),
+    ignored_fields={},
+)
+
+FAMILIES = (GPT_NEOX, GPT_NEOX_JAPANESE, PERSIMMON)

@@ -2,12 +2,14 @@
 Granite models with sliding windows, attention sinks and experts."""
 
 import dataclasses
+import math
 from typing import Any
 
 from ..errors import ConversionError
 from ..family import ConfigMapping, without
 from ..rope_and_window_mappings import FULL_ROPE, WINDOW_BY_LAYER_TYPE, rope_layers_field, rope_of_full_heads_to_ours
 from ..weight_map import rule
+from ..weight_transforms import SPLIT_GATE_UP
 from .llama import (
     ATTENTION,
     ATTENTION_BIAS,
@@ -80,6 +82,18 @@ HYPERCLOVAX = dataclasses.replace(
 )
 
 
+def position_embedding_type_to_ours(native: Any) -> dict[str, Any]:
+    if native.position_embedding_type == "rope":
+        return {"position_type": "rotary"} | rope_of_full_heads_to_ours(native)
+    return {"position_type": "none"}
+
+
+def position_embedding_type_to_native(ours: Any) -> dict[str, Any]:
+    if ours.position_type == "rotary":
+        return {"position_embedding_type": "rope", "rope_parameters": ours.rope_parameters}
+    return {"position_embedding_type": None}
+
+
 def layer_rope_theta_to_ours(native: Any) -> dict[str, Any]:
     """All layers with rotary positions share one base; a base of 0 means none. Raises ConversionError otherwise."""
     bases = set(native.layer_rope_theta) - {0}
@@ -145,4 +159,68 @@ GRANITEMOE_SWA = dataclasses.replace(
     config_mappings=(SINGLE_EXPERT_SIZE, *GRANITE_SWA.config_mappings),
 )
 
-FAMILIES = (GRANITE, HYPERCLOVAX, GRANITE_SWA, GRANITEMOE, GRANITEMOE_SHARED, GRANITEMOE_SWA)
+
+def check_layers(native: Any) -> None:
+    others = set(native.layer_types) - {"full_attention"}
+    if others:
+        raise ConversionError(
+            f"{native.model_type} with {min(others)} in layer_types is not supported: our block has no Mamba layers; "
+            "models of full_attention alone are."
+        )
+
+
+# without Mamba layers and experts: Granite with other names
+GRANITEMOE_HYBRID = dataclasses.replace(
+    GRANITE,
+    name="granitemoehybrid",
+    base_weights=(
+        EMBEDDING,
+        *norm_rules(),
+        *ATTENTION,
+        rule(
+            "layers.{}.shared_mlp.input_linear", ("layers.{}.mlp.gate_proj", "layers.{}.mlp.up_proj"), SPLIT_GATE_UP
+        ),
+        rule("layers.{}.shared_mlp.output_linear", "layers.{}.mlp.down_proj"),
+    ),
+    field_map={
+        **without(GRANITE.field_map, "intermediate_size", "mlp_bias", "rope_parameters"),
+        "shared_intermediate_size": "intermediate_size",
+    },
+    config_mappings=(
+        ConfigMapping(
+            check=check_layers,
+            # the native configuration checks the heads of Mamba layers, even without any
+            to_native=lambda ours: {
+                "layer_types": list(ours.layer_types), "mamba_n_heads": math.gcd(128, 2 * ours.hidden_size),
+            },
+            native_fields=("layer_types", "mamba_n_heads"),
+        ),
+        ConfigMapping(
+            position_embedding_type_to_ours,
+            position_embedding_type_to_native,
+            ("position_embedding_type", "rope_parameters"),
+        ),
+        ATTENTION_BIAS,
+        HEAD_DIM,
+        ATTENTION_MULTIPLIER,
+        LOGITS_DIVISOR,
+    ),
+    required_values={"num_local_experts": 0},
+    ignored_fields={
+        **dict.fromkeys(
+            ("intermediate_size", "num_experts_per_tok", "output_router_logits", "router_aux_loss_coef"),
+            "only for experts",
+        ),
+        **dict.fromkeys(
+            (
+                "mamba_n_groups", "mamba_d_state", "mamba_d_head", "mamba_d_conv", "mamba_expand",
+                "mamba_chunk_size", "mamba_conv_bias", "mamba_proj_bias", "time_step_limit",
+            ),
+            "only for Mamba layers",
+        ),
+    },
+)  # fmt: skip
+
+FAMILIES = (
+    GRANITE, HYPERCLOVAX, GRANITE_SWA, GRANITEMOE, GRANITEMOE_SHARED, GRANITEMOE_SWA, GRANITEMOE_HYBRID,
+)  # fmt: skip

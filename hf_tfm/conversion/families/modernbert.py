@@ -1,10 +1,11 @@
-"""ModernBERT."""
+"""ModernBERT, an encoder, and its decoder."""
 
+import dataclasses
 from typing import Any
 
 from ..errors import ConversionError
-from ..family import ConfigMapping, Family, same_names
-from ..rope_and_window_mappings import ROPE_BY_LAYER_TYPE
+from ..family import ConfigMapping, Family, same_names, without
+from ..rope_and_window_mappings import ROPE_BY_LAYER_TYPE, has_window
 from ..weight_map import WeightMap, rule
 from ..weight_transforms import SPLIT_GATE_UP, SPLIT_QKV
 from .bert import CLASSIFIER
@@ -102,4 +103,45 @@ MODERNBERT = Family(
     },
 )  # fmt: skip
 
-FAMILIES = (MODERNBERT,)
+# the window of a causal model is half of `local_attention` too, the token itself included
+MODERNBERT_DECODER = dataclasses.replace(
+    MODERNBERT,
+    name="modernbert-decoder",
+    our_model_type="tfm_decoder",
+    base_weights=(
+        *MODERNBERT.base_weights,
+        *(rule(f"layers.{{}}.attn.{x}_proj", f"layers.{{}}.self_attn.{x}_proj") for x in "qkv"),
+    ),
+    head_weights={
+        "base": (),
+        "causal-lm": (
+            rule("lm_head.dense", "lm_transform.dense"),
+            rule("lm_head.norm", "lm_transform.norm"),
+            rule("decoder", "lm_head"),
+        ),
+        "sequence-classification": (*head_dense_rules("pooler.transform"), *CLASSIFIER),
+    },
+    fixed_fields={**MODERNBERT.fixed_fields, "classifier_dense": "pooled"},
+    field_map={**without(MODERNBERT.field_map, "classifier_bias"), "use_cache": "use_cache"},
+    config_mappings=(
+        ATTENTION_BIAS,
+        ROPE_BY_LAYER_TYPE,
+        CLASSIFIER_ACTIVATION,
+        ConfigMapping(
+            lambda native: {"sliding_window": native.sliding_window if native.local_attention else None},
+            lambda ours: {"local_attention": 2 * ours.sliding_window if has_window(ours) else None},
+            ("local_attention", "sliding_window"),
+        ),
+        ConfigMapping(
+            lambda native: dict.fromkeys(("head_dense_bias", "classifier_bias"), native.classifier_bias),
+            lambda ours: {"classifier_bias": ours.head_dense_bias},
+            ("classifier_bias",),
+        ),
+    ),
+    required_values={},
+    ignored_fields={
+        name: MODERNBERT.ignored_fields[name] for name in ("initializer_cutoff_factor", "cls_token_id", "sep_token_id")
+    },
+)
+
+FAMILIES = (MODERNBERT, MODERNBERT_DECODER)

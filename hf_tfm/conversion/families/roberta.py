@@ -1,4 +1,4 @@
-"""RoBERTa, XLM-RoBERTa, CamemBERT, Data2VecText, RoBERTa-PreLayerNorm, XLM-RoBERTa-XL, and I-BERT that is not quantised:
+"""RoBERTa, XLM-RoBERTa, CamemBERT, Data2VecText, RoBERTa-PreLayerNorm, XLM-RoBERTa-XL, and I-BERT without quantisation:
 BERT whose positions start after the padding id."""
 
 import dataclasses

@@ -14,8 +14,8 @@ __all__ = ["FAMILIES"]
 def check_languages(native: Any) -> None:
     if native.use_lang_emb and native.n_langs > 1:
         raise ConversionError(
-            f"{native.model_type} with use_lang_emb=True and n_langs={native.n_langs} is not supported: our encoder has "
-            "no embeddings of languages; use_lang_emb=False is."
+            f"{native.model_type} with use_lang_emb=True and n_langs={native.n_langs} is not supported: our encoder "
+            "has no embeddings of languages; use_lang_emb=False is."
         )
 
 
@@ -91,7 +91,9 @@ FLAUBERT = dataclasses.replace(
         *XLM.config_mappings,
         # other names of pad_token_id, bos_token_id and eos_token_id, whose defaults overwrite these
         ConfigMapping(
-            to_native=lambda ours: {f"{name}_index": getattr(ours, f"{name}_token_id") for name in ("pad", "bos", "eos")},
+            to_native=lambda ours: {
+                f"{name}_index": getattr(ours, f"{name}_token_id") for name in ("pad", "bos", "eos")
+            },
             native_fields=("pad_index", "bos_index", "eos_index"),
         ),
     ),

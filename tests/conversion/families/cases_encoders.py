@@ -98,7 +98,12 @@ CASES: dict[str, list[Case]] = {
     ],
     "flaubert": [
         Case(XLM, sdpa=False, token_ids=XLM_IDS),
-        Case(XLM | UNTIED | {"gelu_activation": False, "layerdrop": 0.1}, heads=LM, sdpa=False, token_ids=XLM_IDS),
+        Case(
+            XLM | UNTIED | {
+                "gelu_activation": False, "layerdrop": 0.1, "pad_index": 5, "bos_index": 1, "eos_index": 2,
+            },
+            heads=LM, sdpa=False, token_ids=OTHER_IDS,
+        ),
     ],
     **dict.fromkeys(
         ("roberta", "xlm-roberta", "camembert", "data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl"), ROBERTA

@@ -8,6 +8,9 @@ NEO = {
     "vocab_size": VOCAB_SIZE, "hidden_size": 48, "num_layers": 3, "num_heads": 4, "max_position_embeddings": 64,
     "attention_types": [[["global", "local"], 1], [["local"], 1]], "window_size": 5,
 }  # fmt: skip
+NEOX_JAPANESE = {name: size for name, size in SIZES.items() if name != "intermediate_size"} | {
+    "intermediate_multiple_size": 2,
+}  # fmt: skip
 FALCON = {name: size for name, size in SIZES.items() if name != "intermediate_size"} | {"ffn_hidden_size": 72}
 ALIBI = {"vocab_size": VOCAB_SIZE, "hidden_size": 48, "n_layer": 3}
 MPT = {"vocab_size": VOCAB_SIZE, "d_model": 48, "n_layers": 3, "max_seq_len": 64}
@@ -24,7 +27,22 @@ TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
 UNREAD_FACTOR = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.4}
 LINEAR = {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0}
 
+BY_LAYER_TYPE = {
+    "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+}
+MODERNBERT = SIZES | {"num_hidden_layers": 4, "local_attention": 10, "cls_token_id": 1, "sep_token_id": 2}
+
 CASES: dict[str, list[Case]] = {
+    # The native GPT has no cache, and does not separate packed rows, as CTRL does not.
+    "openai-gpt": [
+        Case(GPT2, sdpa=False, packed=False, use_cache=False),
+        Case(GPT2 | UNTIED | {"afn": "silu"}, heads=LM, sdpa=False, packed=False, use_cache=False),
+    ],
+    "ctrl": [
+        Case(GPT2 | {"dff": 72}),
+        Case(GPT2 | UNTIED | {"dff": 56}, heads=LM),
+    ],
     "gpt2": [
         Case(GPT2),
         Case(GPT2 | UNTIED | {"n_inner": 56, "scale_attn_weights": False}, heads=LM),
@@ -55,6 +73,29 @@ CASES: dict[str, list[Case]] = {
             },
             heads=LM,
         ),
+    ],
+    "gpt_neox_japanese": [
+        Case(NEOX_JAPANESE, sdpa=False),
+        Case(
+            NEOX_JAPANESE | UNTIED | {"hidden_act": "relu", "rope_parameters": QUARTER | LINEAR}, heads=LM, sdpa=False,
+        ),
+    ],
+    "persimmon": [
+        Case(SIZES),
+        Case(SIZES | TIED | {"qk_layernorm": False, "rope_parameters": QUARTER | LINEAR}, heads=LM),
+    ],
+    "modernbert-decoder": [
+        Case(MODERNBERT),
+        Case(
+            MODERNBERT | UNTIED | {
+                "norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True,
+                "decoder_bias": False, "classifier_activation": "relu", "hidden_activation": "silu",
+                "layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"],
+                "local_attention": 7, "rope_parameters": BY_LAYER_TYPE,
+            },
+            heads=("causal-lm", "sequence-classification"),
+        ),
+        Case(MODERNBERT | {"layer_types": ["full_attention"] * 4, "local_attention": None}, heads=LM),
     ],
     # BLOOM and MPT take no position_ids
     "bloom": [
@@ -123,6 +164,17 @@ CASES: dict[str, list[Case]] = {
                 "rope_parameters": LINEAR,
             },
             heads=LM,
+        ),
+    ],
+    "cohere_compass_text": [
+        Case(GQA_SIZES | {"sliding_window": 5, "rope_parameters": BY_LAYER_TYPE}),
+        Case(
+            SIZES | UNTIED | {
+                "attention_bias": True, "logit_scale": 0.3, "sliding_window": 4, "pooling": "mean",
+                "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+                "rope_parameters": {"sliding_attention": BY_LAYER_TYPE["sliding_attention"], "full_attention": None},
+            },
+            heads=("causal-lm", "sequence-classification"),
         ),
     ],
     "olmo": [

@@ -24,6 +24,9 @@ UNREAD_FACTOR = {"rope_type": "default", "partial_rotary_factor": 0.5, "rope_the
 MULTIPLIERS = {
     "embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.2, "logits_scaling": 4.0,
 }  # fmt: skip
+DENSE = {
+    "layer_types": [FULL] * 3, "num_local_experts": 0, "shared_intermediate_size": 72, "mamba_n_heads": 8,
+}  # fmt: skip
 
 CASES: dict[str, list[Case]] = {
     "llama": [
@@ -274,6 +277,17 @@ CASES: dict[str, list[Case]] = {
                 "layer_types": [SLIDING, FULL, SLIDING], "layer_rope_theta": [500.0, 0, 500.0],
             },
             heads=LM, sdpa=False,
+        ),
+    ],
+    # dense, with layers of attention alone; without rotary positions, with them. Its masks do not read position_ids.
+    "granitemoehybrid": [
+        Case(GQA_SIZES | DENSE | {"attention_multiplier": 0.1}, packed=False),
+        Case(
+            GQA_SIZES | MQA | DENSE | MULTIPLIERS | {
+                "attention_bias": True, "tie_word_embeddings": True, "position_embedding_type": "rope",
+                "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0},
+            },
+            heads=LM, packed=False,
         ),
     ],
     "cohere2": [

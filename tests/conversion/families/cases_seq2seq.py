@@ -58,6 +58,13 @@ CASES: dict[str, list[Case]] = {
             **PADDING_COUNTS,
         ),
     ],
+    "mvp": [
+        Case(BART, sdpa=False, **PADDING_COUNTS),
+        Case(
+            BART | UNTIED | {"scale_embedding": True, "activation_function": "relu"}, heads=LM, sdpa=False,
+            unread=UNREAD, **PADDING_COUNTS,
+        ),
+    ],
     "mbart": [
         Case(BART, **PADDING_COUNTS),
         Case(BART | DEEPER | {"scale_embedding": True}, heads=LM, **PADDING_COUNTS),
