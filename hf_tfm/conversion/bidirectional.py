@@ -13,7 +13,7 @@ __all__ = ["as_encoder", "is_bidirectional"]
 HEADS = {"causal-lm": "masked-lm"}
 OTHER_HEADS = ("base", "sequence-classification", "token-classification", "question-answering")
 # Families with attention code of their own, which stays causal or fails.
-ALWAYS_CAUSAL = ("bloom", "gpt_neo", "mpt", "nemotron", "stablelm")
+ALWAYS_CAUSAL = ("bloom", "gpt_neo", "mpt", "nemotron", "openai-gpt", "stablelm")
 # Families that declare a field for it; EmbeddingGemma is one.
 DECLARED_FIELDS = {"gemma3_text": "use_bidirectional_attention"}
 # With this field, a native configuration in memory has the window of one side and the token itself; its file has the

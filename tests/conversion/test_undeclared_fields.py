@@ -31,8 +31,13 @@ HOST_MODULES = (
     "integrations.moe",
 )  # fmt: skip
 CONFIG_NAMES = {"config", "text_config", "effective_config", "layer_config", "decoder_config"}
-# Fields that only other classes of a module read: encoders of images in that of Gemma 3.
+# Fields that only other classes of a module read: encoders of images in those of Gemma 3 and Cohere Compass.
 OTHER_CLASSES = {
+    "cohere_compass_text": {
+        "deepstack_visual_indexes", "depth", "image_token_id", "in_channels", "num_heads", "num_position_embeddings",
+        "out_hidden_size", "patch_size", "spatial_merge_size", "temporal_patch_size", "text_config", "video_token_id",
+        "vision_config",
+    },
     "gemma3_text": {
         "image_size", "image_token_id", "layer_norm_eps", "mm_tokens_per_image", "patch_size", "text_config",
         "vision_config",

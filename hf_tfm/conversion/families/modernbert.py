@@ -119,7 +119,12 @@ MODERNBERT_DECODER = dataclasses.replace(
             rule("lm_head.norm", "lm_transform.norm"),
             rule("decoder", "lm_head"),
         ),
-        "sequence-classification": (*head_dense_rules("pooler.transform"), *CLASSIFIER),
+        # the second place is that of an encoder, which this becomes without a direction
+        "sequence-classification": (
+            *head_dense_rules("pooler.transform"),
+            *head_dense_rules("model.pooler.transform"),
+            *CLASSIFIER,
+        ),
     },
     fixed_fields={**MODERNBERT.fixed_fields, "classifier_dense": "pooled"},
     field_map={**without(MODERNBERT.field_map, "classifier_bias"), "use_cache": "use_cache"},

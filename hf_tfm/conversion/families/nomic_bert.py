@@ -99,6 +99,13 @@ ROFORMER = dataclasses.replace(
     head_fields={"sequence-classification": {"classifier_act": lambda native: native.hidden_act}},
     field_map={**without(BERT_FIELDS, "classifier_dropout"), "embedding_size": "embedding_size"},
     required_values={**BERT.required_values, "rotary_value": False},
+    ignored_fields={
+        **BERT.ignored_fields,
+        **dict.fromkeys(
+            ("summary_type", "summary_use_proj", "summary_activation"),
+            "only for multiple choice, which reads the last token, padding or not",
+        ),
+    },
 )  # fmt: skip
 
 FAMILIES = (NOMIC_BERT, JINA_EMBEDDINGS_V3, ROFORMER)

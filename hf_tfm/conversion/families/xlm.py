@@ -74,8 +74,8 @@ XLM = Family(
         "summary_proj_to_labels": True, "summary_activation": None,
     },
     ignored_fields={
-        "sinusoidal_embeddings": "changes only initial weights",
-        "embed_init_std": "changes only initial weights",
+        **dict.fromkeys(("sinusoidal_embeddings", "embed_init_std"), "changes only initial weights"),
+        **dict.fromkeys(("asm_cutoffs", "asm_div_value"), "only for asm=True"),
         **dict.fromkeys(("mask_token_id", "lang_id"), "only for generation"),
         **dict.fromkeys(("unk_index", "mask_index"), "only for the tokenizer"),
         **dict.fromkeys(("start_n_top", "end_n_top"), "only for question answering with beam search"),
