@@ -1,7 +1,9 @@
-"""BERT, ERNIE, BERT for generation (its encoder), ELECTRA, Megatron-BERT, and BigBird with full attention."""
+"""BERT, ERNIE, BERT for generation (its encoder), ELECTRA, RemBERT, Megatron-BERT, and BigBird with full attention."""
 
 import dataclasses
+from typing import Any
 
+from ..errors import ConversionError
 from ..family import ConfigMapping, Family, same_names, without
 from ..weight_map import rule
 from ..weight_transforms import FIRST_OF_COPIES
@@ -129,6 +131,35 @@ ELECTRA = dataclasses.replace(
     ignored_fields={**NO_CACHE, "summary_last_dropout": "only for multiple choice, in training"},
 )  # fmt: skip
 
+
+def check_embedding_size(native: Any) -> None:
+    if native.input_embedding_size == native.hidden_size:
+        raise ConversionError(
+            f"rembert with input_embedding_size={native.input_embedding_size}, equal to hidden_size, is not supported: "
+            "our encoder projects only embeddings of another width."
+        )
+
+
+# its language head reads vectors of another width than the embeddings, ours of the same
+REMBERT = dataclasses.replace(
+    BERT,
+    name="rembert",
+    base_weights=(
+        *EMBEDDINGS,
+        rule("encoder.embedding_hidden_mapping_in", "embed_projection"),
+        *PROJECTIONS,
+        *POST_NORMS,
+        *POOLER,
+    ),
+    head_weights=without(BERT.head_weights, "masked-lm"),
+    field_map={
+        **without(BERT_FIELDS, "classifier_dropout"), "input_embedding_size": "embedding_size",
+        "classifier_dropout_prob": "classifier_dropout",
+    },
+    config_mappings=(DROPOUT, ConfigMapping(check=check_embedding_size)),
+    ignored_fields={**NO_CACHE, "output_embedding_size": "only for the language head"},
+)  # fmt: skip
+
 MEGATRON_BERT = dataclasses.replace(
     BERT,
     name="megatron-bert",
@@ -178,4 +209,4 @@ BIG_BIRD = dataclasses.replace(
     },
 )
 
-FAMILIES = (BERT, ERNIE, BERT_GENERATION, ELECTRA, MEGATRON_BERT, BIG_BIRD)
+FAMILIES = (BERT, ERNIE, BERT_GENERATION, ELECTRA, REMBERT, MEGATRON_BERT, BIG_BIRD)

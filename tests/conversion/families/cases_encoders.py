@@ -49,7 +49,8 @@ CASES: dict[str, list[Case]] = {
         Case(SIZES | UNTIED | {"embedding_size": 48, "hidden_act": "relu"}, heads=LM),
         Case(SIZES | UNTIED | {"embedding_size": 64}, heads=LM),
     ],
-    # The native classes of Megatron-BERT, I-BERT, RoFormer, XLM and FlauBERT have no SDPA.
+    # The native classes of RemBERT, Megatron-BERT, I-BERT, RoFormer, XLM and FlauBERT have no SDPA.
+    "rembert": [Case(SIZES | {"input_embedding_size": 20, "output_embedding_size": 24}, sdpa=False)],
     "megatron-bert": [
         Case(SIZES, sdpa=False),
         Case(

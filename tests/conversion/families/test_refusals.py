@@ -34,6 +34,7 @@ def test_every_required_value_is_required(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
+        ("rembert", {"input_embedding_size": 48}, "rembert with input_embedding_size=48, equal to hidden_size, is not"),
         ("xlm", {"n_langs": 3}, "xlm with use_lang_emb=True and n_langs=3 is not supported"),
         ("flaubert", {"n_langs": 2}, "flaubert with use_lang_emb=True and n_langs=2 is not supported"),
         (
