@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import ConversionError
 from ..family import ConfigMapping, Family, same_names, without
 from ..weight_map import rule
-from ..weight_transforms import FIRST_OF_COPIES
+from ..weight_transforms import FIRST_OF_COPIES, IDENTITY, Transform
 
 __all__ = [
     "BERT", "BERT_FIELDS", "CLASSIFIER", "CLASSIFIER_WITH_DENSE", "DROPOUT", "EMBEDDINGS", "FAMILIES",
@@ -90,11 +92,30 @@ BERT = Family(
     ignored_fields=NO_CACHE,
 )
 
+
+def add_first_task(tensors: list[Tensor], config: Any) -> list[Tensor]:
+    token_types, tasks = tensors
+    return [token_types + tasks[:1]]
+
+
+# Every token has the task 0 unless told otherwise, so its vector becomes part of the token types. On the way back there
+# is no table of tasks.
 ERNIE = dataclasses.replace(
     BERT,
     name="ernie",
-    required_values={**ABSOLUTE_POSITION_ENCODER, "use_task_id": False},
-    ignored_fields={**NO_CACHE, "task_type_vocab_size": "only for task embeddings, which use_task_id=False turns off"},
+    base_weights=(
+        rule(
+            ("embeddings.token_type_embeddings.weight", "embeddings.task_type_embeddings.weight"),
+            "token_types.embedding.weight",
+            Transform(add_first_task, IDENTITY.to_native),
+        ),
+        *BERT.base_weights,
+    ),
+    config_mappings=(
+        *BERT.config_mappings,
+        ConfigMapping(to_native=lambda ours: {"use_task_id": False}, native_fields=("use_task_id",)),
+    ),
+    ignored_fields={**NO_CACHE, "task_type_vocab_size": "only for tasks other than 0"},
 )
 
 # only its base model: its decoder reads an encoder through cross-attention
