@@ -41,7 +41,7 @@ from .families import (
 )
 from .family import Family
 
-__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "family_of", "get_family"]
+__all__ = ["FAMILIES", "MODULES", "UNSUPPORTED", "family_of", "get_family", "is_supported"]
 
 MODULES = (
     bert, roberta, distilbert, xlm, modernbert, nomic_bert, eurobert,
@@ -92,6 +92,11 @@ UNSUPPORTED: dict[str, str] = {
 
 # Native model types that transformers opens with the classes of another -> that other.
 SAME_CLASSES = {"gpt-sw3": "gpt2"}
+
+
+def is_supported(model_type: str | None) -> bool:
+    """Whether checkpoints of a native model type can be converted."""
+    return SAME_CLASSES.get(model_type or "", model_type) in FAMILIES
 
 
 def get_family(model_type: str) -> Family:

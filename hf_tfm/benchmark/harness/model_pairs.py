@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from hf_tfm.conversion import from_native, to_native
 from hf_tfm.conversion.auto_classes import TFM_CONFIGS, model_class
 from hf_tfm.conversion.native_checkpoints import load_native
-from hf_tfm.conversion.registry import FAMILIES
+from hf_tfm.conversion.registry import FAMILIES, is_supported
 
 from .interleaved_timing import ModelPair
 from .peer_models import NATIVE_CONFIGS, X_TRANSFORMERS, ModelSizes, native_model, x_transformers_model
@@ -133,7 +133,7 @@ def load_peer(name: str, head: str, sizes: ModelSizes, seed: int) -> tuple[Any, 
 
 
 def is_convertible(peer: Any) -> bool:
-    return getattr(getattr(peer, "config", None), "model_type", None) in FAMILIES and hasattr(peer, "save_pretrained")
+    return is_supported(getattr(getattr(peer, "config", None), "model_type", None)) and hasattr(peer, "save_pretrained")
 
 
 def model_from_recipe(recipe: str, head: str, sizes: ModelSizes, seed: int) -> Any:

@@ -81,7 +81,7 @@ ROFORMER = dataclasses.replace(
         *EMBEDDINGS,
         rule("embeddings_project", "embed_projection"),
         rule("encoder.embed_positions.weight", (), sinusoidal_table_of("head_dim")),
-        *(rule(*names, PERMUTE_FOR_ROPE) for *names, _ in PROJECTIONS[:2]),
+        *(projection._replace(transform=PERMUTE_FOR_ROPE) for projection in PROJECTIONS[:2]),
         *PROJECTIONS[2:],
         *POST_NORMS,
     ),

@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_tfm.conversion import from_native
 from hf_tfm.conversion.auto_classes import AUTO_CLASSES, head_of_config
-from hf_tfm.conversion.registry import FAMILIES, family_of
+from hf_tfm.conversion.registry import family_of, is_supported
 
 from ..utils.printing import print_on_main_process
 
@@ -19,7 +19,7 @@ __all__ = ["converted_checkpoint", "to_tfm_config"]
 
 def to_tfm_config(config: PreTrainedConfig) -> Any:
     """The configuration of a native family as one of ours; any other configuration unchanged."""
-    if config.model_type not in FAMILIES:
+    if not is_supported(config.model_type):
         return config
     return family_of(config).config_to_ours(config, "base", {})
 
@@ -29,7 +29,7 @@ def converted_checkpoint(source: str, auto_class: str, labels: dict[str, Any]) -
     """The folder or Hub name from which a checkpoint can be loaded: `source` itself, or a temporary folder with a
     native checkpoint converted to float32 with the head of `auto_class`. A head that it lacks is made for `labels`."""
     config = AutoConfig.from_pretrained(source)
-    if config.model_type not in FAMILIES:
+    if not is_supported(config.model_type):
         yield source
         return
     family = family_of(config)

@@ -8,7 +8,7 @@ import pytest
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from hf_tfm.conversion import ConversionError, from_native, to_native
-from hf_tfm.conversion.registry import FAMILIES
+from hf_tfm.conversion.registry import FAMILIES, is_supported
 from tests.conversion.families.cases import CASES
 from tests.conversion.tiny import tiny_native, tiny_native_config
 
@@ -76,4 +76,5 @@ def test_a_type_with_the_classes_of_another_is_that_family(tmp_path: Path) -> No
     tiny_native("gpt2", CASES["gpt2"][0], "base").save_pretrained(tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(fields | {"model_type": "gpt-sw3"}))
+    assert is_supported("gpt-sw3")
     assert from_native(str(tmp_path)).config.origin == "gpt2"
