@@ -9,16 +9,11 @@ from ..rope_and_window_mappings import PARTIAL_ROPE
 from ..weight_map import rule
 from ..weight_transforms import CREATE_ZEROS, SPLIT_GROUPED_QKV
 from .gpt2 import GPT_HEADS, NO_CLASSIFIER_BIAS, QKV
-from .llama import ATTENTION_BIAS, DECODER_HEADS, TOKEN_CLASSIFIER_BIAS
+from .llama import ATTENTION_BIAS, DECODER_HEADS, EMBEDDING, TOKEN_CLASSIFIER_BIAS
+from .opt import dropout_mapping
 from .stablelm import qk_norm_mapping
 
 __all__ = ["FAMILIES"]
-
-DROPOUT = ConfigMapping(
-    lambda native: {"hidden_dropout": native.hidden_dropout, "embedding_dropout": native.hidden_dropout},
-    lambda ours: {"hidden_dropout": ours.hidden_dropout},
-    ("hidden_dropout",),
-)
 
 GPT_NEOX = Family(
     name="gpt_neox",
@@ -47,7 +42,7 @@ GPT_NEOX = Family(
     config_mappings=(
         ATTENTION_BIAS,
         PARTIAL_ROPE,
-        DROPOUT,
+        dropout_mapping("hidden_dropout"),
         ConfigMapping(
             lambda native: {"residual_type": "parallel_two_norms" if native.use_parallel_residual else "pre"},
             lambda ours: {"use_parallel_residual": ours.residual_type != "pre"},
@@ -71,7 +66,7 @@ GPT_NEOX_JAPANESE = dataclasses.replace(
     field_map=without(GPT_NEOX.field_map, "intermediate_size", "classifier_dropout"),
     config_mappings=(
         PARTIAL_ROPE,
-        DROPOUT,
+        dropout_mapping("hidden_dropout"),
         ConfigMapping(
             lambda native: {"intermediate_size": native.hidden_size * native.intermediate_multiple_size},
             lambda ours: {"intermediate_multiple_size": ours.intermediate_size // ours.hidden_size},
@@ -85,13 +80,12 @@ PERSIMMON = dataclasses.replace(
     name="persimmon",
     fixed_fields={**GPT_NEOX.fixed_fields, "residual_type": "pre"},
     base_weights=(
-        rule("embed_tokens", "embed_tokens"),
-        *GPT_NEOX.base_weights[1:3],
+        EMBEDDING,
         rule("layers.{}.self_attn.query_key_value", QKV, SPLIT_GROUPED_QKV),
         rule("layers.{}.self_attn.dense", "layers.{}.self_attn.o_proj"),
         *(rule(f"layers.{{}}.self_attn.{x}_layernorm", f"layers.{{}}.self_attn.{x}_norm") for x in "qk"),
-        *GPT_NEOX.base_weights[5:7],
         rule("final_layernorm", "norm"),
+        *GPT_NEOX.base_weights,
     ),
     head_weights=without(DECODER_HEADS, "question-answering"),
     field_map={**without(GPT_NEOX.field_map, "classifier_dropout"), "hidden_dropout": "hidden_dropout"},

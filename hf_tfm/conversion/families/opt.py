@@ -9,7 +9,7 @@ from ..weight_map import WeightMap, rule
 from .gpt2 import GPT_HEADS, NO_CLASSIFIER_BIAS, bias_mapping
 from .llama import TOKEN_CLASSIFIER_BIAS
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "dropout_mapping"]
 
 
 def fairseq_base(prefix: str, norm_placements: tuple[str, ...], final_norm: str) -> WeightMap:

@@ -7,6 +7,7 @@ from ..errors import ConversionError
 from ..family import ConfigMapping, Family, same_names
 from ..weight_map import rule
 from .bert import CLASSIFIER, QA_HEAD
+from .opt import dropout_mapping
 
 __all__ = ["FAMILIES"]
 
@@ -18,12 +19,6 @@ def check_languages(native: Any) -> None:
             "has no embeddings of languages; use_lang_emb=False is."
         )
 
-
-DROPOUT = ConfigMapping(
-    lambda native: {"hidden_dropout": native.dropout, "embedding_dropout": native.dropout},
-    lambda ours: {"dropout": ours.hidden_dropout},
-    ("dropout",),
-)
 
 XLM = Family(
     name="xlm",
@@ -56,7 +51,7 @@ XLM = Family(
         "layer_norm_eps": "norm_eps", "init_std": "initializer_range", "summary_first_dropout": "classifier_dropout",
     },
     config_mappings=(
-        DROPOUT,
+        dropout_mapping("dropout"),
         ConfigMapping(lambda native: {"intermediate_size": 4 * native.emb_dim}),
         ConfigMapping(
             lambda native: {"hidden_act": "gelu" if native.gelu_activation else "relu"},
