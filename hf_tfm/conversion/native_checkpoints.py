@@ -93,7 +93,9 @@ def load_weights(
     """The native model with this head, the notes about its weights, and whether the checkpoint has all of them."""
     family.check_head(head)
     native_class = model_class(config, head)
-    kwargs = {**family.native_head_fields.get(head, {}), **kwargs}
+    # native heads have num_labels outputs, and fail unless these are the two of a span
+    span = {"num_labels": 2} if head == "question-answering" else {}
+    kwargs = {**span, **family.native_head_fields.get(head, {}), **kwargs}
     if dtype is None:
         dtype = torch.float32 if family.needs_float32 else "auto"
     loaded = load_model(native_class, source, allow_pickle, dtype=dtype, **kwargs)
