@@ -98,8 +98,9 @@ def small_config(config: Any) -> Any:
     return type(config).from_dict(fields | widths | sizes | {"max_position_embeddings": 3 * PAIRS + 1})
 
 
-def make_trainer(config: Any, seed: int, folder: str, use_cpu: bool, steps: int = STEPS) -> Trainer:
+def make_trainer(config: Any, seed: int, folder: str, use_cpu: bool, steps: int | None = None) -> Trainer:
     """transformers' Trainer with a new model, new sequences in every step, and Muon."""
+    steps = steps or STEPS
     args = TfmTrainingArguments(
         output_dir=folder, seed=seed, max_steps=steps, per_device_train_batch_size=BATCH, lr_scheduler_type="linear",
         eval_steps=EVAL_STEPS, per_device_eval_batch_size=HELD_OUT, save_strategy="no", logging_strategy="no",
