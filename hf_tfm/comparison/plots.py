@@ -79,8 +79,11 @@ def plot_comparison(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run,
         axis.remove()
     plot_differences(figure.add_subplot(place[1, :2]), plan, results)
     plot_rates(figure.add_subplot(place[1, 2]), plan, results)
-    for column, name in enumerate(plan.request["probes"] if findings else ()):
-        plot_probe(figure.add_subplot(place[2, column]), PROBES[name], findings)
+    if findings:
+        probes = plan.request["probes"]
+        row = place[2, :].subgridspec(1, len(probes))
+        for column, name in enumerate(probes):
+            plot_probe(figure.add_subplot(row[column]), PROBES[name], findings, with_names=not column)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(handles)), frameon=False)
@@ -155,7 +158,7 @@ def plot_rates(axis: Any, plan: Plan, results: list[ArmResult]) -> None:
     axis.grid(axis="y", color="#e8e8e8", linewidth=0.8)
 
 
-def plot_probe(axis: Any, probe: type[Probe], findings: list[ProbeFinding]) -> None:
+def plot_probe(axis: Any, probe: type[Probe], findings: list[ProbeFinding], with_names: bool) -> None:
     """The means of a probe with their standard deviations: of one measure, arm by arm; of several, a line per arm."""
     measures = probe.drawn or tuple(probe.labels)
     arms = list(dict.fromkeys(item.arm for item in findings))
@@ -170,7 +173,8 @@ def plot_probe(axis: Any, probe: type[Probe], findings: list[ProbeFinding]) -> N
         else:
             axis.errorbar(range(len(measures)), means, yerr=spreads, marker="o", capsize=3, **style(index))
     if len(measures) == 1:
-        axis.set_yticks(range(len(arms)), arms)
+        # the same in all panels, in the colours of the legend
+        axis.set_yticks(range(len(arms)), arms if with_names else [""] * len(arms))
         axis.set_ylim(len(arms) - 0.5, -0.5)
         axis.set_xlabel(measures[0])
     else:

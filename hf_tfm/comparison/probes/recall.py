@@ -48,7 +48,7 @@ class Recall(Probe):
 
     name = "recall"
     labels = {
-        "recall_accuracy": f"right answers from pairs that were read, after {STEPS} steps or fewer; {1 / PAIRS} by chance"
+        "recall_accuracy": f"right answers from pairs that were read, after at most {STEPS} steps; chance: {1 / PAIRS}"
     }
 
     def measure(self, run: ProbedRun) -> ProbeResult:
