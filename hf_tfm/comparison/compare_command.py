@@ -51,10 +51,15 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--rate_factor", type=float, default=2.0, help="factor between two rates (default: 2)")
     parser.add_argument("--measure", help="result on the validation split to compare by (default: the task's own)")
+    parser.add_argument(
+        "--probes", metavar="NAME,NAME",
+        help="what else is measured for each seed: recall (associative recall, by a small model of the arm's design), "
+        "induction (repeated random text), length (text at 1, 2 and 4 times the training length), or all",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share the threads")
     parser.add_argument("--plan", action="store_true", help="print the plan, and run nothing")
     parser.add_argument(
-        "--add", action="store_true", help="extend the comparison in --output_dir by arms, seeds or most_rates"
+        "--add", action="store_true", help="extend the comparison in --output_dir by arms, seeds, probes or most_rates"
     )
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="default: runs/compare")
     return parser
@@ -91,6 +96,7 @@ def make_request(args: argparse.Namespace, shared: list[str]) -> Any:
     from .arms import crossed_arms, named_arm, read_arms
     from .budget import default_solve, parse_budget
     from .plan import Request
+    from .probes import chosen_probes
 
     arms = [*crossed_arms(args.vary), *map(named_arm, args.arm), *(read_arms(args.arms) if args.arms else [])]
     if len(arms) < 2:
@@ -101,7 +107,8 @@ def make_request(args: argparse.Namespace, shared: list[str]) -> Any:
     budget = parse_budget(args.budget)
     how = args.solve or default_solve(budget)
     numbers = (args.seeds, args.rates, args.most_rates, args.rate_factor)
-    return Request(tuple(arms), tuple(shared), budget, how, *numbers, args.measure)
+    probes = chosen_probes(args.probes) if args.probes is not None else ()
+    return Request(tuple(arms), tuple(shared), budget, how, *numbers, args.measure, probes)
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm compare") -> None:
@@ -160,11 +167,11 @@ def find_plan(args: argparse.Namespace, request: Any, shared: list[str], threads
         raise ValueError(f"--add extends a comparison, and there is none in {args.output_dir}; leave it out.")
 
     from .preparation import Preparation
-    from .step_time import step_seconds
+    from .run_times import run_times
 
     # what the data say about themselves stands in the plan
     with contextlib.redirect_stdout(io.StringIO()):
-        return make_plan(request, Preparation(shared), partial(step_seconds, threads=threads), known)
+        return make_plan(request, Preparation(shared), partial(run_times, threads=threads), known)
 
 
 def report(plan: Any, outcomes: Any, folder: Path) -> str:

@@ -13,6 +13,7 @@ from hf_tfm.privacy import shareable
 from hf_tfm.training.utils.files import write_atomically
 
 from .plan import Plan
+from .probe_findings import probe_findings
 from .report import report_text
 from .results import ArmResult
 from .runs import SWEEP_SEED, Outcome, Run
@@ -45,7 +46,10 @@ def run_row(plan: Plan, run: Run, outcome: Outcome) -> dict[str, Any]:
     kind = "rate" if run.seed == SWEEP_SEED else "seed"
     row = {"arm": run.arm, "kind": kind, "seed": run.seed, "rate_factor": plan.request["rate_factor"] ** run.rate}
     return (
-        row | {"state": outcome.state} | outcome.measures | {"seconds": outcome.seconds, "folder": f"runs/{run.name}"}
+        row
+        | {"state": outcome.state}
+        | outcome.measures
+        | {"seconds": outcome.seconds, "peak_memory": outcome.peak_memory, "folder": f"runs/{run.name}"}
     )
 
 
@@ -71,7 +75,11 @@ def everything(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run, Outc
         for item in results
     ]  # fmt: skip
     runs = [run_row(plan, run, outcome) | {"message": outcome.message} for run, outcome in in_order(plan, outcomes)]
-    return {"plan": dataclasses.asdict(plan), "arms": arms, "runs": runs}
+    probes = [
+        item._asdict() | {"difference": item.difference and item.difference._asdict()}
+        for item in probe_findings(plan, results, outcomes)
+    ]
+    return {"plan": dataclasses.asdict(plan), "arms": arms, "probes": probes, "runs": runs}
 
 
 def read_failures(plan: Plan, folder: Path) -> dict[Run, Outcome]:

@@ -3,10 +3,13 @@ before anything runs, and decides what the same command finds there again."""
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from transformers import IntervalStrategy
 
 from hf_tfm.privacy import shareable, shareable_arguments
 from hf_tfm.training.cli.parser import option_value
@@ -15,6 +18,8 @@ from hf_tfm.training.utils.files import write_atomically
 from .arms import Arm
 from .budget import MEASURES_OF_SIZE, Budget
 from .preparation import Preparation, PreparedArm, refusal
+from .probes import PROBES
+from .run_times import RunTimes
 from .solve import TOLERANCE, solve
 
 __all__ = [
@@ -30,7 +35,7 @@ PASSES = 3
 class Request:
     """What the command asks for. `shared`: arguments of train.py for all arms. `rates`: learning rates of each arm at
     first, log-spaced by `rate_factor` around the default; `most_rates`: to which a sweep is extended while its best
-    stands at an edge. `measure`: the result that is compared; None: the task's own."""
+    stands at an edge. `measure`: the result that is compared; None: the task's own. `probes`: names in PROBES."""
 
     arms: tuple[Arm, ...]
     shared: tuple[str, ...]
@@ -41,10 +46,11 @@ class Request:
     most_rates: int
     rate_factor: float
     measure: str | None
+    probes: tuple[str, ...] = ()
 
     def recorded(self) -> dict[str, Any]:
         """The request as JSON values. Folders and secrets of the shared arguments are left out."""
-        names = ("solve", "seeds", "rates", "most_rates", "rate_factor", "measure")
+        names = ("solve", "seeds", "rates", "most_rates", "rate_factor", "measure", "probes")
         values = {name: getattr(self, name) for name in names}
         arms = {arm.name: arm.settings for arm in self.arms}
         shared = shareable_arguments(list(self.shared))
@@ -56,7 +62,8 @@ class Request:
 @dataclass(frozen=True)
 class PlannedArm:
     """An arm with what the plan found for it. `flops_per_token`: of a forward pass. `learning_rates`: the defaults
-    around which rates are swept, by option. `step_seconds`: measured."""
+    around which rates are swept, by option. Seconds are measured: of a step, of an evaluation on the validation split,
+    of the start of a run and its end, and of probes of a run. `evaluations`: in a run, those at its end included."""
 
     arm: Arm
     parameters: int
@@ -67,6 +74,15 @@ class PlannedArm:
     step_seconds: float
     fingerprint: str
     sizes: dict[str, int] = field(default_factory=dict)
+    evaluations: int = 0
+    evaluation_seconds: float = 0.0
+    start_seconds: float = 0.0
+    probe_seconds: float = 0.0
+
+    @property
+    def run_seconds(self) -> float:
+        """About how long a run takes, without probes."""
+        return self.start_seconds + self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
 
 
 @dataclass(frozen=True)
@@ -99,13 +115,13 @@ def training_flops(planned: PlannedArm) -> float:
 def make_plan(
     request: Request,
     preparation: Preparation,
-    measure_steps: Callable[[PreparedArm, list[str]], float],
+    measure_times: Callable[[PreparedArm, list[str]], RunTimes],
     known: Plan | None = None,
 ) -> Plan:
-    """The plan of a request. `measure_steps`: seconds of a training step of an arm. `known`: a plan that is extended,
+    """The plan of a request. `measure_times`: what takes how long in a run of an arm. `known`: a plan that is extended,
     whose arms are kept. Raises ValueError with all arms that are illegal or cannot be solved."""
     check_length(request)
-    prepared = preparation.prepare_all(list(request.arms))
+    prepared = preparation.prepare_all(list(request.arms), request.probes)
     first = prepared[0]
     base = preparation.sizes_of(first, first.arm)
     by = MEASURES_OF_SIZE[request.budget.unit]
@@ -125,7 +141,7 @@ def make_plan(
     planned: list[PlannedArm] = []
     for item in solved:
         found = kept.get(item.arm.name)
-        planned.append(found or plan_arm(item, preparation, measure_steps, request, planned))
+        planned.append(found or plan_arm(item, preparation, measure_times, request, planned))
     objective = first.data.objective
     measure = request.measure or main_measure(objective, first.run_args.training)
     return Plan(
@@ -137,20 +153,33 @@ def make_plan(
 def plan_arm(
     item: PreparedArm,
     preparation: Preparation,
-    measure_steps: Callable[[PreparedArm, list[str]], float],
+    measure_times: Callable[[PreparedArm, list[str]], RunTimes],
     request: Request,
     before: list[PlannedArm],
 ) -> PlannedArm:
     args = item.run_args.training
     sizes = preparation.sizes_of(item, item.arm)
+    times = measure_times(item, list(request.shared))
     names = ("learning_rate", "muon_learning_rate") if args.optimizer == "muon" else ("learning_rate",)
     planned = PlannedArm(
         item.arm, sizes.parameters, sizes.flops_per_token, item.tokens_per_step, args.max_steps,
-        {name: getattr(args, name) for name in names}, measure_steps(item, list(request.shared)),
-        item.data.fingerprint,
+        {name: getattr(args, name) for name in names}, times.step, item.data.fingerprint,
         {name: getattr(sizes.config, name) for name in ("hidden_size", "num_hidden_layers", "intermediate_size")},
+        evaluation_seconds=times.evaluation, start_seconds=times.start,
+        probe_seconds=sum(
+            PROBES[name]().seconds(sizes.config, item.run_args, times.evaluation) for name in request.probes
+        ),
     )  # fmt: skip
-    return dataclasses.replace(planned, steps=steps_of(planned, request.budget, before[0] if before else None))
+    steps = steps_of(planned, request.budget, before[0] if before else None)
+    return dataclasses.replace(planned, steps=steps, evaluations=evaluations_of(args, steps))
+
+
+def evaluations_of(args: Any, steps: int) -> int:
+    """Evaluations in a run: during training, and on the validation and the test split at its end."""
+    during = {IntervalStrategy.NO: 0.0, IntervalStrategy.EPOCH: args.num_train_epochs}.get(
+        args.eval_strategy, 1 / args.eval_steps if args.eval_steps < 1 else steps // args.eval_steps
+    )
+    return math.ceil(during) + 2
 
 
 def main_measure(objective: Any, args: Any) -> str:
@@ -205,6 +234,8 @@ def read_plan(folder: Path) -> Plan | None:
     """The plan in a folder; None if there is none. Raises ValueError if it is damaged."""
     try:
         content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        # a plan that was written before there were probes has none
+        content["request"] = {"probes": []} | content["request"]
         arms = [PlannedArm(**item | {"arm": Arm(**item["arm"])}) for item in content["arms"]]
         return Plan(**content | {"arms": arms})
     except (FileNotFoundError, NotADirectoryError):
@@ -229,15 +260,16 @@ def differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def check_same_request(plan: Plan, request: Request, folder: Path, add: bool) -> None:
     """Raises FileExistsError if a folder holds another comparison, and names the difference. With `add` the request may
-    have more arms, more seeds, and a higher limit of rates."""
+    have more arms, more seeds, more probes, and a higher limit of rates."""
     now = request.recorded()
     there = dict(plan.request)
     if add:
+        there["probes"] = now["probes"] if {*there["probes"]} <= {*now["probes"]} else there["probes"]
         there["arms"] = there["arms"] | {name: now["arms"][name] for name in now["arms"] if name not in there["arms"]}
         there |= {name: max(there[name], now[name]) for name in ("seeds", "most_rates")}
     found = differences(there, now)
     if found:
         advice = "Choose another --output_dir" + (
-            "" if add else ", or extend it by --add with more arms, seeds or most_rates"
+            "" if add else ", or extend it by --add with more arms, seeds, probes or most_rates"
         )
         raise FileExistsError(f"{folder} holds another comparison: {'; '.join(found)}. {advice}.")

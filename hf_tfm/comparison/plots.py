@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .plan import Plan, training_flops
+from .probe_findings import ProbeFinding, probe_findings
+from .probes import PROBES, Probe
 from .results import ArmResult
 from .runs import Outcome, Run, seed_runs
 
@@ -65,16 +67,23 @@ def plot_comparison(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run,
     from matplotlib import pyplot as plt
 
     height = 0.3 * len(results)
+    findings = probe_findings(plan, results, outcomes)
+    heights = [4, 4 + height, *([4 + height] if findings else [])]
     figure, axes = plt.subplots(
-        2, 3, figsize=(15, 8 + height), height_ratios=[4, 4 + height], layout="constrained", squeeze=False
+        len(heights), 3, figsize=(15, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
     )
     curves = [curve_of(plan, item, outcomes, folder) for item in results]
     plot_curves(axes[0], plan, results, curves)
     place = axes[1, 0].get_gridspec()
-    for axis in axes[1]:
+    for axis in axes[1:].flat:
         axis.remove()
     plot_differences(figure.add_subplot(place[1, :2]), plan, results)
     plot_rates(figure.add_subplot(place[1, 2]), plan, results)
+    if findings:
+        probes = plan.request["probes"]
+        row = place[2, :].subgridspec(1, len(probes))
+        for column, name in enumerate(probes):
+            plot_probe(figure.add_subplot(row[column]), PROBES[name], findings, with_names=not column)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(handles)), frameon=False)
@@ -147,3 +156,28 @@ def plot_rates(axis: Any, plan: Plan, results: list[ArmResult]) -> None:
     axis.set_xlabel("learning rates, times the default")
     axis.set_ylabel(plan.measure)
     axis.grid(axis="y", color="#e8e8e8", linewidth=0.8)
+
+
+def plot_probe(axis: Any, probe: type[Probe], findings: list[ProbeFinding], with_names: bool) -> None:
+    """The means of a probe with their standard deviations: of one measure, arm by arm; of several, a line per arm."""
+    measures = probe.drawn or tuple(probe.labels)
+    arms = list(dict.fromkeys(item.arm for item in findings))
+    found = {(item.arm, item.measure): item for item in findings}
+    for index, arm in enumerate(arms):
+        items = [found[arm, measure] for measure in measures]
+        means = [item.mean for item in items]
+        spreads = [0.0 if math.isnan(item.spread) else item.spread for item in items]
+        color = style(index)["color"]
+        if len(measures) == 1:
+            axis.errorbar(means, [index], xerr=spreads, fmt="o", color=color, capsize=3)
+        else:
+            axis.errorbar(range(len(measures)), means, yerr=spreads, marker="o", capsize=3, **style(index))
+    if len(measures) == 1:
+        # the same in all panels, in the colours of the legend
+        axis.set_yticks(range(len(arms)), arms if with_names else [""] * len(arms))
+        axis.set_ylim(len(arms) - 0.5, -0.5)
+        axis.set_xlabel(measures[0])
+    else:
+        axis.set_xticks(range(len(measures)), measures)
+    axis.set_title(probe.name, loc="left", fontsize=10)
+    axis.grid(axis="x" if len(measures) == 1 else "y", color="#e8e8e8", linewidth=0.8)

@@ -6,7 +6,8 @@ import contextlib
 import io
 import itertools
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hf_tfm.training.objectives import OBJECTIVES
 from hf_tfm.training.training_run import prepare_data
 
 from .arms import OWN_OPTIONS, Arm, check_names, unknown_settings
+from .probes import PROBES
 from .solve import Sizes
 
 __all__ = ["Preparation", "PreparedArm", "train_arguments"]
@@ -49,7 +51,8 @@ def parse_options(arguments: list[str]) -> Any:
 @dataclass(frozen=True)
 class PreparedArm:
     """An arm with its options, data, tokenizer and examples. `tokens_per_row`, `sequence_length`: means over the first
-    training rows; a row holds several sequences in tasks with choices or pairs."""
+    training rows; a row holds several sequences in tasks with choices or pairs. `seconds`: that data, tokenizer and
+    examples took."""
 
     arm: Arm
     run_args: Any
@@ -58,6 +61,7 @@ class PreparedArm:
     examples: dict[str, Any]
     tokens_per_row: float
     sequence_length: int
+    seconds: float = 0.0
 
     @property
     def tokens_per_step(self) -> float:
@@ -69,10 +73,10 @@ class Preparation:
 
     def __init__(self, shared: list[str]) -> None:
         self.shared = shared
-        self.prepared_data: dict[Any, tuple[Any, Any, dict[str, Any]]] = {}
+        self.prepared_data: dict[Any, tuple[Any, Any, dict[str, Any], float]] = {}
 
-    def prepare_all(self, arms: list[Arm]) -> list[PreparedArm]:
-        """Raises ValueError with all that is wrong, in one message, if any arm is illegal."""
+    def prepare_all(self, arms: list[Arm], probes: Sequence[str] = ()) -> list[PreparedArm]:
+        """Raises ValueError with all that is wrong, in one message, if any arm is illegal, or a probe does not fit."""
         problems, prepared = check_names(arms) + self.own_options(), []
         refused: dict[str, list[str]] = {}
         for arm in arms:
@@ -80,7 +84,9 @@ class Preparation:
             try:
                 if not found:
                     prepared.append(self.prepare(arm))
-                    self.sizes_of(prepared[-1], arm)
+                    config, run_args = self.sizes_of(prepared[-1], arm).config, prepared[-1].run_args
+                    reasons = (PROBES[name]().refusal(config, run_args) for name in probes)
+                    found = [reason for reason in reasons if reason]
             except (ValueError, TypeError, OSError, StrictDataclassError) as error:
                 found = [describe(error, "")]
             for problem in found:
@@ -107,10 +113,12 @@ class Preparation:
             max_positions(model), model.init_from, model.config_file, model.overrides.get("type_vocab_size"),
         )  # fmt: skip
         if key not in self.prepared_data:
+            began = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                self.prepared_data[key] = prepare_data(run_args, OutputDir(Path(folder)))
-        data, tokenizer, examples = self.prepared_data[key]
-        return PreparedArm(arm, run_args, data, tokenizer, examples, *row_lengths(examples["train"]))
+                read = prepare_data(run_args, OutputDir(Path(folder)))
+            self.prepared_data[key] = (*read, time.perf_counter() - began)
+        data, tokenizer, examples, seconds = self.prepared_data[key]
+        return PreparedArm(arm, run_args, data, tokenizer, examples, *row_lengths(examples["train"]), seconds)
 
     def sizes_of(self, prepared: PreparedArm, arm: Arm) -> Sizes:
         """The sizes of an arm that differs from a prepared one in solved sizes only. Nothing is initialised."""

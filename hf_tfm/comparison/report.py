@@ -2,29 +2,19 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hf_tfm.training.loop.training_length import duration
 
 from .plan import Plan, PlannedArm, training_flops
 from .preparation import train_arguments
+from .probe_findings import probe_findings
 from .results import ArmResult
 from .runs import Outcome, Run, run_arguments, seed_runs
+from .tables import number, probes_text, table, time_table
 
-__all__ = ["plan_text", "report_text", "table"]
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned."""
-    cells = [list(headers), *(list(row) for row in rows)]
-    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(headers))]
-    lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in cells]
-    return "\n".join([lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]])
-
-
-def number(value: float, form: str = ".4f") -> str:
-    return "" if math.isnan(value) else f"{value:{form}}"
+__all__ = ["plan_text", "report_text"]
 
 
 def plan_text(plan: Plan, jobs: int) -> str:
@@ -39,7 +29,9 @@ def plan_text(plan: Plan, jobs: int) -> str:
     ]  # fmt: skip
     request = plan.request
     runs = len(plan.arms) * (request["rates"] + request["seeds"])
-    seconds = sum((request["rates"] + request["seeds"]) * item.steps * item.step_seconds for item in plan.arms) / jobs
+    train = sum((request["rates"] + request["seeds"]) * item.run_seconds for item in plan.arms) / jobs
+    probe = sum(request["seeds"] * item.probe_seconds for item in plan.arms) / jobs
+    probes = f", of which {duration(probe)} are probes ({', '.join(request['probes'])})" if request["probes"] else ""
     headers = ("arm", "parameters", "solved", "FLOPs / token", "steps", "FLOPs", "learning rates", "s / step")
     return "\n\n".join(
         [
@@ -47,8 +39,8 @@ def plan_text(plan: Plan, jobs: int) -> str:
             f"Data: {plan.data}",
             table(headers, rows),
             f"Runs: {runs} ({len(plan.arms)} arms x ({request['rates']} rates + {request['seeds']} seeds)), more where "
-            f"the best rate stands at an edge (at most {request['most_rates']} rates). About {duration(seconds)} of "
-            f"training steps by {jobs} at a time; evaluations and the start of each run come on top.",
+            f"the best rate stands at an edge (at most {request['most_rates']} rates). About "
+            f"{duration(train + probe)} by {jobs} at a time{probes}.",
         ]
     )
 
@@ -64,17 +56,23 @@ def rates_text(item: PlannedArm) -> str:
 
 def report_text(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run, Outcome], folder: str) -> str:
     """Everything that was found, in Markdown."""
+    findings = probe_findings(plan, results, outcomes)
     parts = [
         f"# {plan.measure} of {len(plan.arms)} designs at equal {plan.request['budget']}",
         spread_text(plan, results[0]),
         differences_table(plan, results),
         reading_text(plan, results),
+        *(["## Probes", probes_text(plan, findings)] if findings else []),
         "## Learning rates",
         rates_table(plan, results),
         "Sensitivity: what a rate that is wrong by the factor costs, on average of both sides of the best. Rates are "
         "chosen on a seed of their own.",
         "## Go on",
         winner_text(plan, results, folder),
+        "## Time and memory",
+        time_table(results, outcomes),
+        "Seconds are medians over the runs of an arm; memory is the most that any of them had, of tensors on a GPU, "
+        "elsewhere of the whole process.",
     ]
     lost = {run: item for run, item in outcomes.items() if item.state != "finished"}
     if lost:

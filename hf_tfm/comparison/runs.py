@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_tfm.training.loop.output_dir import RUN_FILE
+from hf_tfm.training.loop.peak_memory import PEAK_MEMORY
 
 from .learning_rates import Sweep, sweep
 from .plan import Plan, PlannedArm
+from .probes.results import read_probe
 
-__all__ = ["SWEEP_SEED", "Outcome", "Run", "needed_runs", "read_outcome", "read_outcomes", "run_arguments", "sweep_of"]
+__all__ = [
+    "SWEEP_SEED", "Outcome", "Run", "expected_runs", "needed_runs", "probes_of", "read_outcome", "read_outcomes",
+    "run_arguments", "seed_runs", "sweep_of",
+]  # fmt: skip
 
 # Rates are chosen on a seed of their own, so that the choice favours no arm in the seeds that are compared.
 SWEEP_SEED = 0
@@ -44,13 +49,15 @@ class Run:
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to: finished, diverged (its result is not a number) or failed, for the reason in `message`.
-    `measures`: results on the validation split by name, those of probes beside the loss included. `seconds`: of
-    training."""
+    `measures`: results on the validation split by name, those of probes beside the loss included, which are NaN for
+    what a design cannot do, for a reason in `cannot`. `seconds`: of training. `peak_memory`: bytes."""
 
     state: str
     measures: dict[str, float] = field(default_factory=dict)
     seconds: float = math.nan
     message: str = ""
+    cannot: tuple[str, ...] = ()
+    peak_memory: float = math.nan
 
 
 def run_of(planned: PlannedArm, rate: int, seed: int) -> Run:
@@ -104,19 +111,21 @@ def expected_runs(plan: Plan, outcomes: Mapping[Run, Outcome]) -> int:
     return len(needed_runs(plan, outcomes)) + unswept * len(plan.seeds)
 
 
-def read_outcome(plan: Plan, planned: PlannedArm, path: Path) -> Outcome | None:
-    """The outcome of a run in a folder; None if it has not ended. Raises ValueError if it learned from other data than
-    the plan's."""
+def read_outcome(plan: Plan, planned: PlannedArm, run: Run, folder: Path) -> Outcome | None:
+    """The outcome of a run below the folder of a comparison; None if it, or a probe of it, has not ended. Raises
+    ValueError if it learned from other data than the plan's."""
+    path = run.path(folder)
     try:
-        run = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        written = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if run.get("data") != planned.fingerprint and not run["options"].get("mixture"):
+    if written.get("data") != planned.fingerprint and not written["options"].get("mixture"):
         raise ValueError(
             f"The data have changed since the comparison was planned (fingerprint {planned.fingerprint}, in {path} "
-            f"{run.get('data')}). Restore them, or choose another --output_dir."
+            f"{written.get('data')}). Restore them, or choose another --output_dir."
         )
-    if not run.get("finished"):
+    probes = [read_probe(path, name) for name in probes_of(plan, run)]
+    if not written.get("finished") or None in probes:
         return None
     results: dict[str, Any] = json.loads((path / "all_results.json").read_text(encoding="utf-8"))
     measures = {
@@ -127,7 +136,16 @@ def read_outcome(plan: Plan, planned: PlannedArm, path: Path) -> Outcome | None:
     if plan.measure not in measures:
         raise ValueError(f"--measure {plan.measure} is no result of --task {plan.task}; it has: {', '.join(measures)}.")
     state = "finished" if math.isfinite(measures[plan.measure]) else "diverged"
-    return Outcome(state, measures, float(results.get("train_runtime", math.nan)))
+    found = [result for result in probes if result is not None]
+    measures |= {name: value for result in found for name, value in result.measures.items()}
+    cannot = tuple(result.reason for result in found if result.reason)
+    seconds, memory = (float(results.get(name, math.nan)) for name in ("train_runtime", PEAK_MEMORY))
+    return Outcome(state, measures, seconds, cannot=cannot, peak_memory=memory)
+
+
+def probes_of(plan: Plan, run: Run) -> list[str]:
+    """The probes of a run: all of those that are compared, none of those that choose a rate."""
+    return [] if run.seed == SWEEP_SEED else plan.request["probes"]
 
 
 def read_outcomes(plan: Plan, folder: Path, failures: Mapping[Run, Outcome] | None = None) -> dict[Run, Outcome]:
@@ -138,7 +156,7 @@ def read_outcomes(plan: Plan, folder: Path, failures: Mapping[Run, Outcome] | No
         new = {}
         for run in needed_runs(plan, outcomes):
             if run not in outcomes:
-                outcome = read_outcome(plan, by_name[run.arm], run.path(folder)) or (failures or {}).get(run)
+                outcome = read_outcome(plan, by_name[run.arm], run, folder) or (failures or {}).get(run)
                 new |= {run: outcome} if outcome else {}
         if not new:
             return outcomes

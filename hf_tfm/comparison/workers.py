@@ -23,18 +23,20 @@ from hf_tfm.training.loop.directory_lock import DirectoryLock
 
 from .plan import Plan
 from .preparation import train_arguments
-from .runs import Outcome, Run, expected_runs, needed_runs, read_outcome, run_arguments
+from .runs import Outcome, Run, expected_runs, needed_runs, probes_of, read_outcome, run_arguments
 
 __all__ = ["Workers"]
 
 LOGS_FOLDER = "logs"
 LOCK_SECONDS = 60
-# evaluations and losses for the curves, unless the command gives them
-SHARED_DEFAULTS = {"eval_steps": "0.1", "logging_steps": "0.05"}
+# Evaluations and losses for the curves, and no card, page or samples, which nobody looks at in so many runs, unless the
+# command gives them.
+SHARED_DEFAULTS = {"eval_steps": "0.1", "logging_steps": "0.05", "report": "False"}
 # A process that has looked for a GPU cannot be forked.
 CONTEXT: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")
 PRELOADED = [
-    "hf_tfm.training.report.run_report", "matplotlib.pyplot", "torch._dynamo", "hf_tfm.comparison.workers"
+    "hf_tfm.training.report.run_report", "matplotlib.pyplot", "torch._dynamo", "hf_tfm.comparison.workers",
+    "hf_tfm.comparison.probes.results",
 ]  # fmt: skip
 
 
@@ -74,7 +76,8 @@ class Workers:
         known = {*outcomes, *self.running.values()}
         waiting = [run for run in needed_runs(self.plan, outcomes) if run not in known]
         for run in waiting[: self.jobs - len(self.running)]:
-            process = CONTEXT.Process(target=run_train, args=(self.arguments(run), str(self.log(run)), self.threads))
+            own = self.arguments(run), str(self.log(run)), self.threads, probes_of(self.plan, run)
+            process = CONTEXT.Process(target=run_train, args=own)
             process.start()
             self.running[process] = run
         return bool(self.running)
@@ -86,7 +89,7 @@ class Workers:
         return [(run, self.outcome(run, process.exitcode)) for process in ended for run in [self.running.pop(process)]]
 
     def outcome(self, run: Run, code: int | None) -> Outcome:
-        found = read_outcome(self.plan, self.arms[run.arm], run.path(self.folder))
+        found = read_outcome(self.plan, self.arms[run.arm], run, self.folder)
         if found is not None:
             return found
         lines = self.log(run).read_text(encoding="utf-8").strip().splitlines() if self.log(run).exists() else []
@@ -96,7 +99,8 @@ class Workers:
     def arguments(self, run: Run) -> list[str]:
         """The arguments of train.py."""
         planned = self.arms[run.arm]
-        given = {argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in self.shared}
+        names = (argument.partition("=")[0].lstrip("-").replace("-", "_") for argument in self.shared)
+        given = {name.removeprefix("no_") for name in names}
         missing = {name: value for name, value in SHARED_DEFAULTS.items() if name not in given}
         defaults = [item for name, value in missing.items() for item in (f"--{name}", value)]
         own = run_arguments(self.plan, planned, run, run.path(self.folder))
@@ -107,8 +111,8 @@ class Workers:
         return self.folder / LOGS_FOLDER / f"{run.name.replace('/', '_')}.txt"
 
 
-def run_train(arguments: list[str], log: str, threads: int) -> None:
-    """In a new process: train.py with these arguments, and its output in a file."""
+def run_train(arguments: list[str], log: str, threads: int, probes: list[str]) -> None:
+    """In a new process: train.py with these arguments, then the probes, and their output in a file."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     # data loaders of the run are forked, as on the command line
@@ -120,16 +124,24 @@ def run_train(arguments: list[str], log: str, threads: int) -> None:
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        train(arguments)
+        train_and_probe(arguments, probes)
 
 
-def train(arguments: list[str]) -> None:
+def train_and_probe(arguments: list[str], probes: list[str]) -> None:
+    """What is left of both: a run may have been finished before its process was killed."""
     from hf_tfm.training.cli.parser import parse_arguments
+    from hf_tfm.training.loop.output_dir import read_run_file
     from hf_tfm.training.training_run import run_training
+
+    from .probes.results import measure_probes
 
     try:
         with one_line_errors("train.py", extra="train", debug=False):
-            run_training(parse_arguments(arguments))
+            run_args = parse_arguments(arguments)
+            written = read_run_file(Path(str(run_args.training.output_dir)))
+            is_finished = bool(written and written["finished"])
+            data = None if is_finished else run_training(run_args).data
+            measure_probes(run_args, probes, data)
     except Exception:
         # into the file: multiprocessing prints it on the terminal
         traceback.print_exc()

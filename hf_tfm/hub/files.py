@@ -19,6 +19,7 @@ LEFT_OUT = {
     "state of a run": [
         "training_args.bin", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json",
         "ema.safetensors", "manifest.json", "pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py",
+        "probe_*.json",
     ],
     "checkpoints": ["checkpoint-*/*"],
     "logs": ["runs/*", "logs/*", "wandb/*", "*.tfevents.*", "*.log"],

@@ -14,7 +14,7 @@ import torch
 from .recording import AttentionCall, Recording, StackRecording, record, stacked
 from .report import HeadScores
 
-__all__ = ["head_summary", "random_induction", "score_heads"]
+__all__ = ["head_summary", "random_induction", "repeated_tokens", "score_heads"]
 
 # tokens of the random sequence, which is then repeated
 RANDOM_LENGTH = 24
@@ -104,16 +104,20 @@ def maps(calls: list[AttentionCall]) -> tuple[np.ndarray, np.ndarray]:
     return stacked([call.weights for call in calls]), stacked([call.visible for call in calls])
 
 
+def repeated_tokens(vocab_size: int, length: int, rows: int = 1, seed: int = 0) -> torch.Tensor:
+    """Random ids (rows, 2 length) whose second half repeats the first, the same for a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(vocab_size, (rows, length), generator=generator).repeat(1, 2)
+
+
 def random_induction(recording: Recording, stack: StackRecording, seed: int = 0) -> np.ndarray:
     """The induction score (L, H) on a random sequence that is repeated once, always the same; an encoder-decoder reads
     it after the source of the recording."""
-    generator = torch.Generator().manual_seed(seed)
     config = recording.model.config
-    rows = stack.stack.embed_tokens.num_embeddings
     longest = max(2, min(RANDOM_LENGTH, config.max_position_embeddings // 2))
-    half = torch.randint(rows, (1, longest), generator=generator)
+    ids = repeated_tokens(stack.stack.embed_tokens.num_embeddings, longest, seed=seed)
     name = "decoder_input_ids" if config.is_encoder_decoder else "input_ids"
-    inputs: dict[str, Any] = {**recording.inputs, name: half.repeat(1, 2)}
+    inputs: dict[str, Any] = {**recording.inputs, name: ids}
     beside = ("attention_mask", "position_ids") if name == "input_ids" else ()
     dropped = {"token_type_ids", "decoder_attention_mask", "decoder_position_ids", *beside}
     repeated = record(recording.model, {key: value for key, value in inputs.items() if key not in dropped})[0]

@@ -11,8 +11,9 @@ __all__ = ["create_model", "prepare_data", "run_training"]
 # Every function imports what it needs, so that an option that is refused does not wait for the rest.
 
 
-def run_training(run_args: Any) -> None:
-    """Train as the options say, or resume; write the checkpoint, the results and the card into --output_dir."""
+def run_training(run_args: Any) -> Any:
+    """Train as the options say, or resume; write the checkpoint, the results and the card into --output_dir. Returns
+    the Trainer, which holds model and data."""
     from .loop.hub_pushes import check_pushes
     from .loop.output_dir import full_disk_errors, open_output_dir
     from .loop.signals import end_on_signal
@@ -33,6 +34,7 @@ def run_training(run_args: Any) -> None:
         trainer.train(resume_from_checkpoint=output_dir.resume_from)
         save_results(run_args, trainer, sample_callback)
         output_dir.finish_run()
+    return trainer
 
 
 def prepare_data(run_args: Any, output_dir: Any) -> tuple[Any, Any, Any]:
@@ -74,14 +76,17 @@ def create_model(run_args: Any, data: Any, tokenizer: Any, output_dir: Any) -> A
 
 
 def make_trainer(run_args: Any, data: Any, tokenizer: Any, examples: Any, model: Any) -> tuple[Any, Any]:
-    """The Trainer, and the callback that writes outputs for the same inputs before, during and after training."""
+    """The Trainer, and the callback that writes outputs for the same inputs before, during and after training; None
+    without a report."""
     from .loop.sample_callback import SampleCallback
     from .loop.trainer import TfmTrainer
 
     args = run_args.training
     trainer = TfmTrainer(model, args, data, examples, tokenizer)
-    sample_callback = SampleCallback(trainer, data.objective.sample_inputs(data, tokenizer, args.prompt))
-    trainer.add_callback(sample_callback)
+    sample_callback = None
+    if args.report:
+        sample_callback = SampleCallback(trainer, data.objective.sample_inputs(data, tokenizer, args.prompt))
+        trainer.add_callback(sample_callback)
     if args.push_to_hub:
         trainer.pushes.push_card()
     return trainer, sample_callback
@@ -90,7 +95,7 @@ def make_trainer(run_args: Any, data: Any, tokenizer: Any, examples: Any, model:
 def save_results(run_args: Any, trainer: Any, sample_callback: Any) -> None:
     """The checkpoint, the results on all splits, and the card."""
     from .loop.adapters import merge_adapter
-    from .report.run_report import RunReport
+    from .report.run_report import RunReport, write_model_files
 
     if run_args.model.merge_adapter:
         with trainer.ema_weights():
@@ -98,10 +103,14 @@ def save_results(run_args: Any, trainer: Any, sample_callback: Any) -> None:
     trainer.save_model()
     results = trainer.evaluate_all_splits()
     trainer.save_state()
-    samples = sample_callback.samples()
     if trainer.is_world_process_zero():
-        report = RunReport(trainer, run_args, results, samples, sample_callback.inputs[0])
-        report.write()
-        print(report.summary())
+        write_model_files(trainer, run_args)
+    if sample_callback is not None:
+        # in every process
+        samples = sample_callback.samples()
+        if trainer.is_world_process_zero():
+            report = RunReport(trainer, run_args, results, samples, sample_callback.inputs[0])
+            report.write()
+            print(report.summary())
     if run_args.training.push_to_hub:
         trainer.pushes.push_result()

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -12,13 +14,26 @@ from transformers import AutoModelForCausalLM
 from hf_tfm import cli
 from hf_tfm.comparison.compare_command import main
 from hf_tfm.comparison.workers import CONTEXT, Workers
+from hf_tfm.training.cli.parser import parse_arguments
+from hf_tfm.training.training_run import run_training
 
 # in one pytest worker, because every worker would run the comparison of the fixture again
 pytestmark = pytest.mark.xdist_group("train")
 
 SIZES = "--hidden_size 16 --num_hidden_layers 1 --num_attention_heads 2 --vocab_size 300 --block_size 16".split()
 SHORT = "--max_steps 6 --warmup_steps 1 --eval_steps 3 --save_steps 2 --most_rates 3 --seeds 2".split()
-COMMAND = ["--vary", "position_type=rotary,alibi", "--train_file", "own.txt", *SIZES, *SHORT, "--output_dir", "out"]
+PROBED = ["--probes", "length,induction"]
+COMMAND = [
+    "--vary",
+    "position_type=rotary,alibi",
+    "--train_file",
+    "own.txt",
+    *SIZES,
+    *SHORT,
+    *PROBED,
+    "--output_dir",
+    "out",
+]
 TABLES = ("compare.md", "compare.csv")
 
 
@@ -33,6 +48,10 @@ def folder(tmp_path, monkeypatch):
 def write_text(folder):
     lines = [f"The {i}th line of a little text, which says {'no' * (i % 7)}thing." for i in range(120)]
     (folder / "own.txt").write_text("\n\n".join(lines))
+    turns = [
+        {"messages": [{"role": "user", "content": line}, {"role": "assistant", "content": "Yes."}]} for line in lines
+    ]
+    (folder / "chat.jsonl").write_text("\n".join(map(json.dumps, turns)))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +68,8 @@ def finished(tmp_path_factory):
 def tables(folder):
     """What was found, without the time that it took."""
     rows = list(csv.DictReader((folder / "out/compare.csv").open()))
-    return (folder / "out/compare.md").read_text(), [{**row, "seconds": ""} for row in rows]
+    text = (folder / "out/compare.md").read_text().partition("## Time and memory")[0]
+    return text, [{**row, "seconds": "", "peak_memory": ""} for row in rows]
 
 
 def refused(arguments, capsys):
@@ -75,6 +95,40 @@ def test_a_comparison_of_an_own_text_is_complete(finished):
     assert found["arms"][1]["verdict"] == "the baseline's best rate at the edge" or found["arms"][1]["at_edge"]
     model = AutoModelForCausalLM.from_pretrained(finished / "out/runs/position_type=alibi/seed-1")
     assert model.config.position_type == "alibi"
+    assert all(float(row["peak_memory"]) > 1e8 for row in csv.DictReader((finished / "out/compare.csv").open()))
+
+
+def test_probes_are_measured_for_every_seed_and_stand_in_all_files(finished):
+    text, rows = tables(finished)
+    for row in rows:
+        # on the same text and rows as the evaluation of the run
+        assert row["length_1x"] == "" or float(row["length_1x"]) == pytest.approx(float(row["bits_per_byte"]))
+        assert (row["length_4x"] != "") == (row["induction"] != "") == (row["kind"] == "seed")
+    found = json.loads((finished / "out/compare.json").read_text())["probes"]
+    [base, arm] = [item for item in found if item["measure"] == "length_4x_rise"]
+    assert base["difference"] is None
+    assert arm["difference"]["mean"] == pytest.approx(arm["mean"] - base["mean"])
+    assert f"| length_4x_rise | position_type=alibi  | {arm['mean']:.4f}" in text
+
+
+def test_the_planned_evaluations_are_those_of_a_run(finished):
+    """The estimate of the time counts them."""
+    for planned in json.loads((finished / "out/plan.json").read_text())["arms"]:
+        run = finished / "out/runs" / planned["arm"]["name"] / "seed-1"
+        history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+        assert planned["evaluations"] == sum("eval_loss" in row or "test_loss" in row for row in history)
+        assert min(planned[name] for name in ("evaluation_seconds", "start_seconds", "probe_seconds")) > 0
+
+
+def test_the_winners_command_writes_the_card_that_runs_leave_out(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    text, _ = tables(finished)
+    [command] = [line for line in text.splitlines() if line.startswith("python train.py")]
+    run_training(parse_arguments(shlex.split(command)[2:]))
+    [run] = [line.split()[2] for line in text.splitlines() if line.startswith("hf-tfm inspect")]
+    beside = {path.name for path in Path("runs/my-model").iterdir()} - {path.name for path in Path(run).iterdir()}
+    assert beside == {"README.md", "training.png", "inspect.html", "samples.jsonl"}
+    assert Path(run, "model.safetensors").read_bytes() == Path("runs/my-model/model.safetensors").read_bytes()
 
 
 def test_runs_of_a_seed_see_the_same_data(finished):
@@ -104,10 +158,11 @@ def kill_after_one_run(folder):
 
 
 def test_the_same_command_goes_on_after_a_kill_to_the_same_table(finished, folder):
-    """The arm that is compared is still to be run; so is a seed of the baseline."""
+    """The arm that is compared is still to be run; so are a seed of the baseline, and a probe of its other seed."""
     shutil.copytree(finished / "out", folder / "out")
     shutil.rmtree(folder / "out/runs/position_type=alibi")
     shutil.rmtree(folder / "out/runs/position_type=rotary/seed-2")
+    (folder / "out/runs/position_type=rotary/seed-1/probe_induction.json").unlink()
     process = CONTEXT.Process(target=kill_after_one_run, args=(folder,))
     process.start()
     process.join(120)
@@ -193,6 +248,18 @@ def test_all_illegal_arms_are_refused_at_once_before_anything_runs(folder, capsy
         ),
         (["--vary", "qk_norm=none,head", "--train_file", "nowhere.txt"], "nowhere.txt"),
         (["--vary", "qk_norm=none,head", "--add"], "there is none in runs/compare"),
+        (
+            ["--vary", "qk_norm=none,head", "--probes", "colour"],
+            "colour is unknown; known are recall, induction, length",
+        ),
+        (
+            ["--vary", "qk_norm=none,head", "--task", "masked-lm", "--probes", "all", "--train_file", "own.txt"],
+            "--probes length measures causal decoders, and this is a tfm_encoder; leave it out",
+        ),
+        (
+            ["--vary", "qk_norm=none,head", "--task", "chat", "--probes", "length", "--train_file", "chat.jsonl"],
+            "--probes length measures --task causal-lm, not chat; leave it out",
+        ),
         (["nowhere"], "holds no comparison"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -17,7 +17,7 @@ NOISE = (0.0, 0.01, -0.02, 0.015, 0.005)
 def plan_of(*names, seeds=5, lower_is_better=True):
     request = {
         "arms": {name: {} for name in names}, "options": [], "budget": "1e9 FLOPs", "seeds": seeds, "rates": 3,
-        "most_rates": 5, "rate_factor": 2.0,
+        "most_rates": 5, "rate_factor": 2.0, "probes": [],
     }  # fmt: skip
     arms = [PlannedArm(Arm(name), 1000, 2000.0, 64.0, 50, {"learning_rate": 0.01}, 0.1, "data") for name in names]
     return Plan(request, arms, "loss", lower_is_better, "causal-lm", "made rows")

@@ -118,6 +118,7 @@ BAD = {
     ),
     "no steps": (["--train_file", "own.jsonl", "--max_steps", "0"], ["--max_steps 0", "above 0"]),
     "transformers' handler of SIGTERM": (["--enable_jit_checkpoint"], ["--enable_jit_checkpoint", "leave it out"]),
+    "a push without its card": (["--no_report", "--push_to_hub"], ["pushes the card too", "leave out --no_report"]),
     "missing package of --report_to": (
         ["--train_file", "own.jsonl", "--report_to", "trackio"],
         ["--report_to trackio", "pip install trackio"],

@@ -68,6 +68,10 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         default=True,
         metadata={"help": "Write inspect.html beside the model card: the model from inside, on the first sample."},
     )
+    report: bool = field(
+        default=True,
+        metadata={"help": "Write the card with its plot, baselines, samples and inspect.html. Without: results only."},
+    )
     optimizer: Literal["muon", "adamw", "trainer"] = field(
         default="muon",
         metadata={"help": "muon (hidden matrices; AdamW for the rest), adamw (everything) or trainer (see --optim)."},
@@ -175,6 +179,8 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         self.check_optimizer()
         self.check_sharding()
         self.check_report_to()
+        if self.push_to_hub and not self.report:
+            raise ValueError("--push_to_hub pushes the card too; leave out --no_report.")
 
     def __getstate__(self) -> dict[str, Any]:
         """What training_args.bin holds, which people share: no token and no folder of this machine. A copy

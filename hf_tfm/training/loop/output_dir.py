@@ -35,6 +35,7 @@ __all__ = [
     "check_run_has_ended",
     "full_disk_errors",
     "open_output_dir",
+    "read_run_file",
 ]
 
 RUN_FILE, RESULT_FILE = "run.json", "all_results.json"
@@ -48,8 +49,9 @@ RUN_FILES = (
 )  # fmt: skip
 # Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(
-    """data_note output_dir overwrite_output_dir resume_from_checkpoint prompt inspect_page max_eval_samples metrics
-    disable_tqdm report_to run_name project logging_dir logging_strategy logging_first_step logging_steps log_level
+    """data_note output_dir overwrite_output_dir resume_from_checkpoint prompt report inspect_page max_eval_samples
+    metrics disable_tqdm report_to run_name project
+    logging_dir logging_strategy logging_first_step logging_steps log_level
     log_level_replica eval_strategy eval_steps eval_delay eval_on_start save_strategy save_steps save_total_limit
     save_only_model per_device_eval_batch_size push_to_hub preprocessing_num_workers
     dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor local_rank
@@ -319,7 +321,7 @@ def check_disk_space(path: Path, model: Any, args: TfmTrainingArguments) -> None
     kept = max(args.save_total_limit or 2, 2 if args.early_stopping_patience else 1)
     checkpoints = 0 if args.save_strategy == SaveStrategy.NO else kept + 1
     needed = (weights + code + tokenizer) * (1 + checkpoints) + states * checkpoints
-    needed += PAGE_BYTES if args.inspect_page else 0
+    needed += PAGE_BYTES if args.report and args.inspect_page else 0
     # a resumed run has written a part of them
     needed -= sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     free = shutil.disk_usage(path).free

@@ -27,6 +27,7 @@ from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
 from .optimizers import make_optimizer
 from .option_checks import check_generation, check_rows
+from .peak_memory import PEAK_MEMORY, peak_memory
 from .progress_bar import ProgressBarCallback
 from .result_files import keep_training_metrics, write_metrics
 from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
@@ -142,6 +143,7 @@ class TfmTrainer(DistributedTrainer):
         if not self.state.global_step:
             raise ValueError("No step was trained, because the training data gave no batch.")
         self.train_metrics = output.metrics
+        output.metrics[PEAK_MEMORY] = peak_memory(self.args.device)
         if self.is_world_process_zero():
             is_trained = self.state.global_step > self._initial_global_step
             self.train_metrics = keep_training_metrics(str(self.args.output_dir), output.metrics, is_trained)

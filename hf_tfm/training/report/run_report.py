@@ -25,7 +25,7 @@ from ..utils.files import write_atomically
 from .inspect_page import PAGE_FILE, write_inspect_page
 from .training_plot import nats_per_token, plot_training
 
-__all__ = ["RunReport"]
+__all__ = ["RunReport", "write_model_files"]
 
 BUILTIN_DATA_NOTE = (
     "Made from the sources and documentation that come with CPython (copyright Python Software Foundation and "
@@ -63,7 +63,7 @@ class RunReport:
         self.data = data_facts(self.trainer.data, baselines, self.baseline_metric, note)
 
     def write(self) -> None:
-        """Write training.png, inspect.html, README.md, and the files beside a whole model that other libraries read."""
+        """Write training.png, inspect.html and README.md."""
         title = f"{self.model.num_parameters():,} parameters, {self.objective.task}\n{self.data.description}"
         plot_training(self.trainer.state.log_history, self.folder / PLOT_FILE, title, self.baseline_losses())
         name = (self.hub_name or self.folder.resolve().name).split("/")[-1]
@@ -86,9 +86,6 @@ class RunReport:
         )
         card = hide_secret_values(card, self.trainer.args.hub_token)
         (self.folder / CARD_FILE).write_text(card, encoding="utf-8")
-        for name, content in ({} if is_adapter(self.run_args) else self.objective.model_files()).items():
-            write_atomically(self.folder / name, json.dumps(content, indent=2) + "\n")
-        hide_folders_in_state(self.folder)
 
     def usage_snippet(self, folder: str) -> str:
         """Python code that uses the model by its Hub name if it is pushed, else by a folder."""
@@ -157,6 +154,14 @@ class RunReport:
         width = max(len(row[0]) for row in rows)
         lines = [["", "test", "validation"], *rows]
         return "\n".join(f"{label:<{width}}  {test:>10}  {validation:>10}" for label, test, validation in lines)
+
+
+def write_model_files(trainer: TfmTrainer, run_args: RunArguments) -> None:
+    """Write the files beside a whole model that other libraries read, and hide folders in the state of the run."""
+    folder = Path(str(trainer.args.output_dir))
+    for name, content in ({} if is_adapter(run_args) else trainer.objective.model_files()).items():
+        write_atomically(folder / name, json.dumps(content, indent=2) + "\n")
+    hide_folders_in_state(folder)
 
 
 def format_sample(sample: Sample) -> str:
