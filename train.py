@@ -7,25 +7,11 @@ your own data, and the same command again resumes an interrupted run."""
 import sys
 
 try:
-    from hf_tfm.errors import one_line_errors
+    from hf_tfm.training.__main__ import main
 except KeyboardInterrupt:
     # the import of transformers takes seconds
     print("\ntrain.py: interrupted", file=sys.stderr)
     sys.exit(130)
-
-# What the run needs is imported after the options, so that --help and a mistyped option do not wait for the rest.
-
-
-@one_line_errors(extra="train")
-def main() -> None:
-    from hf_tfm.training.cli.parser import parse_arguments
-
-    run_args = parse_arguments()
-
-    from hf_tfm.training.training_run import run_training
-
-    run_training(run_args)
-
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,15 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         help="what else is measured for each seed: recall (associative recall, by a small model of the arm's design), "
         "induction (repeated random text), length (text at 1, 2 and 4 times the training length), or all",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share the threads")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N",
+        help="runs side by side, which share the threads (default: one for each GPU, else 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N",
+        help="processes of each run, started by torchrun on this machine, for --fsdp_size, --tp_size or more rows in a "
+        "step (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print the plan, and run nothing")
     parser.add_argument(
         "--add", action="store_true", help="extend the comparison in --output_dir by arms, seeds, probes or most_rates"
@@ -87,8 +96,10 @@ def check_numbers(args: argparse.Namespace) -> None:
         )
     if args.rate_factor <= 1:
         raise ValueError(f"--rate_factor {args.rate_factor:g} must be above 1; 2 is usual.")
-    if args.jobs < 1:
-        raise ValueError(f"--jobs {args.jobs} must be at least 1.")
+    for name in ("jobs", "processes"):
+        number = getattr(args, name)
+        if number is not None and number < 1:
+            raise ValueError(f"--{name} {number} must be at least 1.")
 
 
 def make_request(args: argparse.Namespace, shared: list[str]) -> Any:
@@ -108,7 +119,7 @@ def make_request(args: argparse.Namespace, shared: list[str]) -> Any:
     how = args.solve or default_solve(budget)
     numbers = (args.seeds, args.rates, args.most_rates, args.rate_factor)
     probes = chosen_probes(args.probes) if args.probes is not None else ()
-    return Request(tuple(arms), tuple(shared), budget, how, *numbers, args.measure, probes)
+    return Request(tuple(arms), tuple(shared), budget, how, *numbers, args.measure, probes, args.processes)
 
 
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm compare") -> None:
@@ -132,10 +143,17 @@ def compare(args: argparse.Namespace, request: Any, shared: list[str]) -> None:
 
     from .plan import write_plan
     from .report import plan_text
+    from .run_process import GPUS, gpu_groups
     from .runs import read_outcomes
+
+    gpus = gpu_groups(args.processes)
+    if gpus:
+        # Trainer would share out the steps that are measured among all
+        os.environ[GPUS] = gpus[0].partition(",")[0]
     from .workers import Workers
 
-    folder, threads = args.output_dir, max(1, torch.get_num_threads() // args.jobs)
+    args.jobs = args.jobs or max(1, len(gpus))
+    folder, threads = args.output_dir, max(1, torch.get_num_threads() // (args.jobs * args.processes))
     plan = find_plan(args, request, shared, threads)
     print(plan_text(plan, args.jobs) + "\n", flush=True)
     if args.plan:
@@ -147,7 +165,7 @@ def compare(args: argparse.Namespace, request: Any, shared: list[str]) -> None:
         write_plan(plan, folder)
         outcomes = read_outcomes(plan, folder)
         try:
-            Workers(plan, shared, folder, args.jobs, threads).run_all(outcomes)
+            Workers(plan, shared, folder, args.jobs, threads, gpus).run_all(outcomes)
         finally:
             print(report(plan, outcomes, folder), flush=True)
     finally:
@@ -171,7 +189,7 @@ def find_plan(args: argparse.Namespace, request: Any, shared: list[str], threads
 
     # what the data say about themselves stands in the plan
     with contextlib.redirect_stdout(io.StringIO()):
-        return make_plan(request, Preparation(shared), partial(run_times, threads=threads), known)
+        return make_plan(request, Preparation(shared, request.processes), partial(run_times, threads=threads), known)
 
 
 def report(plan: Any, outcomes: Any, folder: Path) -> str:

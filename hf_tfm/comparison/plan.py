@@ -35,7 +35,8 @@ PASSES = 3
 class Request:
     """What the command asks for. `shared`: arguments of train.py for all arms. `rates`: learning rates of each arm at
     first, log-spaced by `rate_factor` around the default; `most_rates`: to which a sweep is extended while its best
-    stands at an edge. `measure`: the result that is compared; None: the task's own. `probes`: names in PROBES."""
+    stands at an edge. `measure`: the result that is compared; None: the task's own. `probes`: names in PROBES.
+    `processes`: of each run."""
 
     arms: tuple[Arm, ...]
     shared: tuple[str, ...]
@@ -47,10 +48,11 @@ class Request:
     rate_factor: float
     measure: str | None
     probes: tuple[str, ...] = ()
+    processes: int = 1
 
     def recorded(self) -> dict[str, Any]:
         """The request as JSON values. Folders and secrets of the shared arguments are left out."""
-        names = ("solve", "seeds", "rates", "most_rates", "rate_factor", "measure", "probes")
+        names = ("solve", "seeds", "rates", "most_rates", "rate_factor", "measure", "probes", "processes")
         values = {name: getattr(self, name) for name in names}
         arms = {arm.name: arm.settings for arm in self.arms}
         shared = shareable_arguments(list(self.shared))
@@ -195,6 +197,8 @@ def check_length(request: Request) -> None:
     """Raises ValueError if two options decide the number of steps."""
     if request.budget.amount is not None and option_value("max_steps", list(request.shared)) is not None:
         raise ValueError(f"--max_steps and --budget {request.budget} both decide how long runs are; leave one out.")
+    if request.budget.unit == "seconds" and request.processes > 1:
+        raise ValueError("--budget in seconds needs steps that are measured in one process; leave out --processes.")
     if request.budget.unit == "parameters" and request.solve == "steps":
         raise ValueError("--budget parameters makes sizes equal, which --solve steps does not change; leave one out.")
 

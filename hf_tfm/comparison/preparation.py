@@ -52,7 +52,7 @@ def parse_options(arguments: list[str]) -> Any:
 class PreparedArm:
     """An arm with its options, data, tokenizer and examples. `tokens_per_row`, `sequence_length`: means over the first
     training rows; a row holds several sequences in tasks with choices or pairs. `seconds`: that data, tokenizer and
-    examples took."""
+    examples took; `processes`: of a run, which read rows of their own unless they share out a layer."""
 
     arm: Arm
     run_args: Any
@@ -62,17 +62,20 @@ class PreparedArm:
     tokens_per_row: float
     sequence_length: int
     seconds: float = 0.0
+    processes: int = 1
 
     @property
     def tokens_per_step(self) -> float:
-        return self.tokens_per_row * self.run_args.training.rows_per_step
+        args = self.run_args.training
+        return self.tokens_per_row * args.rows_per_step * max(self.processes // args.tp_size, 1)
 
 
 class Preparation:
-    """The arms of a comparison, ready to be planned. `shared`: arguments of train.py for all arms."""
+    """The arms of a comparison, ready to be planned. `shared`: arguments of train.py for all arms; `processes`: of a
+    run."""
 
-    def __init__(self, shared: list[str]) -> None:
-        self.shared = shared
+    def __init__(self, shared: list[str], processes: int = 1) -> None:
+        self.shared, self.processes = shared, processes
         self.prepared_data: dict[Any, tuple[Any, Any, dict[str, Any], float]] = {}
 
     def prepare_all(self, arms: list[Arm], probes: Sequence[str] = ()) -> list[PreparedArm]:
@@ -118,7 +121,9 @@ class Preparation:
                 read = prepare_data(run_args, OutputDir(Path(folder)))
             self.prepared_data[key] = (*read, time.perf_counter() - began)
         data, tokenizer, examples, seconds = self.prepared_data[key]
-        return PreparedArm(arm, run_args, data, tokenizer, examples, *row_lengths(examples["train"]), seconds)
+        return PreparedArm(
+            arm, run_args, data, tokenizer, examples, *row_lengths(examples["train"]), seconds, self.processes
+        )
 
     def sizes_of(self, prepared: PreparedArm, arm: Arm) -> Sizes:
         """The sizes of an arm that differs from a prepared one in solved sizes only. Nothing is initialised."""

@@ -14,13 +14,14 @@ from hf_tfm.training.loop.trainer import TfmTrainer
 from hf_tfm.training.training_run import create_model
 
 from .preparation import PreparedArm, parse_options, train_arguments
+from .run_process import ALONE
 from .step_clock import MEASURED_STEPS, StepClock
 
 __all__ = ["RunTimes", "run_times"]
 
 # batches of the validation split that are evaluated
 BATCHES = 4
-QUIET = ("--eval_strategy", "no", "--save_strategy", "no", "--report_to", "none", "--disable_tqdm", "True")
+QUIET = (*ALONE, "--eval_strategy", "no", "--save_strategy", "no", "--report_to", "none", "--disable_tqdm", "True")
 
 
 class RunTimes(NamedTuple):

@@ -2,33 +2,24 @@
 
 The processes are forked from one that has imported everything, which saves the seconds of the imports in every run."""
 
-import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
-import sys
-import threading
-import time
-import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
-from hf_tfm.errors import one_line_errors
-from hf_tfm.training.cli.parser import option_value
-from hf_tfm.training.loop.directory_lock import DirectoryLock
-
 from .plan import Plan
 from .preparation import train_arguments
+from .run_process import GPUS, run_train
 from .runs import Outcome, Run, expected_runs, needed_runs, probes_of, read_outcome, run_arguments
 
 __all__ = ["Workers"]
 
 LOGS_FOLDER = "logs"
-LOCK_SECONDS = 60
 # Evaluations and losses for the curves, and no card, page or samples, which nobody looks at in so many runs, unless the
 # command gives them.
 SHARED_DEFAULTS = {"eval_steps": "0.1", "logging_steps": "0.05", "report": "False"}
@@ -41,12 +32,17 @@ PRELOADED = [
 
 
 class Workers:
-    """Runs what a plan needs, `jobs` at a time with `threads` each. `shared`: arguments of train.py for all arms."""
+    """Runs what a plan needs, `jobs` at a time with `threads` each. `shared`: arguments of train.py for all arms;
+    `gpus`: groups of GPUs, of which each run has one for itself while there are enough."""
 
-    def __init__(self, plan: Plan, shared: list[str], folder: Path, jobs: int, threads: int) -> None:
+    def __init__(
+        self, plan: Plan, shared: list[str], folder: Path, jobs: int, threads: int, gpus: Sequence[str] = ()
+    ) -> None:
         self.plan, self.shared, self.folder, self.jobs, self.threads = plan, shared, folder, jobs, threads
         self.arms = {planned.arm.name: planned for planned in plan.arms}
+        self.gpus = gpus
         self.running: dict[Any, Run] = {}
+        self.gpus_of: dict[Any, str] = {}
 
     def run_all(self, outcomes: dict[Run, Outcome]) -> None:
         """Add the outcomes of all runs that have none. A run that fails is an outcome too; the same command tries it
@@ -76,8 +72,12 @@ class Workers:
         known = {*outcomes, *self.running.values()}
         waiting = [run for run in needed_runs(self.plan, outcomes) if run not in known]
         for run in waiting[: self.jobs - len(self.running)]:
-            own = self.arguments(run), str(self.log(run)), self.threads, probes_of(self.plan, run)
-            process = CONTEXT.Process(target=run_train, args=own)
+            own = self.arguments(run), str(self.log(run)), self.threads, self.plan.request["processes"]
+            process = CONTEXT.Process(target=run_train, args=(*own, probes_of(self.plan, run)))
+            if self.gpus:
+                used = [self.gpus_of[other] for other in self.running]
+                # a process that is spawned inherits the environment
+                os.environ[GPUS] = self.gpus_of[process] = min(self.gpus, key=used.count)
             process.start()
             self.running[process] = run
         return bool(self.running)
@@ -93,7 +93,9 @@ class Workers:
         if found is not None:
             return found
         lines = self.log(run).read_text(encoding="utf-8").strip().splitlines() if self.log(run).exists() else []
-        message = lines[-1] if lines else "It printed nothing."
+        # torchrun prints what it makes of an error after it
+        errors = [line for line in lines if line.startswith("train.py: error: ")] or lines
+        message = errors[-1] if errors else "It printed nothing."
         return Outcome("failed", message=f"{message} (exit code {code}; {LOGS_FOLDER}/{self.log(run).name})")
 
     def arguments(self, run: Run) -> list[str]:
@@ -109,59 +111,3 @@ class Workers:
     def log(self, run: Run) -> Path:
         """What a run prints. It is not in the folder of the run, which belongs to train.py."""
         return self.folder / LOGS_FOLDER / f"{run.name.replace('/', '_')}.txt"
-
-
-def run_train(arguments: list[str], log: str, threads: int, probes: list[str]) -> None:
-    """In a new process: train.py with these arguments, then the probes, and their output in a file."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-    # data loaders of the run are forked, as on the command line
-    multiprocessing.set_start_method("fork", force=True)
-    sys.argv = ["train.py", *arguments]
-    wait_for_lock(Path(str(option_value("output_dir", arguments))))
-    with (
-        open(log, "w", buffering=1, encoding="utf-8") as file,
-        contextlib.redirect_stdout(file),
-        contextlib.redirect_stderr(file),
-    ):
-        train_and_probe(arguments, probes)
-
-
-def train_and_probe(arguments: list[str], probes: list[str]) -> None:
-    """What is left of both: a run may have been finished before its process was killed."""
-    from hf_tfm.training.cli.parser import parse_arguments
-    from hf_tfm.training.loop.output_dir import read_run_file
-    from hf_tfm.training.training_run import run_training
-
-    from .probes.results import measure_probes
-
-    try:
-        with one_line_errors("train.py", extra="train", debug=False):
-            run_args = parse_arguments(arguments)
-            written = read_run_file(Path(str(run_args.training.output_dir)))
-            is_finished = bool(written and written["finished"])
-            data = None if is_finished else run_training(run_args).data
-            measure_probes(run_args, probes, data)
-    except Exception:
-        # into the file: multiprocessing prints it on the terminal
-        traceback.print_exc()
-        sys.exit(1)
-
-
-def wait_for_lock(folder: Path) -> None:
-    """Wait while the run of a command that was killed saves its checkpoint there."""
-    for _ in range(LOCK_SECONDS if folder.exists() else 0):
-        with contextlib.suppress(BlockingIOError):
-            lock = DirectoryLock(folder)
-            lock.acquire()
-            lock.release()
-            return
-        time.sleep(1)
-
-
-def end_with_parent() -> None:
-    """Ends this run, which saves a checkpoint, when the command that started it is killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
