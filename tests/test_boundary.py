@@ -50,7 +50,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 # package -> modules that may import all of its rooms, and that no module imports
-ENTRY_POINTS: dict[str, tuple[str, ...]] = {"hf_tfm": ("__init__", "__main__", "cli")}
+ENTRY_POINTS: dict[str, tuple[str, ...]] = {"hf_tfm": ("__init__", "cli"), "hf_tfm.training": ("__init__", "__main__")}
 FLOOR_DEPENDENCIES = {"torch", "transformers", "huggingface_hub"}
 
 
