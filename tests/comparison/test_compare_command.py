@@ -158,11 +158,12 @@ def kill_after_one_run(folder):
 
 
 def test_the_same_command_goes_on_after_a_kill_to_the_same_table(finished, folder):
-    """The arm that is compared is still to be run; so are a seed of the baseline, and a probe of its other seed."""
+    """The arm that is compared is still to be run; so are a seed of the baseline, and the probes of its other seed."""
     shutil.copytree(finished / "out", folder / "out")
     shutil.rmtree(folder / "out/runs/position_type=alibi")
     shutil.rmtree(folder / "out/runs/position_type=rotary/seed-2")
-    (folder / "out/runs/position_type=rotary/seed-1/probe_induction.json").unlink()
+    for path in (folder / "out/runs/position_type=rotary/seed-1").glob("probe_*.json"):
+        path.unlink()
     process = CONTEXT.Process(target=kill_after_one_run, args=(folder,))
     process.start()
     process.join(120)

@@ -9,6 +9,7 @@ import torch
 
 from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
 from hf_tfm.comparison.files import write_files
+from hf_tfm.comparison.plan import read_plan, write_plan
 from hf_tfm.comparison.plots import plot_comparison
 from hf_tfm.comparison.probes import PROBES, Probe, chosen_probes
 from hf_tfm.comparison.probes import recall as recall_file
@@ -179,3 +180,10 @@ def test_what_an_arm_cannot_do_is_said_with_its_reason_and_drawn(tmp_path, monke
     pixels.append(plot_comparison(plan, results, outcomes, tmp_path).read_bytes()[16:24])
     assert pixels[0] > pixels[1], "probes have a row of panels of their own"
     assert "## Probes" not in report_text(plan, results, outcomes, "out")
+
+
+def test_a_plan_from_before_there_were_probes_has_none(tmp_path):
+    plan = plan_of("base", "other")
+    del plan.request["probes"]
+    write_plan(plan, tmp_path)
+    assert read_plan(tmp_path).request["probes"] == []
