@@ -81,7 +81,7 @@ def plot_comparison(plan: Plan, results: list[ArmResult], outcomes: Mapping[Run,
     plot_rates(figure.add_subplot(place[1, 2]), plan, results)
     if findings:
         probes = plan.request["probes"]
-        row = place[2, :].subgridspec(1, len(probes))
+        row = place[2, :].subgridspec(1, max(3, len(probes)))
         for column, name in enumerate(probes):
             plot_probe(figure.add_subplot(row[column]), PROBES[name], findings, with_names=not column)
     handles, labels = axes[0, 0].get_legend_handles_labels()

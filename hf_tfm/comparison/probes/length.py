@@ -25,7 +25,7 @@ class Length(Probe):
 
     name = "length"
     labels = {f"length_{times}x": f"bits per byte at {times}x the training length" for times in TIMES} | {
-        f"length_{times}x_rise": f"the same minus that at 1x, of {times}x" for times in TIMES[1:]
+        f"length_{times}x_rise": f"bits per byte at {times}x minus that at 1x" for times in TIMES[1:]
     }
     drawn = tuple(f"length_{times}x" for times in TIMES)
     tasks = ("causal-lm",)
