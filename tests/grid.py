@@ -63,7 +63,12 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
         "norm_after": {"embedding_norm": "after_positions", "lm_head_type": "transform"},
         "factorised": {"embedding_size": 16, "first_layer_norm": False},
-        "untied": {"tie_word_embeddings": False, "final_logit_softcapping": 5.0, "residual_scale": 0.5},
+        "untied": {
+            "tie_word_embeddings": False,
+            "final_logit_softcapping": 5.0,
+            "residual_scale": 0.5,
+            "z_loss_coef": 0.1,
+        },
     },
 }
 

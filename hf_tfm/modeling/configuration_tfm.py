@@ -57,10 +57,10 @@ from .field_values import (
     token_id,
 )
 from .head_fields import HeadFields
-from .head_parts import POOLINGS
 from .outputs import BESIDE_PREDICTIONS
 from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
 from .peft_targets import PeftTargets
+from .pooling import POOLINGS
 from .position_fields import PositionFields
 from .recipes import recipe_fields
 from .residual_fields import ResidualFields
@@ -75,7 +75,6 @@ NEEDED_BESIDES = """
     from .caches import
     from .depth_scaling import
     from .feed_forward import
-    from .fused_linear_cross_entropy import
     from .loss import
     from .masks import
     from .normalization import

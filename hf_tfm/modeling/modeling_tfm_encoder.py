@@ -24,6 +24,7 @@ from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding
 NEEDED_BESIDES = """
     from .blockwise_attention import
     from .distributed_checks import
+    from .fused_linear_cross_entropy import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .unpadding import

@@ -169,6 +169,7 @@ VALUES: dict[str, Values] = {
     "initializer_range": choice((0.02, 0.1), 0, 0.0, 1.0, -0.1, 2.0, "0.02", *NOT_FINITE),
     "logit_scale": numbers(1.0, 0.25, 2),
     "final_logit_softcapping": numbers(None, 5.0, 30.0),
+    "z_loss_coef": numbers(0.0, 0.1),
     "classifier_dropout": choice((None, 0.0, 0.1), 0, 1.0, -0.1, 1.5, "0.1", *NOT_FINITE),
     "pad_token_id": TOKEN,
     "bos_token_id": TOKEN,
