@@ -59,7 +59,15 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "with_extras": {
         "plain": {},
-        "biases": {"qkv_bias": True, "out_bias": True, "lm_head_bias": True, "head_dim": 12},
+        "biases": {
+            "qkv_bias": True,
+            "out_bias": True,
+            "lm_head_bias": True,
+            "head_dim": 12,
+            "width_scaling": "mup",
+            "mup_base_width": 16,
+            "mup_base_head_dim": 8,
+        },
         "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
         "norm_after": {"embedding_norm": "after_positions", "lm_head_type": "transform"},
         "factorised": {"embedding_size": 16, "first_layer_norm": False},

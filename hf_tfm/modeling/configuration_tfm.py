@@ -36,6 +36,7 @@ from .config_checks import (
     check_experts,
     check_seq2seq,
     check_stack,
+    check_width,
     check_wiring,
     head_size,
     repeat_layer_types,
@@ -79,7 +80,8 @@ NEEDED_BESIDES = """
     from .masks import
     from .normalization import
     from .position import
-    from .rotary_embedding import"""
+    from .rotary_embedding import
+    from .width_scaling import"""
 
 
 class TfmConfig(
@@ -193,6 +195,7 @@ class TfmConfig(
     def validate_choices(self) -> None:
         check_experts(self)
         check_wiring(self)
+        check_width(self)
 
 
 @strict

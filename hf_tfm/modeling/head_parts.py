@@ -17,6 +17,7 @@ from .fused_linear_cross_entropy import LinearCrossEntropy, select_scored
 from .loss import IGNORE_INDEX, make_load_balancing, mean_over_items, z_loss
 from .normalization import make_norm
 from .pooling import POOLINGS
+from .width_scaling import make_width_scaling
 
 
 class HeadDense(nn.Module):
@@ -47,6 +48,9 @@ class LMHead(nn.Linear):
     """The map from the embedding's width to the vocabulary. Given labels (N,), it returns their summed loss instead of
     logits, in its own forward, since sharded weights are whole only there (FSDP2, ZeRO-3)."""
 
+    # its rows may be the word table, so what it reads is scaled instead of its weights
+    width_role = "fixed"
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -71,6 +75,8 @@ class LanguageHead:
 
     def build_language_head(self, config: Any) -> None:
         self.lm_transform = make_lm_transform(config)
+        output_scale = make_width_scaling(config).output_scale
+        self.scale_states = None if output_scale == 1.0 else Scale(output_scale)
         self.lm_head = LMHead(config.embedding_size, config.vocab_size, bias=config.lm_head_bias)
         self.logit_scale = config.logit_scale
         self.scale_logits = None if config.logit_scale == 1.0 else Scale(config.logit_scale)
@@ -80,7 +86,9 @@ class LanguageHead:
 
     def transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., C) to what `lm_head` reads (..., E)."""
-        return hidden_states if self.lm_transform is None else self.lm_transform(hidden_states)
+        if self.lm_transform is not None:
+            hidden_states = self.lm_transform(hidden_states)
+        return hidden_states if self.scale_states is None else self.scale_states(hidden_states)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of hidden states (..., C)."""

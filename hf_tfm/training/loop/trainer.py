@@ -25,7 +25,7 @@ from .epoch_counter import EpochCounter
 from .hub_pushes import CARD, HubPushes
 from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
-from .optimizers import make_optimizer
+from .optimizers import check_learning_rates, make_optimizer
 from .option_checks import check_generation, check_rows
 from .peak_memory import PEAK_MEMORY, peak_memory
 from .progress_bar import ProgressBarCallback
@@ -203,6 +203,7 @@ class TfmTrainer(DistributedTrainer):
         target: Any = self.model if model is None else model
         # the samples before training are a forward pass
         reshard_weights(target)
+        check_learning_rates(target, self.args)
         if self.optimizer is not None or self.args.optimizer == "trainer":
             return super().create_optimizer(model)
         self.optimizer = make_optimizer(target, self.args)
