@@ -31,6 +31,7 @@ from .peak_memory import PEAK_MEMORY, peak_memory
 from .progress_bar import ProgressBarCallback
 from .result_files import keep_training_metrics, write_metrics
 from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
+from .spikes import ScoredSteps
 from .training_length import TimeEstimate
 
 __all__ = ["TfmTrainer"]
@@ -41,7 +42,7 @@ def use_cache_setting(config: Any) -> dict[str, bool]:
     return {"use_cache": config.use_cache} if hasattr(config, "use_cache") else {}
 
 
-class TfmTrainer(DistributedTrainer):
+class TfmTrainer(ScoredSteps, DistributedTrainer):
     """A Trainer for one objective and its data. An overridden method describes only what it changes."""
 
     def __init__(
@@ -84,7 +85,8 @@ class TfmTrainer(DistributedTrainer):
         metric = self.objective.validation_metric if self.compute_metrics else "loss"
         self.early_stopping = make_early_stopping(args, metric)
         self.epoch_counter = EpochCounter(self)
-        for callback in filter(None, (self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())):
+        ours = (self.watch_for_spikes(), self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())
+        for callback in filter(None, ours):
             self.add_callback(callback)
         if not args.disable_tqdm:
             # ProgressCallback, or NotebookProgressCallback in a notebook
