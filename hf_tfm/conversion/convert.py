@@ -148,6 +148,8 @@ def convert_to_native(
         family = as_encoder(family)
     head = family.native_head(our_head)
     config, training_losses = equivalent_native_config(family, ours, our_head)
+    if ours is not model.config:
+        training_losses.append(f'learning rates by width_scaling="{model.config.width_scaling}"')
     for loss in training_losses:
         logger.warning(f"{family.name} has no equivalent of {loss}; this affects only training.")
     native_class = model_class(config, head)

@@ -164,11 +164,14 @@ MUP = {"width_scaling": "mup", "mup_base_width": 8, "mup_base_head_dim": 4}
     ],
     ids=["tied", "query norm", "biases", "transform", "post-norm"],
 )
-def test_width_scaling_becomes_part_of_native_weights(config_class, recipe, family, fields) -> None:
+def test_width_scaling_becomes_part_of_native_weights(config_class, recipe, family, fields, caplog) -> None:
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = config_class.recipe(recipe, **{**SIZES, "intermediate_size": 128}, **MUP, **ids, **fields)
     model = randomise(LANGUAGE_MODELS[config.model_type.removeprefix("tfm_")][1](config))
-    native = to_native(model, family)
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING, logger="hf_tfm.conversion.convert"):
+        native = to_native(model, family)
+    assert 'no equivalent of learning rates by width_scaling="mup"' in caplog.text
     inputs = {"input_ids": INPUT_IDS} | ({"decoder_input_ids": INPUT_IDS} if config.is_encoder_decoder else {})
     assert_same(native(**inputs).logits, model(**inputs).logits, 1e-5, "logits")
 

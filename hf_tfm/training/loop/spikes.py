@@ -117,10 +117,12 @@ class SpikeCallback(TrainerCallback, ExportableState):
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def rows(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
-        """The rows of a micro-batch: token ids, labels of whatever kind, and the text of the ids."""
-        kept = {name: batch[name].tolist() for name in ("input_ids", "labels") if name in batch}
-        rows = [dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)]
-        tokenizer = self.trainer.processing_class
+        """The rows of a micro-batch: token ids, their text (a list of several in multiple choice), and the labels where
+        each row has its own."""
+        size, tokenizer = len(batch["input_ids"]), self.trainer.processing_class
+        names = ("input_ids", "labels", "start_positions", "end_positions")
+        kept = {name: batch[name].tolist() for name in names if name in batch and len(batch[name]) == size}
+        rows = [{name: entries[row] for name, entries in kept.items()} for row in range(size)]
         for row in rows:
             ids = row["input_ids"]
             row["text"] = tokenizer.batch_decode(ids) if isinstance(ids[0], list) else tokenizer.decode(ids)

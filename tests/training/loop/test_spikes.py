@@ -2,12 +2,13 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hf_tfm.training.arguments.training_arguments import TfmTrainingArguments
-from hf_tfm.training.loop.spikes import MIN_STEPS, SPIKES_FILE, Window
+from hf_tfm.training.loop.spikes import MIN_STEPS, SPIKES_FILE, SpikeCallback, Window
 from hf_tfm.training.loop.trainer import TfmTrainer
 from tests.training.tiny import ROWS, make_tiny
 
@@ -73,6 +74,18 @@ def test_the_file_names_the_batch_of_the_spike(tmp_path, capsys):
     without = trainer_of(tmp_path / "none", on_spike="none")
     without.train()
     assert all(torch.equal(weight, weights(without)[name]) for name, weight in weights(trainer).items())
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_the_rows_of_every_task_are_written(task):
+    tiny = make_tiny(task)
+    batch = tiny.batch(tiny.model(), training=True)
+    trainer = SimpleNamespace(processing_class=tiny.tokenizer, args=SimpleNamespace(on_spike="log"))
+    rows = SpikeCallback(trainer).rows(batch)
+    assert [row["input_ids"] for row in rows] == batch["input_ids"].tolist()
+    text = rows[0]["text"]
+    assert "sky" in (text if isinstance(text, str) else text[0]).lower()
+    json.dumps(rows)
 
 
 class Snapshots(PoisonedTrainer):
