@@ -31,9 +31,7 @@ class WidthScaling:
     output_scale = 1.0
 
     def __init__(self, config: Any) -> None:
-        self.attention_scale = (
-            config.head_dim**-0.5 if config.attention_scale is None else float(config.attention_scale)
-        )
+        self.attention_scale = scale_of_scores(config, config.head_dim)
 
     def scale_weights(self, model: nn.Module) -> None:
         """Sets the initial standard deviations and learning rates of a model that is made."""
