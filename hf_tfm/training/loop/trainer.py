@@ -81,12 +81,10 @@ class TfmTrainer(ScoredSteps, DistributedTrainer):
             base = base.get_base_model()
         self.has_lm_head = isinstance(base, LanguageHead)
         self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(base) is None
-        self.ema, self.pushes = make_ema(model, args), HubPushes(self)
+        self.ema, self.pushes, spikes = make_ema(model, args), HubPushes(self), self.watch_for_spikes()
         metric = self.objective.validation_metric if self.compute_metrics else "loss"
-        self.early_stopping = make_early_stopping(args, metric)
-        self.epoch_counter = EpochCounter(self)
-        ours = (self.watch_for_spikes(), self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())
-        for callback in filter(None, ours):
+        self.early_stopping, self.epoch_counter = make_early_stopping(args, metric), EpochCounter(self)
+        for callback in filter(None, (spikes, self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())):
             self.add_callback(callback)
         if not args.disable_tqdm:
             # ProgressCallback, or NotebookProgressCallback in a notebook
