@@ -59,11 +59,24 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "with_extras": {
         "plain": {},
-        "biases": {"qkv_bias": True, "out_bias": True, "lm_head_bias": True, "head_dim": 12},
+        "biases": {
+            "qkv_bias": True,
+            "out_bias": True,
+            "lm_head_bias": True,
+            "head_dim": 12,
+            "width_scaling": "mup",
+            "mup_base_width": 16,
+            "mup_base_head_dim": 8,
+        },
         "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
         "norm_after": {"embedding_norm": "after_positions", "lm_head_type": "transform"},
         "factorised": {"embedding_size": 16, "first_layer_norm": False},
-        "untied": {"tie_word_embeddings": False, "final_logit_softcapping": 5.0, "residual_scale": 0.5},
+        "untied": {
+            "tie_word_embeddings": False,
+            "final_logit_softcapping": 5.0,
+            "residual_scale": 0.5,
+            "z_loss_coef": 0.1,
+        },
     },
 }
 

@@ -39,9 +39,9 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "hf_tfm.conversion": (
         "errors", "weight_transforms", "weight_map", "weight_transfer", "auto_classes", "checkpoint_files",
-        "undeclared_fields", "family", "bidirectional", "rope_and_window_mappings", "config_diff", "parity_check",
-        "families", "registry", "llama_cpp", "parity_results", "whole_checkpoints", "native_checkpoints", "convert",
-        "sentence_transformers_files", "card", "convert_command", "families_command",
+        "undeclared_fields", "family", "bidirectional", "rope_and_window_mappings", "config_diff", "width_scaling",
+        "parity_check", "families", "registry", "llama_cpp", "parity_results", "whole_checkpoints",
+        "native_checkpoints", "convert", "sentence_transformers_files", "card", "convert_command", "families_command",
     ),
     "hf_tfm.benchmark": ("harness", "tools"),
     "hf_tfm.training": (

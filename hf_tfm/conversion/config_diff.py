@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-__all__ = ["output_differences", "training_differences"]
+__all__ = ["language_model_fields", "output_differences", "training_differences"]
 
 # Fields that never change an output.
 WITHOUT_EFFECT = {
@@ -15,7 +15,7 @@ WITHOUT_EFFECT = {
 # Fields that change only training.
 TRAINING_ONLY = {
     "embedding_dropout", "attention_dropout", "activation_dropout", "hidden_dropout", "classifier_dropout",
-    "initializer_range", "depth_scaling", "router_aux_loss_coef",
+    "initializer_range", "depth_scaling", "router_aux_loss_coef", "z_loss_coef",
 }  # fmt: skip
 
 LM_HEADS = ("masked-lm", "causal-lm", "seq2seq-lm")
@@ -27,7 +27,7 @@ HEADS_READING: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             "lm_head_type", "lm_head_act", "lm_head_bias", "logit_scale", "final_logit_softcapping",
-            "tie_word_embeddings",
+            "tie_word_embeddings", "z_loss_coef", "router_aux_loss_coef",
         ),
         LM_HEADS,
     ),
@@ -37,6 +37,11 @@ HEADS_READING: dict[str, tuple[str, ...]] = {
     "head_dense_bias": LM_HEADS + POOLED_HEADS + TOKEN_HEADS,
     "add_pooling_layer": ("base",),
 }  # fmt: skip
+
+
+def language_model_fields() -> set[str]:
+    """The fields that only heads with a language model's loss read."""
+    return {name for name, heads in HEADS_READING.items() if heads == LM_HEADS}
 
 
 def conditional_fields(config: Any) -> dict[str, bool]:

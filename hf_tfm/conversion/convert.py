@@ -24,6 +24,7 @@ from .registry import FAMILIES, family_of, get_family
 from .weight_map import resolve
 from .weight_transfer import StateDict, take_state_dict, transfer_weights
 from .whole_checkpoints import errors_of
+from .width_scaling import fold_width_scaling, without_width_scaling
 
 __all__ = ["convert_to_native", "convert_to_ours", "from_native", "to_native"]
 
@@ -141,12 +142,14 @@ def convert_to_native(
 ) -> Conversion:
     """The native model from ours. Unless `copy_weights`, our model loses its tensors and cannot be used again."""
     check_plain_weights(f"The {model.config.model_type}", getattr(model.config, "quantization_config", None))
-    our_head = head_of_model(model)
-    family = get_family(family_name or model.config.origin or only_possible_family(model.config, our_head))
-    if (family.our_model_type, model.config.model_type) == ("tfm_decoder", "tfm_encoder"):
+    our_head, ours = head_of_model(model), without_width_scaling(model.config)
+    family = get_family(family_name or ours.origin or only_possible_family(ours, our_head))
+    if (family.our_model_type, ours.model_type) == ("tfm_decoder", "tfm_encoder"):
         family = as_encoder(family)
     head = family.native_head(our_head)
-    config, training_losses = equivalent_native_config(family, model.config, our_head)
+    config, training_losses = equivalent_native_config(family, ours, our_head)
+    if ours is not model.config:
+        training_losses.append(f'learning rates by width_scaling="{model.config.width_scaling}"')
     for loss in training_losses:
         logger.warning(f"{family.name} has no equivalent of {loss}; this affects only training.")
     native_class = model_class(config, head)
@@ -156,10 +159,10 @@ def convert_to_native(
     check = parity_check(model, our_head, verify)
     shapes, dtype = {name: tensor.shape for name, tensor in empty.state_dict().items()}, model.dtype
     names = family.read_weights(head, shapes)
-    state = take_state_dict(model, copy_weights)
+    state = fold_width_scaling(take_state_dict(model, copy_weights), model.config, our_head)
     weight_map = family.weight_map(head, native_prefix(names, empty), our_prefix(head))
-    rules = resolve(weight_map, names, set(state), model.config)
-    state = transfer_weights(rules, state, model.config, to_native=True)
+    rules = resolve(weight_map, names, set(state), ours)
+    state = transfer_weights(rules, state, ours, to_native=True)
     state |= {name: torch.zeros(shape) for name, shape in shapes.items() if name not in names}
     native = load_converted(native_class, config, state, dtype, **arguments)
     return Conversion(

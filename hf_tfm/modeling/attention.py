@@ -18,6 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .caches import self_attention_cache, update_cache, update_cache_of_one_token
 from .normalization import make_qk_norm
 from .position import make_rotation
+from .width_scaling import make_width_scaling
 
 
 def soft_cap(values: torch.Tensor, cap: float) -> torch.Tensor:
@@ -71,7 +72,7 @@ class Attention(nn.Module):
         self.config, self.layer_idx, self.is_causal = config, layer_idx, is_causal
         self.head_dim = config.head_dim
         self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
-        self.scaling = config.head_dim**-0.5 if config.attention_scale is None else float(config.attention_scale)
+        self.scaling = make_width_scaling(config).attention_scale
         self.attention_dropout = nn.Dropout(config.attention_dropout)
         self.sliding_window: int | None = None
         self.softcap = config.attn_logit_softcapping

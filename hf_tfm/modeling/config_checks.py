@@ -184,6 +184,18 @@ def check_experts(config: Any) -> None:
         )
 
 
+def check_width(config: Any) -> None:
+    """Raises ValueError for width scaling of a model with several widths."""
+    width = config.hidden_size
+    widths = {name: getattr(config, name, width) for name in ("embedding_size", "decoder_hidden_size")}
+    other = [f"{name}={value}" for name, value in widths.items() if value != width]
+    if config.width_scaling != "none" and other:
+        raise ValueError(
+            f'width_scaling="{config.width_scaling}" is defined for one width, hidden_size ({width}), got '
+            f"{', '.join(other)}; make them equal."
+        )
+
+
 def check_wiring(config: Any) -> None:
     """Raises ValueError for depth scaling that is not defined for the residual wiring."""
     if config.depth_scaling == "deepnorm" and config.residual_type != "post":

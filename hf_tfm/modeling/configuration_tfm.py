@@ -36,6 +36,7 @@ from .config_checks import (
     check_experts,
     check_seq2seq,
     check_stack,
+    check_width,
     check_wiring,
     head_size,
     repeat_layer_types,
@@ -57,10 +58,10 @@ from .field_values import (
     token_id,
 )
 from .head_fields import HeadFields
-from .head_parts import POOLINGS
 from .outputs import BESIDE_PREDICTIONS
 from .parallel_plans import PipelinePlans, Seq2SeqPlans, StackPlans
 from .peft_targets import PeftTargets
+from .pooling import POOLINGS
 from .position_fields import PositionFields
 from .recipes import recipe_fields
 from .residual_fields import ResidualFields
@@ -75,12 +76,12 @@ NEEDED_BESIDES = """
     from .caches import
     from .depth_scaling import
     from .feed_forward import
-    from .fused_linear_cross_entropy import
     from .loss import
     from .masks import
     from .normalization import
     from .position import
-    from .rotary_embedding import"""
+    from .rotary_embedding import
+    from .width_scaling import"""
 
 
 class TfmConfig(
@@ -194,6 +195,7 @@ class TfmConfig(
     def validate_choices(self) -> None:
         check_experts(self)
         check_wiring(self)
+        check_width(self)
 
 
 @strict

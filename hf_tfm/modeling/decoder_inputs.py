@@ -5,9 +5,9 @@ from typing import Any, NoReturn
 import torch
 from transformers.utils.import_utils import is_tracing
 
-from .head_parts import last_true
 from .loss import IGNORE_INDEX
 from .masks import is_padding_mask
+from .pooling import last_true
 
 
 class ShiftRight:

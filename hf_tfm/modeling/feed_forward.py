@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.integrations.moe import use_experts_implementation
 
 from .activations import make_activation
+from .width_scaling import readout
 
 
 class FeedForward(nn.Module):
@@ -73,6 +74,8 @@ class TfmRouter(nn.Module):
 
     Returns logits (N, E), weights (N, K) and indices (N, K); transformers records the logits."""
 
+    width_role = "readout"
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.top_k = config.num_experts_per_tok
@@ -111,7 +114,9 @@ def misaligned_expert_widths(config: Any) -> dict[str, int]:
 @use_experts_implementation
 class TfmExperts(nn.Module):
     """E gated feed-forwards as packed tensors. `forward` is the reference; transformers may run a grouped kernel
-    instead. `init_std`, `down_init_std`: initial standard deviations, which depth scaling changes."""
+    instead. `init_std`, `down_init_std`: initial standard deviations, which depth and width scaling change."""
+
+    width_role = "hidden"
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -141,7 +146,7 @@ class SharedExpert(GatedMLP):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config, config.shared_expert_intermediate_size)
-        self.gate = nn.Linear(config.hidden_size, 1, bias=False)
+        self.gate = readout(nn.Linear(config.hidden_size, 1, bias=False))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.gate(hidden_states)) * super().forward(hidden_states)

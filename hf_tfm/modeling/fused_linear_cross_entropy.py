@@ -38,11 +38,11 @@ def softcap_(logits: torch.Tensor, cap: float) -> torch.Tensor:
 
 
 def cross_entropy_(
-    logits: torch.Tensor, labels: torch.Tensor, cap: float | None, smoothing: float, vocab_size: int
+    logits: torch.Tensor, labels: torch.Tensor, cap: float | None, smoothing: float, z_loss: float, vocab_size: int
 ) -> torch.Tensor:
     """The summed loss in nats of logits (n, V') in float32, which become its gradient: softmax minus target, a target
-    of 1 - smoothing at the label and smoothing / V everywhere in the first V = `vocab_size` columns. Labels (n,), -100
-    where nothing is scored."""
+    of 1 - smoothing at the label and smoothing / V everywhere in the first V = `vocab_size` columns. `z_loss` times the
+    square of logsumexp(logits) is part of the loss. Labels (n,), -100 where nothing is scored."""
     ignored = labels.eq(IGNORE_INDEX)[:, None]
     index = labels[:, None].masked_fill(ignored, 0)
     slope = None if cap is None else softcap_(logits, cap)
@@ -54,6 +54,10 @@ def cross_entropy_(
     losses = total.log() - (expected - highest)
     # what is not scored has no gradient: x / inf is 0
     logits.div_(total.masked_fill(ignored, torch.inf))
+    if z_loss:
+        log_total = total.log() + highest
+        losses = losses + z_loss * log_total.square()
+        logits.mul_(1 + 2 * z_loss * log_total)
     scored = torch.ones_like(total).masked_fill(ignored, 0)
     if smoothing:
         logits[:, :vocab_size].sub_(scored * (smoothing / vocab_size))
@@ -68,7 +72,7 @@ def zeros_if(needed: bool, like: torch.Tensor, dtype: torch.dtype) -> torch.Tens
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy, in nats and float32, of cap(scale (x W' + b)) against labels.
+    """Summed cross-entropy, in nats and float32, of cap(scale (x W' + b)) against labels, with the z-loss.
 
     x (N, E), W (V, E), b (V,) or None, labels (N,), -100 where nothing is scored. `with_gradient`: whether gradients
     are on at the call, which a context does not know. Products are computed in the dtype that autocast would choose;
@@ -84,6 +88,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         cap: float | None,
         scale: float,
         smoothing: float,
+        z_loss: float,
         with_gradient: bool,
     ) -> torch.Tensor:
         dtype = (hidden_states[:0] @ weight[:0].t()).dtype
@@ -109,7 +114,7 @@ class LinearCrossEntropy(torch.autograd.Function):
                 # one name for logits and gradient, so that one of them lives at a time; in float32 they are one tensor
                 gradient = torch.addmm(offset, part, matrix.t(), beta=beta, alpha=scale).float()
                 # not in place: torch 2.11's compiler takes what begins as a constant for one, and gives no gradient
-                loss = loss + cross_entropy_(gradient, labels[chunk], cap, smoothing, vocab_size)
+                loss = loss + cross_entropy_(gradient, labels[chunk], cap, smoothing, z_loss, vocab_size)
                 if bias_grad is not None:
                     bias_grad += gradient.sum(0)
                 gradient = gradient.to(dtype)
@@ -136,7 +141,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         # in place: a second (V, E) tensor would be as large as what is saved
         states_grad, *rest = [None if gradient is None else gradient.mul_(factor) for gradient in gradients]
         of_vocabulary = (None if gradient is None else gradient[: ctx.vocab_size] for gradient in rest)
-        return (states_grad, *of_vocabulary, None, None, None, None, None)
+        return (states_grad, *of_vocabulary, None, None, None, None, None, None)
 
 
 def select_scored(hidden_states: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

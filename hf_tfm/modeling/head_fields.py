@@ -5,8 +5,8 @@ from typing import Literal
 
 from transformers.utils.type_validators import activation_fn_key
 
-from .field_values import dropout, one_of, scale
-from .head_parts import POOLINGS
+from .field_values import MAX_FACTOR, between, dropout, one_of, scale
+from .pooling import POOLINGS
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -18,6 +18,8 @@ class HeadFields:
     lm_head_bias: bool = False
     logit_scale: float | int = scale(1.0)  # multiplies the logits
     final_logit_softcapping: float | int | None = scale(None)
+    # in training, adds this times the mean square of logsumexp(logits) to a language model's loss (PaLM: 1e-4); 0: none
+    z_loss_coef: float | int = between(0, MAX_FACTOR, default=0.0)
     pooling: str = one_of(POOLINGS, default="first")  # which token(s) a sequence's vector comes from
     # dense layer + activation on a classifier's pooled vector; also on its tokens (ModernBERT), or in text embeddings
     classifier_dense: Literal["none", "pooled", "all", "embedding"] = "none"

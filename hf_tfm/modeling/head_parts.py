@@ -1,4 +1,4 @@
-"""Parts of heads: logits and loss of a language model, pooling, and the dense layer before a classifier.
+"""Parts of heads: logits and loss of a language model, and the dense layer before a classifier.
 
 Legend: B batch, T tokens, C hidden size, E embedding size, V vocabulary.
 """
@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
-from transformers.utils.import_utils import torch_compilable_check
 
 from .activations import make_activation
 from .attention import soft_cap
 from .block import Scale
 from .fused_linear_cross_entropy import LinearCrossEntropy, select_scored
-from .loss import IGNORE_INDEX, make_load_balancing, mean_over_items
-from .masks import is_padding_mask
+from .loss import IGNORE_INDEX, make_load_balancing, mean_over_items, z_loss
 from .normalization import make_norm
+from .pooling import POOLINGS
+from .width_scaling import make_width_scaling
 
 
 class HeadDense(nn.Module):
@@ -48,6 +48,9 @@ class LMHead(nn.Linear):
     """The map from the embedding's width to the vocabulary. Given labels (N,), it returns their summed loss instead of
     logits, in its own forward, since sharded weights are whole only there (FSDP2, ZeRO-3)."""
 
+    # its rows may be the word table, so what it reads is scaled instead of its weights
+    width_role = "fixed"
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -55,11 +58,12 @@ class LMHead(nn.Linear):
         cap: float | None = None,
         scale: float = 1.0,
         smoothing: float = 0.0,
+        z_loss: float = 0.0,
     ) -> torch.Tensor:
         if labels is None:
             return super().forward(hidden_states)
-        gradient = torch.is_grad_enabled()
-        return LinearCrossEntropy.apply(hidden_states, self.weight, self.bias, labels, cap, scale, smoothing, gradient)  # pyright: ignore[reportReturnType]
+        options = (cap, scale, smoothing, z_loss, torch.is_grad_enabled())
+        return LinearCrossEntropy.apply(hidden_states, self.weight, self.bias, labels, *options)  # pyright: ignore[reportReturnType]
 
 
 class LanguageHead:
@@ -67,18 +71,24 @@ class LanguageHead:
 
     config: Any
     loss_function: Any
+    training: bool
 
     def build_language_head(self, config: Any) -> None:
         self.lm_transform = make_lm_transform(config)
+        output_scale = make_width_scaling(config).output_scale
+        self.scale_states = None if output_scale == 1.0 else Scale(output_scale)
         self.lm_head = LMHead(config.embedding_size, config.vocab_size, bias=config.lm_head_bias)
         self.logit_scale = config.logit_scale
         self.scale_logits = None if config.logit_scale == 1.0 else Scale(config.logit_scale)
         self.logit_cap = config.final_logit_softcapping
+        self.z_loss_coef = config.z_loss_coef
         self.load_balancing = make_load_balancing(config)
 
     def transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., C) to what `lm_head` reads (..., E)."""
-        return hidden_states if self.lm_transform is None else self.lm_transform(hidden_states)
+        if self.lm_transform is not None:
+            hidden_states = self.lm_transform(hidden_states)
+        return hidden_states if self.scale_states is None else self.scale_states(hidden_states)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of hidden states (..., C)."""
@@ -103,8 +113,9 @@ class LanguageHead:
         label_smoothing: float = 0.0,
         **kwargs: Any,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Logits (B, T, V) of hidden states (B, T, C), and with labels their loss in nats per scored token; with the
-        fused loss (None: as configured) no logits. Raises ValueError for smoothing without the fused loss.
+        """Logits (B, T, V) of hidden states (B, T, C), and with labels their loss in nats per scored token, in training
+        with the z-loss; with the fused loss (None: as configured) no logits. Raises ValueError for smoothing without
+        the fused loss.
 
         Smoothing is a keyword argument of the heads without a place in their signatures: Trainer takes every argument
         of a forward with "label" in its name for one that evaluation needs."""
@@ -118,7 +129,34 @@ class LanguageHead:
                 "logits yourself."
             )
         logits = self.compute_logits(hidden_states)
-        return logits, self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
+        return logits, self.add_z_loss(loss, logits, labels, self.z_loss_weight, **kwargs)
+
+    @property
+    def z_loss_weight(self) -> float:
+        """The weight of the z-loss now: like dropout it is part of training, and an evaluated loss is in nats."""
+        return self.z_loss_coef * self.training
+
+    def add_z_loss(
+        self,
+        loss: Any,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        weight: float,
+        num_items_in_batch: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The loss with `weight` times the z-loss added."""
+        if not weight:
+            return loss
+        return loss + weight * z_loss(logits, self.scored_labels(labels, logits, **kwargs), num_items_in_batch)
+
+    def scored_labels(
+        self, labels: torch.Tensor, predictions: torch.Tensor, ignore_index: int = IGNORE_INDEX, **kwargs: Any
+    ) -> torch.Tensor:
+        """`target_labels` (B, T) beside the predictions, -100 where nothing is scored."""
+        labels = self.target_labels(labels, **kwargs).to(predictions.device)
+        return labels.masked_fill(labels == ignore_index, IGNORE_INDEX)
 
     def compute_fused_loss(
         self,
@@ -126,7 +164,6 @@ class LanguageHead:
         labels: torch.Tensor,
         smoothing: float,
         num_items_in_batch: Any = None,
-        ignore_index: int = IGNORE_INDEX,
         **kwargs: Any,
     ) -> torch.Tensor:
         """The loss without logits. Raises ValueError where it would ignore something; see `fused_loss_obstacle`."""
@@ -135,10 +172,10 @@ class LanguageHead:
             raise ValueError(f"fused_loss=True is not possible: {obstacle}. Pass fused_loss=False.")
         if not 0.0 <= smoothing <= 1.0:
             raise ValueError(f"label_smoothing must lie between 0 and 1, got {smoothing}.")
-        labels = self.target_labels(labels, **kwargs).to(hidden_states.device)
-        labels = labels.masked_fill(labels == ignore_index, IGNORE_INDEX)
+        labels = self.scored_labels(labels, hidden_states, **kwargs)
         tokens, scored = select_scored(hidden_states, labels)
-        summed = self.lm_head(self.transform(tokens), scored, self.logit_cap, self.logit_scale, smoothing)
+        options = (self.logit_cap, self.logit_scale, smoothing, self.z_loss_weight)
+        summed = self.lm_head(self.transform(tokens), scored, *options)
         return mean_over_items(summed, labels, num_items_in_batch)
 
     def router_kwargs(self, labels: torch.Tensor | None) -> dict[str, bool]:
@@ -175,104 +212,6 @@ def fused_loss_obstacle(model: Any) -> str | None:
     if type(model).compute_logits is not LanguageHead.compute_logits:
         return f"{type(model).__name__} computes logits in its own way, `compute_logits`"
     return None
-
-
-def select_token(hidden_states: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """One token of each row: (B, T, C) and (B,) to (B, C)."""
-    return hidden_states[torch.arange(hidden_states.shape[0], device=hidden_states.device), index]
-
-
-def last_true(flags: torch.Tensor) -> torch.Tensor:
-    """Index (B,) of the last true entry of each row (B, T); 0 where there is none."""
-    return (torch.arange(flags.shape[1], device=flags.device) * flags).argmax(-1)
-
-
-class Pooling(nn.Module):
-    """Base of all poolings. Which tokens are real is said by the mask (B, S) where one is given: of keys that a cache
-    holds, too, so its last T entries count. Without a mask every token counts whose id is not the padding id that the
-    configuration holds at the time; without ids or a padding id, every token.
-
-    GPT-2's and Llama's classifiers go by the ids even beside a mask. Where padding has the id of a word (the end of
-    sequence, often), or the padding id was changed, only the mask knows, so here it decides; the two differ in rows
-    whose last real token has the padding id."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
-
-    def real_tokens(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor | None:
-        """Flags (B, T) of the real tokens among hidden states (B, T, C); None where all count."""
-        if is_padding_mask(attention_mask):
-            return attention_mask[:, -hidden_states.shape[1] :].bool()
-        pad = self.config.pad_token_id
-        return None if input_ids is None or pad is None else input_ids != pad
-
-    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        """One vector (B, C) of hidden states (B, T, C)."""
-        raise NotImplementedError
-
-
-class FirstToken(Pooling):
-    """The first real token (BERT's [CLS]): under left padding that is not column 0."""
-
-    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        real = self.real_tokens(hidden_states, input_ids, attention_mask)
-        return hidden_states[:, 0] if real is None else select_token(hidden_states, real.long().argmax(-1))
-
-
-class MeanOfTokens(Pooling):
-    """The mean of the real tokens; zero for a row without one."""
-
-    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        real = self.real_tokens(hidden_states, input_ids, attention_mask)
-        if real is None:
-            return hidden_states.mean(1)
-        weights = real.to(hidden_states.dtype)
-        return (hidden_states * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)
-
-
-class LastToken(Pooling):
-    """The last real token; the first column of a row without one."""
-
-    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        real = self.real_tokens(hidden_states, input_ids, attention_mask)
-        return hidden_states[:, -1] if real is None else select_token(hidden_states, last_true(real))
-
-
-class LastEos(Pooling):
-    """The last end-of-sequence token (T5, BART), by the ids that the configuration holds at the time; beside a mask,
-    the last one that is real. Raises ValueError for a row without one, without input ids, or without such an id."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.eos_token_ids()
-
-    def eos_token_ids(self) -> list[int]:
-        eos = self.config.eos_token_id
-        if eos is None:
-            raise ValueError('pooling="last_eos" needs eos_token_id in the configuration.')
-        return eos if isinstance(eos, list) else [eos]
-
-    def forward(self, hidden_states: torch.Tensor, input_ids: Any, attention_mask: Any) -> torch.Tensor:
-        if input_ids is None:
-            raise ValueError('pooling="last_eos" finds the token by its id: give input ids, not vectors.')
-        found = torch.stack([input_ids == eos for eos in self.eos_token_ids()]).any(0)
-        if is_padding_mask(attention_mask):
-            found = found & attention_mask[:, -hidden_states.shape[1] :].bool()
-        torch_compilable_check(
-            found.any(-1).all(), f"Every row needs an end-of-sequence token {self.eos_token_ids()} to pool at."
-        )
-        return select_token(hidden_states, last_true(found))
-
-
-# value of `pooling` -> class, built from (config)
-POOLINGS: dict[str, type[nn.Module]] = {
-    "first": FirstToken,
-    "mean": MeanOfTokens,
-    "last_token": LastToken,
-    "last_eos": LastEos,
-    "late": MeanOfTokens,
-}
 
 
 def make_classifier_dense(config: Any) -> HeadDense:

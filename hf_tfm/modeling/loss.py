@@ -24,6 +24,14 @@ def mean_over_items(summed: torch.Tensor, labels: torch.Tensor, num_items_in_bat
     return summed / torch.as_tensor(items, device=summed.device)
 
 
+def z_loss(logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """The mean of logsumexp(logits) squared over scored tokens, which keeps softmax's denominator near 1; logits
+    (B, T, V), labels (B, T).   Chowdhery et al. 2022, section 5, arXiv:2204.02311; Wortsman et al. 2023,
+    arXiv:2309.14322."""
+    squares = logits.float().logsumexp(-1).square().masked_fill(labels.eq(IGNORE_INDEX), 0)
+    return mean_over_items(squares.sum(), labels, num_items_in_batch)
+
+
 def regression_loss(logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
     """Squared error per number; logits (B, n), labels (B, n) or (B,)."""
     labels = labels.to(logits.device, logits.dtype).view_as(logits)

@@ -23,6 +23,7 @@ from .distributed_checks import check_splits
 from .feed_forward import EXPERT_ALIGNMENT, TfmRouter, misaligned_expert_widths
 from .position import POSITIONS, BiasPosition
 from .sliding_window_attention import register_sliding_window_attention
+from .width_scaling import learning_rate_factors, make_width_scaling
 
 logger = logging.get_logger(__name__)
 register_sliding_window_attention()
@@ -81,6 +82,18 @@ class TfmPreTrainedModel(PreTrainedModel):
         super().__init__(config, *args, **kwargs)
         # in the cards that transformers writes
         self.add_model_tags("hf_tfm")
+
+    def post_init(self) -> None:
+        make_width_scaling(self.config).scale_weights(self)
+        super().post_init()
+
+    def learning_rate_factors(self) -> dict[str, float]:
+        """Every parameter name -> what Adam's learning rate is to be multiplied by, 1.0 without `width_scaling`.
+
+        With decoupled weight decay, which is multiplied by the rate, divide the decay by the factor, so that their
+        product stays as it is: groups of torch.optim.AdamW are
+        {"params": [parameter], "lr": rate * factor, "weight_decay": decay / factor}."""
+        return dict.fromkeys((name for name, _ in self.named_parameters()), 1.0) | learning_rate_factors(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -29,6 +29,7 @@ from .unpadding import run_unpadded, unpad
 # as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
     from .blockwise_attention import
+    from .fused_linear_cross_entropy import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .varlen_attention import"""

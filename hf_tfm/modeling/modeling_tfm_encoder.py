@@ -19,11 +19,13 @@ from .modeling_tfm import TfmPreTrainedModel, register_with_transformers
 from .outputs import TfmEncoderOutput, TfmMaskedLMOutput
 from .stack import Stack
 from .task_heads import QuestionAnswering, SequenceClassification, TextEmbedding, TokenClassification
+from .width_scaling import readout
 
 # as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
     from .blockwise_attention import
     from .distributed_checks import
+    from .fused_linear_cross_entropy import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .unpadding import
@@ -212,7 +214,7 @@ class TfmEncoderForMultipleChoice(TfmEncoderPreTrainedModel):
         super().__init__(config)
         self.model = TfmEncoderModel(config, add_pooling_layer=True)
         self.dropout = nn.Dropout(config.classifier_dropout or 0.0)
-        self.classifier = nn.Linear(config.hidden_size, 1, bias=config.classifier_bias)
+        self.classifier = readout(nn.Linear(config.hidden_size, 1, bias=config.classifier_bias))
         self.post_init()
 
     @can_return_tuple

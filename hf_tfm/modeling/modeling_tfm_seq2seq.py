@@ -26,6 +26,7 @@ from .seq2seq_stacks import TfmSeq2SeqDecoder, TfmSeq2SeqEncoder, TfmSeq2SeqPreT
 # as in configuration_tfm.py, whose files transformers copies first
 NEEDED_BESIDES = """
     from .blockwise_attention import
+    from .fused_linear_cross_entropy import
     from .sequence_lengths import
     from .sliding_window_attention import
     from .stack import

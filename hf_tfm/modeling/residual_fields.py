@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from .block import WIRINGS
+from .conditional_fields import only_with
 from .depth_scaling import DEPTH_SCALINGS
-from .field_values import between, dropout, one_of, scale
+from .field_values import between, dropout, one_of, scale, size
 from .normalization import NORMS
+from .width_scaling import WIDTH_SCALINGS
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -21,4 +23,8 @@ class ResidualFields:
     hidden_dropout: float | int = dropout(default=0.0)  # on every branch, before it is added
     # none; scaled: output projections start 1/sqrt(2 L) smaller (GPT-2); deepnorm: alpha and beta of Wang et al. 2022
     depth_scaling: str = one_of(DEPTH_SCALINGS, default="none")
+    # mup: initial weights, scores, logits and learning rates follow the width; see `MaximalUpdate` in width_scaling.py
+    width_scaling: str = one_of(WIDTH_SCALINGS, default="none")
+    mup_base_width: int = only_with(size(256), width_scaling="mup")  # hidden_size at which all its factors are 1
+    mup_base_head_dim: int | None = only_with(size(None), width_scaling="mup")  # the same of head_dim; None: head_dim
     initializer_range: float | int = between(0, 1, default=0.02, above=True)  # standard deviation

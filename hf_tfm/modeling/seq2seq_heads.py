@@ -14,6 +14,7 @@ from .decoder_inputs import DECODER_SHIFTS
 from .head_parts import Pooler
 from .loss import classification_loss
 from .task_heads import TokenHead
+from .width_scaling import readout
 
 
 class Seq2SeqHead:
@@ -58,7 +59,7 @@ class Seq2SeqClassification(Seq2SeqHead):
         self.pooler = Pooler(config.decoder_view)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.num_labels = config.num_labels
-        self.classifier = nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.classifier = readout(nn.Linear(config.decoder_hidden_size, config.num_labels, bias=config.classifier_bias))
 
     @can_return_tuple
     def forward(
@@ -99,7 +100,7 @@ class Seq2SeqQuestionAnswering(Seq2SeqHead, TokenHead):
         self.decoder_inputs = DECODER_SHIFTS[config.decoder_shift](config)
         self.build_token_head(config.decoder_view)
         self.loss_type = "ForQuestionAnswering"
-        self.qa_outputs = nn.Linear(config.decoder_hidden_size, 2)
+        self.qa_outputs = readout(nn.Linear(config.decoder_hidden_size, 2))
 
     @can_return_tuple
     def forward(

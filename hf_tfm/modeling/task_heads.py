@@ -17,6 +17,7 @@ from transformers.utils.generic import can_return_tuple
 from .head_parts import make_classifier_dense, unit_length
 from .loss import classification_loss, contrastive_loss
 from .outputs import TfmTextEmbeddingOutput
+from .width_scaling import readout
 
 
 class SequenceClassification:
@@ -28,7 +29,7 @@ class SequenceClassification:
     def build_head(self, config: Any) -> None:
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.num_labels = config.num_labels
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.classifier = readout(nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias))
 
     def pool(self, outputs: Any, input_ids: Any, attention_mask: Any) -> torch.Tensor:
         """One vector (B, C) for the sequence."""
@@ -141,7 +142,7 @@ class TokenClassification(TokenHead):
         self.build_token_head(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.num_labels = config.num_labels
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias)
+        self.classifier = readout(nn.Linear(config.hidden_size, config.num_labels, bias=config.classifier_bias))
 
     @can_return_tuple
     def forward(
@@ -179,7 +180,7 @@ class QuestionAnswering(TokenHead):
     def build_head(self, config: Any) -> None:
         self.loss_type = "ForQuestionAnswering"
         self.build_token_head(config)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.qa_outputs = readout(nn.Linear(config.hidden_size, 2))
 
     @can_return_tuple
     def forward(

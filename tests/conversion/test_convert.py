@@ -23,11 +23,11 @@ from transformers import (
 )
 
 import hf_tfm
-from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM
+from hf_tfm import TfmDecoderConfig, TfmDecoderForCausalLM, TfmEncoderConfig, TfmSeq2SeqConfig
 from hf_tfm.conversion import ConversionError, from_native, to_native
 from hf_tfm.conversion.auto_classes import AUTO_CLASSES
 from tests.conversion.tiny import VOCAB_SIZE, randomise
-from tests.grid import assert_same
+from tests.grid import LANGUAGE_MODELS, assert_same
 
 SIZES = {
     "vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -148,6 +148,32 @@ def test_a_model_with_native_features_only_becomes_native() -> None:
     native = to_native(model, "llama")
     assert type(native) is LlamaForCausalLM
     assert torch.equal(native(INPUT_IDS).logits, model(INPUT_IDS).logits)
+
+
+MUP = {"width_scaling": "mup", "mup_base_width": 8, "mup_base_head_dim": 4}
+
+
+@pytest.mark.parametrize(
+    ("config_class", "recipe", "family", "fields"),
+    [
+        (TfmDecoderConfig, "llama", "llama", {}),
+        (TfmDecoderConfig, "llama", "qwen3", {"qk_norm": "head", "tie_word_embeddings": False}),
+        (TfmDecoderConfig, "gpt2", "gpt2", {}),
+        (TfmEncoderConfig, "bert", "bert", {}),
+        (TfmSeq2SeqConfig, "bart", "bart", {}),
+    ],
+    ids=["tied", "query norm", "biases", "transform", "post-norm"],
+)
+def test_width_scaling_becomes_part_of_native_weights(config_class, recipe, family, fields, caplog) -> None:
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = config_class.recipe(recipe, **{**SIZES, "intermediate_size": 128}, **MUP, **ids, **fields)
+    model = randomise(LANGUAGE_MODELS[config.model_type.removeprefix("tfm_")][1](config))
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING, logger="hf_tfm.conversion.convert"):
+        native = to_native(model, family)
+    assert 'no equivalent of learning rates by width_scaling="mup"' in caplog.text
+    inputs = {"input_ids": INPUT_IDS} | ({"decoder_input_ids": INPUT_IDS} if config.is_encoder_decoder else {})
+    assert_same(native(**inputs).logits, model(**inputs).logits, 1e-5, "logits")
 
 
 NOT_IN_LLAMA = {

@@ -44,6 +44,8 @@ class Reference:
                 x = stack.norm("lm_transform.norm", x, root=True)
             elif "lm_transform.weight" in self.weights:
                 x = stack.linear("lm_transform", x, root=True)
+            if config.width_scaling == "mup":
+                x = x * config.mup_base_width / config.hidden_size
             y = stack.linear("lm_head", x, root=True) * config.logit_scale
             cap = config.final_logit_softcapping
             rows.append(y if cap is None else cap * torch.tanh(y / cap))
@@ -198,9 +200,15 @@ class StackReference:
     def attention_weights(self, name: str, h: int, query: torch.Tensor, keys: Vectors, biases: list[Any]) -> Any:
         """Softmax of one query's scores over its keys in head h."""
         scale, cap = self.config.attention_scale, self.config.attn_logit_softcapping
+        scale = self.size**-0.5 if scale is None else scale
+        if self.config.width_scaling == "mup" and self.config.mup_base_head_dim is not None:
+            # 1/d for heads of size d, equal to the standard scale at the base
+            base = self.config.mup_base_head_dim
+            root = math.sqrt(self.size / base) if self.config.attention_scale is None else 1.0
+            scale = scale * root * base / self.size
         scores = []
         for key, bias in zip(keys, biases, strict=True):
-            score = (query @ key) * (self.size**-0.5 if scale is None else scale)
+            score = (query @ key) * scale
             scores.append((score if cap is None else cap * torch.tanh(score / cap)) + bias)
         exponents = torch.stack(scores)
         if self.config.attention_sinks:

@@ -22,7 +22,10 @@ def make_compatible(architecture: str, given: Fields) -> Fields:
     def value(name: str) -> Any:
         return fields.get(name, defaults[name])
 
-    drop_absent(fields, config_class, {choice: value(choice) for choice in ("mlp_type", "position_type")})
+    choices = ("mlp_type", "position_type", "width_scaling")
+    drop_absent(fields, config_class, {choice: value(choice) for choice in choices})
+    if value("width_scaling") != "none":
+        drop(fields, "embedding_size", "decoder_hidden_size")
     fit_heads(fields, value, "")
     if architecture == "seq2seq":
         fit_decoder(fields, value)

@@ -30,7 +30,7 @@ OFTEN = (
     "sliding_window", "layer_types", "attn_logit_softcapping", "attention_sinks", "rope_parameters", "embedding_size",
     "embedding_norm", "num_attention_heads", "lm_head_type", "tie_word_embeddings", "decoder_layers",
     "decoder_hidden_size", "decoder_attention_heads", "logit_scale", "final_logit_softcapping", "lm_head_bias",
-    "embedding_scale", "residual_scale",
+    "embedding_scale", "residual_scale", "width_scaling",
 )  # fmt: skip
 MAX_OTHER_FIELDS = 8
 NOT_FINITE = (math.nan, math.inf, -math.inf)
@@ -165,10 +165,13 @@ VALUES: dict[str, Values] = {
     "shared_expert_intermediate_size": integers(None, 8, 12, odd=(1,)),
     "router_aux_loss_coef": numbers(0.01, 0.5),
     "residual_scale": numbers(1.0, 0.5, 2),
+    "mup_base_width": integers(4, 16, 32),
+    "mup_base_head_dim": integers(None, 4, 8),
     "norm_eps": numbers(1e-6, 1e-5, 1e-3),
     "initializer_range": choice((0.02, 0.1), 0, 0.0, 1.0, -0.1, 2.0, "0.02", *NOT_FINITE),
     "logit_scale": numbers(1.0, 0.25, 2),
     "final_logit_softcapping": numbers(None, 5.0, 30.0),
+    "z_loss_coef": numbers(0.0, 0.1),
     "classifier_dropout": choice((None, 0.0, 0.1), 0, 1.0, -0.1, 1.5, "0.1", *NOT_FINITE),
     "pad_token_id": TOKEN,
     "bos_token_id": TOKEN,

@@ -19,7 +19,7 @@ CHOICES = {
     "biases": {"without": {}, "biases": {"qkv_bias": True, "out_bias": True, "mlp_bias": True, "lm_head_bias": True}},
     "head": {
         "tied": {},
-        "untied": {"tie_word_embeddings": False, "logit_scale": 0.5},
+        "untied": {"tie_word_embeddings": False, "logit_scale": 0.5, "width_scaling": "mup", "mup_base_width": 16},
         "cap": {"final_logit_softcapping": 3.0, "logit_scale": 2.0},
         "factorised": {"embedding_size": 16, "embedding_norm": "after_positions"},
         "transform": {"lm_head_type": "transform"},

@@ -13,7 +13,7 @@ from tests.inspection.tiny import make_recording
 HEADS = {
     "plain": {},
     "untied_bias": {"tie_word_embeddings": False, "lm_head_bias": True},
-    "cap_scale": {"final_logit_softcapping": 3.0, "logit_scale": 0.5},
+    "cap_scale": {"final_logit_softcapping": 3.0, "logit_scale": 0.5, "width_scaling": "mup", "mup_base_width": 16},
     "transform": {"lm_head_type": "transform", "lm_head_bias": True},
     "factorised": {"embedding_size": 16},
 }

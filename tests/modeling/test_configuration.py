@@ -33,7 +33,8 @@ moe_intermediate_size moe_layers norm_bias norm_eps norm_topk_prob norm_type num
 num_experts_per_tok num_hidden_layers num_key_value_heads origin out_bias output_router_logits pad_token_id
 padding_free pooling position_offset position_type qk_norm qkv_bias relative_attention_max_distance
 relative_attention_num_buckets residual_scale residual_type rope_layers rope_parameters router_aux_loss_coef
-shared_expert_intermediate_size sinusoid_type sliding_window tie_word_embeddings vocab_size
+mup_base_head_dim mup_base_width shared_expert_intermediate_size sinusoid_type sliding_window tie_word_embeddings
+vocab_size width_scaling z_loss_coef
 """.split()
 OWN_FIELDS = {
     "tfm_encoder": ["add_pooling_layer", "type_vocab_size"],

@@ -72,6 +72,7 @@ MODELS = {
     "cap": {"final_logit_softcapping": 2.0, "logit_scale": 3.0},
     "factorised": {"embedding_size": 16},
     "transform": {"lm_head_type": "transform", "lm_head_bias": True, "embedding_size": 16},
+    "z_loss": {"z_loss_coef": 0.3, "final_logit_softcapping": 5.0, "logit_scale": 3.0, "lm_head_bias": True},
     "experts": {"mlp_type": "moe", "num_experts": 4},
 }
 # name -> num_items_in_batch, label_smoothing
@@ -97,8 +98,9 @@ def test_head_in_single_precision_equals_double():
     torch.manual_seed(0)
     head, tokens, labels = LMHead(24, 300), torch.randn(50, 24), torch.randint(0, 300, (50,))
     logits = head.double()(tokens.double()).mul(0.5).div(3).tanh().mul(3)
-    wanted = gradients(head, F.cross_entropy(logits, labels, label_smoothing=0.2, reduction="sum"))
-    found = head.float()(tokens, labels, 3.0, 0.5, 0.2)
+    z_loss = 0.3 * logits.logsumexp(-1).square().sum()
+    wanted = gradients(head, F.cross_entropy(logits, labels, label_smoothing=0.2, reduction="sum") + z_loss)
+    found = head.float()(tokens, labels, 3.0, 0.5, 0.2, 0.3)
     assert_gradients(gradients(head, found), wanted, 1e-6)
 
 
@@ -245,7 +247,7 @@ def test_gradient_checkpointing_gives_the_same_gradients():
 def test_compiled_model_is_one_graph_and_equals_eager(multiple, monkeypatch):
     monkeypatch.setattr(fused_linear_cross_entropy, "VOCABULARY_MULTIPLE", multiple)
     torch._dynamo.reset()
-    model, batch = model_and_batch("decoder", final_logit_softcapping=2.0, lm_head_bias=True)
+    model, batch = model_and_batch("decoder", final_logit_softcapping=2.0, lm_head_bias=True, z_loss_coef=0.2)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     found = compiled(**batch, fused_loss=True, label_smoothing=0.1).loss
     assert_same_loss_and_gradients(model, found, model(**batch, fused_loss=True, label_smoothing=0.1).loss)
@@ -258,7 +260,7 @@ def test_head_in_compiled_kernels_equals_eager():
     torch.manual_seed(0)
     head, tokens, labels = LMHead(24, 40), torch.randn(20, 24, requires_grad=True), torch.randint(0, 40, (20,))
     labels[3:7] = -100
-    arguments = (tokens, labels, 3.0, 0.5, 0.2)
+    arguments = (tokens, labels, 3.0, 0.5, 0.2, 0.1)
     with torch._inductor.config.patch({"cpp.simdlen": 1}):
         found = torch.compile(head, fullgraph=True)(*arguments)
         assert_same_loss_and_gradients(head, found, head(*arguments))

@@ -151,6 +151,26 @@ def test_ignored_labels_do_not_count():
     assert_same(single_label_loss(logits, labels), F.cross_entropy(logits[[0, 2]], labels[[0, 2]]), 1e-6)
 
 
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("case", ["causal_lm", "masked_lm", "seq2seq_lm"])
+def test_z_loss_follows_its_formula_in_training_and_accumulates(case, fused):
+    (model, batch), coefficient = model_and_batch(case), 0.3
+    model.z_loss_coef = coefficient
+    with torch.no_grad():
+        evaluated, logits = (
+            model(**batch, fused_loss=part)[name] for part, name in ((fused, "loss"), (False, "logits"))
+        )
+    labels = batch["labels"][:, 1:] if case == "causal_lm" else batch["labels"]
+    scored = logits[:, : labels.shape[1]].double()[labels != -100]
+    assert_same(evaluated, F.cross_entropy(scored, labels[labels != -100]), 1e-5, "evaluated loss, in nats")
+    added = coefficient * scored.logsumexp(-1).square().mean()
+    assert_same(model.train()(**batch, fused_loss=fused).loss.detach(), evaluated + added, 1e-5, "loss in training")
+    items, parts = labels.ne(-100).sum(), (slice(0, 1), slice(1, 4), slice(4, 6))
+    micro = [{name: value[rows] for name, value in batch.items()} for rows in parts]
+    losses = [model(**part, num_items_in_batch=items, fused_loss=fused).loss.detach() for part in micro]
+    assert_same(torch.stack(losses).sum(), evaluated + added, 1e-5, "accumulated loss")
+
+
 def reference_load_balancing_loss(logits, experts, top_k):
     probabilities = torch.cat([layer.softmax(-1) for layer in logits])
     chosen = F.one_hot(probabilities.topk(top_k, dim=-1).indices, experts).sum(1).float()

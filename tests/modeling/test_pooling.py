@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 import hf_tfm
-from hf_tfm.modeling.head_parts import POOLINGS, Pooler
+from hf_tfm.modeling.head_parts import Pooler
+from hf_tfm.modeling.pooling import POOLINGS
 from tests.grid import SIZES, assert_same, ids, make
 
 ROWS, LENGTH, PADDING = 3, 5, 3

@@ -6,7 +6,7 @@ import transformers
 from transformers import AutoModel
 
 import hf_tfm
-from hf_tfm.modeling.head_parts import POOLINGS
+from hf_tfm.modeling.pooling import POOLINGS
 from tests.grid import assert_same, ids, make
 
 HEADS = {"encoder": hf_tfm.TfmEncoderForTextEmbedding, "decoder": hf_tfm.TfmDecoderForTextEmbedding}

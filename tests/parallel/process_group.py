@@ -20,7 +20,9 @@ AUTO_CLASSES = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("decoder", {}),
     "odd_vocabulary": ("decoder", {"vocab_size": 53, "mlp_bias": True}),
-    "grouped": ("decoder", {"num_key_value_heads": 2, "qk_norm": "head"}),
+    "grouped": (
+        "decoder", {"num_key_value_heads": 2, "qk_norm": "head", "width_scaling": "mup", "mup_base_width": 16},
+    ),
     "alibi": ("decoder", {"position_type": "alibi", "residual_type": "parallel", "mlp_type": "plain"}),
     "relative_bias": ("decoder", {"position_type": "relative_bias", "qk_norm": "heads"}),
     "gathered": ("decoder", {"position_type": "alibi", "qk_norm": "width"}),
@@ -39,7 +41,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "encoder": ("encoder", {"position_type": "relative_bias", "lm_head_type": "transform"}),
     "one_key_value_head": ("decoder", {"num_key_value_heads": 1}),
     "seq2seq": ("seq2seq", {"position_type": "relative_bias"}),
-    "seq2seq_rotary": ("seq2seq", {"num_key_value_heads": 2, "tie_encoder_decoder_embeddings": False}),
+    "seq2seq_rotary": (
+        "seq2seq",
+        {
+            "num_key_value_heads": 2, "tie_encoder_decoder_embeddings": False, "z_loss_coef": 0.1,
+            "width_scaling": "mup", "mup_base_width": 16, "mup_base_head_dim": 4,
+        },
+    ),
 }  # fmt: skip
 
 

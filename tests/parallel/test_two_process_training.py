@@ -20,7 +20,9 @@ pytestmark = pytest.mark.xdist_group("two_processes")
 # number of processes -> batch size for the same rows in each step
 BATCH_SIZES = {1: {"per_device_train_batch_size": 4}, 2: {"per_device_train_batch_size": 2}}
 # no dropout: each process draws its own random numbers
-SHARED = COMMON | {"hidden_dropout": 0.0, "train_file": "own.txt", "max_steps": 6, "use_cpu": True}
+SHARED = COMMON | {
+    "hidden_dropout": 0.0, "train_file": "own.txt", "max_steps": 6, "use_cpu": True, "on_spike": "log",
+}  # fmt: skip
 RUNS = {
     "causal-lm": SHARED | {"gradient_accumulation_steps": 2, "optimizer": "muon", "label_smoothing_factor": 0.1},
     # without an accelerator there is nothing to say

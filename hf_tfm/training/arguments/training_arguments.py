@@ -93,6 +93,11 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "Decay of an exponential moving average of the weights, which is evaluated and saved instead "
                   "of the last weights; usual is 0.999; 0: none."},
     )  # fmt: skip
+    on_spike: Literal["none", "log", "skip", "stop"] = field(
+        default="none",
+        metadata={"help": "What to do when loss or gradient norm of a step is 6 standard deviations above those of the "
+                  "last 100: log it with its batch (_spikes.jsonl), and then skip its update or stop the run."},
+    )  # fmt: skip
     weight_decay: float = field(
         default=0.1, metadata={"help": "Weight decay of hidden matrices; the rest of the weights has none."}
     )
@@ -177,6 +182,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
         self.check_early_stopping()
         self.check_fractions()
         self.check_optimizer()
+        self.check_on_spike()
         self.check_sharding()
         self.check_report_to()
         if self.push_to_hub and not self.report:
@@ -244,6 +250,12 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
                 f"--optim {OptimizerNames(self.optim).value} has no effect with --optimizer {self.optimizer}; add "
                 "--optimizer trainer to use it."
             )
+
+    def check_on_spike(self) -> None:
+        """Raises ValueError for --on_spike with DeepSpeed, which takes the step before it can be skipped."""
+        launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+        if self.on_spike != "none" and (self.deepspeed or launched):
+            raise ValueError(f"--on_spike {self.on_spike} does not work with DeepSpeed; use --on_spike none.")
 
     def check_sharding(self) -> None:
         """Raises ValueError for options that do not work with --fsdp_size or --tp_size."""

@@ -5,8 +5,10 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedModel
 
+from hf_tfm.conversion.config_diff import language_model_fields
 from hf_tfm.conversion.whole_checkpoints import base_prefix, check_base_weights, check_shapes, load_model
 from hf_tfm.errors import missing_folder_errors
+from hf_tfm.modeling.head_parts import LanguageHead
 from hf_tfm.modeling.recipes import RECIPES
 
 from ..arguments.model_arguments import ModelArguments
@@ -117,6 +119,7 @@ def make_model(args: ModelArguments, objective: Objective, tokenizer: Any) -> Pr
     else:
         model = model_class(new_config(args, objective, model_class.config_class, tokenizer, fields))
     check_sizes(model.config, objective, tokenizer)
+    check_overrides(model, args, objective)
     if objective.generates_text:
         model.generation_config.max_length = objective.args.max_target_length
     return model
@@ -220,6 +223,16 @@ def check_sizes(config: Any, objective: Objective, tokenizer: Any) -> None:
         raise ValueError(
             f"The model reads at most {config.max_position_embeddings} tokens (max_position_embeddings), and rows may "
             f"have {max_length}; use {option} {config.max_position_embeddings}, or a model with more positions."
+        )
+
+
+def check_overrides(model: PreTrainedModel, args: ModelArguments, objective: Objective) -> None:
+    """Raises ValueError for a field of --config_overrides that changes language models only, where none is trained."""
+    unread = [] if isinstance(model, LanguageHead) else sorted(language_model_fields() & args.overrides.keys())
+    if unread:
+        raise ValueError(
+            f"--config_overrides has {', '.join(unread)}, which only language models read, and --task {objective.task} "
+            f"trains a {type(model).__name__}; leave it out."
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from hf_tfm.modeling.width_scaling import learning_rate_factors
+
 from ..arguments.training_arguments import TfmTrainingArguments
 
 __all__ = ["MuonAdamW", "hidden_matrices", "make_optimizer", "orthogonalize"]
@@ -109,31 +111,61 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def parameter_groups(model: nn.Module, args: TfmTrainingArguments) -> list[dict[str, Any]]:
-    """All trainable parameters in two AdamW groups: hidden matrices with weight decay, the rest without."""
-    hidden = hidden_matrices(model)
-    rest = [p for name, p in model.named_parameters() if p.requires_grad and name not in hidden]
-    betas = args.adam_beta1, args.adam_beta2
-    shared = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+def scaled_groups(
+    parameters: dict[str, nn.Parameter], factors: dict[str, float], options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """One group for each factor of the learning rate. Weight decay, which optimizers multiply by the rate, is divided
+    by the factor, so that weights shrink as fast at every width."""
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        by_factor.setdefault(factors.get(name, 1.0), []).append(parameter)
+    rate, decay = options["lr"], options["weight_decay"]
     return [
-        {"params": rest, "weight_decay": 0.0, "muon": False, **shared},
-        {"params": list(hidden.values()), "weight_decay": args.weight_decay, "muon": False, **shared},
+        {"params": group, **options, "lr": rate * factor, "weight_decay": decay / factor}
+        for factor, group in (by_factor or {1.0: []}).items()
     ]
 
 
+def adamw_groups(
+    model: nn.Module, args: TfmTrainingArguments, parameters: dict[str, nn.Parameter], weight_decay: float
+) -> list[dict[str, Any]]:
+    """The groups of AdamW for these parameters of the model."""
+    betas = args.adam_beta1, args.adam_beta2
+    options = {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon, "weight_decay": weight_decay}
+    return scaled_groups(parameters, learning_rate_factors(model), {"muon": False, **options})
+
+
+def other_parameters(model: nn.Module, hidden: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Trainable parameters that are no hidden matrices, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and name not in hidden}
+
+
 def make_optimizer(model: nn.Module, args: TfmTrainingArguments) -> torch.optim.Optimizer:
-    """The optimizer of --optimizer muon or adamw."""
+    """The optimizer of --optimizer muon or adamw: hidden matrices have weight decay, the rest has none."""
     if args.optimizer == "muon":
         return make_muon(model, args)
-    return torch.optim.AdamW(parameter_groups(model, args))
+    hidden = hidden_matrices(model)
+    rest = adamw_groups(model, args, other_parameters(model, hidden), 0.0)
+    return torch.optim.AdamW(rest + adamw_groups(model, args, hidden, args.weight_decay))
+
+
+def check_learning_rates(model: nn.Module, args: TfmTrainingArguments) -> None:
+    """Raises ValueError for a model whose weights have different learning rates and an optimizer of Trainer's."""
+    if args.optimizer == "trainer" and learning_rate_factors(model):
+        raise ValueError(
+            "--optimizer trainer has one learning rate, and width_scaling gives the matrices of this model others; use "
+            "--optimizer adamw or muon."
+        )
 
 
 def make_muon(model: nn.Module, args: TfmTrainingArguments) -> MuonAdamW:
     """Raises ValueError if parameters are sharded or the model has no trainable hidden matrices."""
     if args.sharded_by_accelerate:
         raise ValueError("--optimizer muon needs whole matrices, FSDP and DeepSpeed shard them; use --optimizer adamw.")
-    rest, hidden = parameter_groups(model, args)
-    if not hidden["params"]:
+    hidden = hidden_matrices(model)
+    if not hidden:
         raise ValueError("--optimizer muon: the model has no trainable hidden matrices; use --optimizer adamw.")
     muon = {"muon": True, "lr": args.muon_learning_rate, "momentum": args.muon_momentum}
-    return MuonAdamW([rest, {"params": hidden["params"], "weight_decay": hidden["weight_decay"], **muon}])
+    factors = learning_rate_factors(model, "muon")
+    groups = scaled_groups(hidden, factors, {**muon, "weight_decay": args.weight_decay})
+    return MuonAdamW(adamw_groups(model, args, other_parameters(model, hidden), 0.0) + groups)

@@ -26,6 +26,7 @@ from .batch_sizes import BATCH_OPTIONS, batch_sizes, different_batches
 from .checkpoints import checkpoint_folders, fault, last_saved, last_whole_checkpoint
 from .directory_lock import LOCK_FILE, DirectoryLock
 from .distributed import on_main_process
+from .spikes import SPIKES_FILE
 
 __all__ = [
     "PAGE_BYTES",
@@ -45,7 +46,7 @@ RUN_FILES = (
     RUN_FILE, "*_results.json", "README.md", "training.png", "inspect.html", "samples.jsonl", "trainer_state.json",
     "training_args.bin", "tokenizer*.json", "config.json", "generation_config.json", "model.safetensors*",
     "model-*-of-*.safetensors", "adapter_model.safetensors", "adapter_config.json", "modules.json",
-    "sentence_bert_config.json", "config_sentence_transformers.json", DROPPED_ROWS_FILE,
+    "sentence_bert_config.json", "config_sentence_transformers.json", DROPPED_ROWS_FILE, SPIKES_FILE,
 )  # fmt: skip
 # Options that change what is written or shown, but not what is learned.
 RESUME_IGNORED_ARGUMENTS = frozenset(

@@ -25,12 +25,13 @@ from .epoch_counter import EpochCounter
 from .hub_pushes import CARD, HubPushes
 from .label_smoothing import check_label_smoothing, smoothing_loss
 from .length_grouped_sampler import SeededLengthGroupedSampler, row_lengths
-from .optimizers import make_optimizer
+from .optimizers import check_learning_rates, make_optimizer
 from .option_checks import check_generation, check_rows
 from .peak_memory import PEAK_MEMORY, peak_memory
 from .progress_bar import ProgressBarCallback
 from .result_files import keep_training_metrics, write_metrics
 from .shared_files import find_best_checkpoint, hide_folders_in_state, keep_logs_out_of_pushes
+from .spikes import ScoredSteps
 from .training_length import TimeEstimate
 
 __all__ = ["TfmTrainer"]
@@ -41,7 +42,7 @@ def use_cache_setting(config: Any) -> dict[str, bool]:
     return {"use_cache": config.use_cache} if hasattr(config, "use_cache") else {}
 
 
-class TfmTrainer(DistributedTrainer):
+class TfmTrainer(ScoredSteps, DistributedTrainer):
     """A Trainer for one objective and its data. An overridden method describes only what it changes."""
 
     def __init__(
@@ -80,11 +81,10 @@ class TfmTrainer(DistributedTrainer):
             base = base.get_base_model()
         self.has_lm_head = isinstance(base, LanguageHead)
         self.uses_fused_loss = self.has_lm_head and fused_loss_obstacle(base) is None
-        self.ema, self.pushes = make_ema(model, args), HubPushes(self)
+        self.ema, self.pushes, spikes = make_ema(model, args), HubPushes(self), self.watch_for_spikes()
         metric = self.objective.validation_metric if self.compute_metrics else "loss"
-        self.early_stopping = make_early_stopping(args, metric)
-        self.epoch_counter = EpochCounter(self)
-        for callback in filter(None, (self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())):
+        self.early_stopping, self.epoch_counter = make_early_stopping(args, metric), EpochCounter(self)
+        for callback in filter(None, (spikes, self.ema, self.early_stopping, self.epoch_counter, TimeEstimate())):
             self.add_callback(callback)
         if not args.disable_tqdm:
             # ProgressCallback, or NotebookProgressCallback in a notebook
@@ -203,6 +203,7 @@ class TfmTrainer(DistributedTrainer):
         target: Any = self.model if model is None else model
         # the samples before training are a forward pass
         reshard_weights(target)
+        check_learning_rates(target, self.args)
         if self.optimizer is not None or self.args.optimizer == "trainer":
             return super().create_optimizer(model)
         self.optimizer = make_optimizer(target, self.args)

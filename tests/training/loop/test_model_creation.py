@@ -45,6 +45,12 @@ def test_overrides_reach_the_configuration():
     assert model.config.residual_type == "sandwich"
 
 
+def test_overrides_that_the_head_does_not_read_are_refused():
+    message = refused(make_tiny("sequence-classification"), config_overrides='{"z_loss_coef": 1e-4}')
+    assert "has z_loss_coef, which only language models read, and --task sequence-classification trains" in message
+    assert make_tiny("causal-lm").model(config_overrides='{"z_loss_coef": 1e-4}').z_loss_coef == 1e-4
+
+
 def test_a_checkpoint_keeps_its_base_model_and_its_new_head_is_printed(masked, capsys):
     folder, pretraining, old = masked
     rows = [ROWS["sequence-classification"](i) for i in range(8)]

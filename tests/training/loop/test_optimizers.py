@@ -169,3 +169,11 @@ def test_the_learning_rate_is_constant_and_then_decays_to_zero(tmp_path):
         trainer.lr_scheduler.step()
     assert rates == pytest.approx([0, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
     assert trainer.lr_scheduler.get_last_lr()[0] == pytest.approx(0)
+
+
+def test_one_rate_for_weights_with_rates_of_their_own_is_refused(tmp_path):
+    tiny = make_tiny("causal-lm")
+    model = tiny.model(config_overrides='{"width_scaling": "mup", "mup_base_width": 8}')
+    args = training_args(tmp_path, optimizer="trainer")
+    with pytest.raises(ValueError, match="--optimizer trainer has one learning rate, and width_scaling gives"):
+        TfmTrainer(model, args, tiny.data, tiny.examples, tiny.tokenizer).create_optimizer()
