@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import hf_tfm
+from hf_tfm.modeling.attention import OUTPUT_GATES
 from hf_tfm.modeling.block import WIRINGS
 from hf_tfm.modeling.feed_forward import FEED_FORWARDS
 from hf_tfm.modeling.normalization import NORMS, QK_NORMS
@@ -42,7 +43,10 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
     "norm": {name: {"norm_type": name} for name in NORMS},
     "feed_forward": {name: {"mlp_type": name} for name in FEED_FORWARDS},
     "heads": {f"kv{n}": {"num_key_value_heads": n} for n in (4, 2, 1)},
-    "qk_norm": {name: {"qk_norm": name} for name in QK_NORMS},
+    "qk_norm": {
+        **{name: {"qk_norm": name} for name in QK_NORMS},
+        **{f"rotated_{name}": {"qk_norm": name, "qk_norm_position": "after_rotation"} for name in ("head", "width")},
+    },
     "window": {
         "full": {},
         "sliding": {"sliding_window": 4},
@@ -55,7 +59,8 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         "plain": {},
         "softcap": {"attn_logit_softcapping": 2.0},
         "sinks": {"attention_sinks": True},
-        "scaled": {"attention_scale": 0.5},
+        "scaled": {"attention_scale": 0.5, "query_temperature": 0.5, "query_temperature_length": 3},
+        **{f"gate_per_{name}": {"attention_output_gate": name} for name in OUTPUT_GATES if name != "none"},
     },
     "with_extras": {
         "plain": {},
@@ -70,11 +75,12 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
         "norm_after": {"embedding_norm": "after_positions", "lm_head_type": "transform"},
-        "factorised": {"embedding_size": 16, "first_layer_norm": False},
+        "factorised": {"embedding_size": 16, "first_layer_norm": False, "value_residual": True},
         "untied": {
             "tie_word_embeddings": False,
             "final_logit_softcapping": 5.0,
             "residual_scale": 0.5,
+            "layer_scale_init_value": 0.5,
             "z_loss_coef": 0.1,
         },
     },
@@ -118,6 +124,8 @@ def config_fields(row: dict[str, str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for axis, value in row.items():
         merged |= AXES[axis][value]
+    if merged.get("position_type", "rotary") != "rotary":
+        merged.pop("qk_norm_position", None)
     return merged
 
 

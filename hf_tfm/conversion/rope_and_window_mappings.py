@@ -8,8 +8,9 @@ from .family import ConfigMapping, without
 
 __all__ = [
     "FULL_ROPE", "PARTIAL_ROPE", "ROPE_BY_LAYER_TYPE", "WINDOW_BY_LAYER_TYPE", "WINDOW_IN_ALL_LAYERS", "has_window",
-    "rope_layers_field", "rope_of_full_heads", "rope_of_full_heads_to_ours", "window_by_layer_type_to_native",
-    "window_by_layer_type_to_ours", "window_in_all_layers_to_native", "window_in_all_layers_to_ours",
+    "rope_layers_field", "rope_of_full_heads", "rope_of_full_heads_to_ours", "single_rope",
+    "window_by_layer_type_to_native", "window_by_layer_type_to_ours", "window_in_all_layers_to_native",
+    "window_in_all_layers_to_ours",
 ]  # fmt: skip
 
 # Sliding windows

@@ -15,7 +15,7 @@ from .errors import ConversionError
 __all__ = [
     "ADD_ONE", "CREATE_ONES", "CREATE_ZEROS", "FIRST_OF_COPIES", "FLATTEN", "IDENTITY", "PERMUTE_FOR_ROPE",
     "PERMUTE_NORM_FOR_ROPE", "SPLIT_GATE_UP", "SPLIT_GROUPED_QKV", "SPLIT_HEADS", "SPLIT_QKV", "STACK_HEADS",
-    "TRANSPOSE", "Transform", "compose", "rotary_size",
+    "TRANSPOSE", "Transform", "compose", "permute_rotary_elements", "rotary_size",
 ]  # fmt: skip
 
 TransformFunction = Callable[[list[Tensor], Any], list[Tensor]]

@@ -214,7 +214,7 @@ def attention_maps(stack: StackRecording, kind: str, name: str, keys: str, layer
 
 
 def value_norms(call: AttentionCall) -> torch.Tensor:
-    """Length (H, S) of what each head writes for each key alone: v W_O."""
+    """Length (H, S) of what each head writes for each key alone, before a gate: v W_O."""
     heads, keys, size = call.values().shape
     alone = call.value.new_zeros(heads, keys, heads * size)
     for head in range(heads):

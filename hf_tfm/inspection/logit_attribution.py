@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..modeling.value_residual import ValueResidual
 from .model_state import inspected
 from .recording import AttentionCall, Branch, Recording, to_array
 from .report import Attribution, Part
@@ -91,8 +92,10 @@ class Decomposition:
         heads, keys = call.weights.shape[0], call.weights.shape[-1]
         rows = gradient.abs().sum(-1) > 0
         gradient = gradient[rows].unflatten(-1, (heads, -1))  # (T, H, D)
+        if call.gate is not None:
+            gradient = gradient * call.gate[:, rows].transpose(0, 1)
         weights = call.weights[:, rows]
-        bias = value_bias(call)  # (H, D)
+        bias = value_bias(call, self.stack.attentions[0])  # (H, D)
         read = torch.einsum("hts,thd->hsd", weights, gradient)
         sources = (read * (call.values() - bias[:, None])).sum(-1)  # (H, S)
         for head in range(heads):
@@ -118,11 +121,16 @@ class Decomposition:
         return Part("head bias", value, stack=self.stack.name, name="what the head adds beyond its linear part")
 
 
-def value_bias(call: AttentionCall) -> torch.Tensor:
-    """What `v_proj` adds to the value of each query head (H, D)."""
+def value_bias(call: AttentionCall, first: AttentionCall) -> torch.Tensor:
+    """What `v_proj` adds to the value of each query head (H, D). `first`: the first attention of the stack, whose
+    values a value residual mixes in."""
     zeros = call.value.new_zeros(1, call.module.v_proj.in_features)
     bias = call.module.v_proj(zeros).view(-1, call.module.head_dim)  # (K, D)
-    return bias.repeat_interleave(call.module.num_key_value_groups, dim=0)
+    bias = bias.repeat_interleave(call.module.num_key_value_groups, dim=0)
+    if not isinstance(call.module.value_residual, ValueResidual):
+        return bias
+    own, others = call.module.value_residual.mix
+    return own * bias + others * value_bias(first, first)
 
 
 def dot(left: torch.Tensor, right: torch.Tensor) -> float:

@@ -16,7 +16,7 @@ from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ..modeling.attention import Attention, eager_attention_forward
+from ..modeling.attention import Attention, eager_attention_forward, output_gate
 from ..modeling.block import Residual
 from ..modeling.feed_forward import PlainMLP, TfmExperts, TfmRouter
 from ..modeling.stack import Stack
@@ -47,7 +47,7 @@ class AttentionCall:
     """One attention: `query` (H, T, D), `key` and `value` (K, S, D) as the kernel gets them, `weights` (H, T, S) that
     it gives, `outputs` (H, T, D) of the heads before `o_proj`. `scaling` multiplies scores, `softcap` bounds them, then
     `bias` (H, T, S) and the mask are added; `visible` (T, S): what the mask lets through. `sinks` (H,): learned logits
-    of one more column."""
+    of one more column. `gate` (H, T, 1 or D): what multiplies the outputs, as they stand here; None without a gate."""
 
     layer: int
     kind: str  # "self" or "cross"
@@ -62,6 +62,7 @@ class AttentionCall:
     softcap: float | None
     bias: torch.Tensor | None
     sinks: torch.Tensor | None
+    gate: torch.Tensor | None = None
 
     def values(self) -> torch.Tensor:
         """The value of each query head (H, S, D): grouped heads share theirs."""
@@ -231,6 +232,9 @@ def module_hooks(recording: StackRecording) -> Iterator[tuple[Any, Any]]:
         for name in BRANCHES:
             if getattr(layer, name) is not None:
                 yield getattr(layer, f"{name}_residual"), branch_hook(recording, index, name)
+        for attention in (layer.self_attn, layer.cross_attn):
+            if attention is not None and attention.gate_proj is not None:
+                yield attention.gate_proj, gate_hook(recording)
         yield from feed_forward_hooks(recording, index, layer.mlp)
 
 
@@ -243,6 +247,16 @@ def branch_hook(recording: StackRecording, layer: int, name: str) -> Any:
         recording.branches.append(Branch(tap, layer, name, residual, before[0], branch[0], output[0]))
 
     return keep_branch
+
+
+def gate_hook(recording: StackRecording) -> Any:
+    def keep_gate(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        # computed right after the kernel
+        call = recording.attentions[-1]
+        call.gate = output_gate(output[0], len(call.outputs)).transpose(0, 1)
+        call.outputs = call.outputs * call.gate
+
+    return keep_gate
 
 
 def feed_forward_hooks(recording: StackRecording, layer: int, feed_forward: nn.Module) -> Iterator[tuple[Any, Any]]:

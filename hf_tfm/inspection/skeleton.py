@@ -1,8 +1,8 @@
 """The affine function from what branches write to what the head reads, with everything else held as it was recorded.
 
-Attention patterns, outputs of feed-forwards and the scale of every norm are held, while the mean of a layer norm stays
-a function of its input. What is left, the residual connections and the final norm, is affine in what the branches
-write, in every wiring. Elhage et al. 2021, "A mathematical framework for Transformer circuits".
+Attention patterns, gates of heads, outputs of feed-forwards and the scale of every norm are held, while the mean of a
+layer norm stays a function of its input. What is left, the residual connections and the final norm, is affine in what
+the branches write, in every wiring. Elhage et al. 2021, "A mathematical framework for Transformer circuits".
 
 Legend: T tokens, H heads, D head size, C hidden size.
 """

@@ -15,9 +15,9 @@ __all__ = ["stream_growth", "written"]
 
 
 def written(branch: Branch) -> torch.Tensor:
-    """What a branch adds to the sum (T, C): its output through the norm and the scale of its residual connection."""
+    """What a branch adds to the sum (T, C): its output through the norm and the scales of its residual connection."""
     residual, output = branch.residual, branch.output[None]
-    for module in (residual.branch_norm, residual.scale):
+    for module in (residual.branch_norm, residual.layer_scale, residual.scale):
         output = output if module is None else module(output)
     return output[0]
 

@@ -16,8 +16,9 @@ from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .caches import self_attention_cache, update_cache, update_cache_of_one_token
-from .normalization import make_qk_norm
-from .position import make_rotation
+from .normalization import is_normed_after_rotation, make_qk_norm, norm_heads
+from .position import make_query_temperature, make_rotation
+from .value_residual import make_value_residual
 from .width_scaling import make_width_scaling
 
 
@@ -62,8 +63,19 @@ def eager_attention_forward(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
 
 
+# none; one gate per head; one per element of each head
+OUTPUT_GATES = ("none", "head", "channel")
+
+
+def output_gate(projected: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """What multiplies the heads' outputs (B, T, H, D): the sigmoid of `gate_proj`, (B, T, H, 1 or D).
+    Qiu et al. 2025, arXiv:2505.06708."""
+    return projected.sigmoid().unflatten(-1, (num_heads, -1))
+
+
 class Attention(nn.Module):
-    """o_proj(kernel(q, k, v)).   Vaswani et al. 2017, section 3.2; grouped: Ainslie et al. 2023, arXiv:2305.13245.
+    """o_proj(gate kernel(q, k, v)), the gate where `attention_output_gate` has one.
+    Vaswani et al. 2017, section 3.2; grouped: Ainslie et al. 2023, arXiv:2305.13245.
 
     `forward` returns the output (B, T, C) and the weights (B, H, T, S), None where the kernel does not keep them."""
 
@@ -85,8 +97,11 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(source_size, kv_width, bias=config.qkv_bias)
         self.v_proj = nn.Linear(source_size, kv_width, bias=config.qkv_bias)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=config.out_bias)
+        gates = {"none": 0, "head": config.num_attention_heads, "channel": width}[config.attention_output_gate]
+        self.gate_proj = nn.Linear(config.hidden_size, gates, bias=config.qkv_bias) if gates else None
         self.q_norm = make_qk_norm(config, config.num_attention_heads)
         self.k_norm = make_qk_norm(config, config.num_key_value_heads)
+        self.value_residual: nn.Module | None = None
 
     def reset_parameters(self) -> None:
         """Initialises the parameters of this module itself, those of its submodules apart."""
@@ -94,19 +109,27 @@ class Attention(nn.Module):
             init.zeros_(self.sinks)
 
     @classmethod
+    def qk_norm_names(cls, config: Any) -> tuple[str, str]:
+        """Names of the norms of queries and keys below this module."""
+        return "q_norm", "k_norm"
+
+    @classmethod
     def tp_plan(cls, config: Any) -> dict[str, str]:
         """Tensor-parallel style of each submodule, by its name below this module: columns of the first matrices, rows
         of the last, one sum over processes per branch.   Shoeybi et al. 2019, arXiv:1909.08053"""
+        columns = ["q_proj", "k_proj", "v_proj"]
+        if config.attention_output_gate != "none":
+            columns.append("gate_proj")
         if config.qk_norm == "width":
             # the norm needs all heads together, so only the weights are split
-            gathered = dict.fromkeys(("q_proj", "k_proj", "v_proj"), "colwise_gather_output")
-            return {**gathered, "o_proj": "rowwise_split_input"}
-        plan = {"q_proj": "colwise", "k_proj": "colwise", "v_proj": "colwise", "o_proj": "rowwise"}
+            return {**dict.fromkeys(columns, "colwise_gather_output"), "o_proj": "rowwise_split_input"}
+        plan = {**dict.fromkeys(columns, "colwise"), "o_proj": "rowwise"}
+        norms = cls.qk_norm_names(config)
         if config.qk_norm == "head":
-            plan |= dict.fromkeys(("q_norm", "k_norm"), "replicated_with_grad_allreduce")
+            plan |= dict.fromkeys(norms, "replicated_with_grad_allreduce")
         if config.qk_norm == "heads":
-            plan |= {"q_norm.weight": "colwise", "k_norm.weight": "colwise"}
-            plan |= dict.fromkeys(("q_norm", "k_norm"), "local_params")
+            plan |= {f"{norm}.weight": "colwise" for norm in norms}
+            plan |= dict.fromkeys(norms, "local_params")
         if config.attention_sinks:
             plan["sinks"] = "colwise"
         return plan
@@ -119,7 +142,13 @@ class Attention(nn.Module):
         return heads.transpose(1, 2)
 
     def project_qkv(
-        self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
+        self,
+        hidden_states: torch.Tensor,
+        memory: Any,
+        position_embeddings: Any,
+        past_key_values: Any,
+        first_values: Any,
+        position_ids: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries (B, H, T, D), keys and values (B, K, S, D)."""
         raise NotImplementedError
@@ -132,11 +161,15 @@ class Attention(nn.Module):
         attention_mask: Any = None,
         position_embeddings: Any = None,
         past_key_values: Any = None,
+        first_values: Any = None,
         varlen: Any = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`varlen`: an attention over several sequences of one unpadded row, see `varlen_attention.py`."""
-        query, key, value = self.project_qkv(hidden_states, memory, position_embeddings, past_key_values)
+        """`first_values`: what layers share, see `value_residual.py`. `varlen`: an attention over several sequences of
+        one unpadded row, see `varlen_attention.py`."""
+        query, key, value = self.project_qkv(
+            hidden_states, memory, position_embeddings, past_key_values, first_values, kwargs.get("position_ids")
+        )
         kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         options = {
             "dropout": self.attention_dropout.p * self.training,
@@ -151,6 +184,8 @@ class Attention(nn.Module):
             output, weights = kernel(self, query, key, value, attention_mask, **options)
         else:
             output, weights = varlen.attend(kernel, self, query, key, value, attention_mask, **options)
+        if self.gate_proj is not None:
+            output = output * output_gate(self.gate_proj(hidden_states), output.shape[2])
         return self.o_proj(output.flatten(2)), weights
 
 
@@ -160,19 +195,50 @@ class SelfAttention(Attention):
     def __init__(self, config: Any, layer_idx: int, is_causal: bool) -> None:
         super().__init__(config, layer_idx, is_causal, config.hidden_size)
         self.rotation = make_rotation(config, layer_idx)
+        self.query_temperature = make_query_temperature(config)
+        self.value_residual = make_value_residual(config, layer_idx)
+        self.rotated_q_norm = self.rotated_k_norm = None
+        if is_normed_after_rotation(config):
+            self.rotated_q_norm, self.rotated_k_norm = self.q_norm, self.k_norm
+            self.q_norm = self.k_norm = None
         if config.layer_types[layer_idx] == "sliding_attention":
             # flash attention counts W keys on either side with the query among them; our two-sided window is a radius
             self.sliding_window = config.sliding_window + (not is_causal)
         self.update_cache = update_cache_of_one_token if self.sliding_window == 1 else update_cache
 
+    @classmethod
+    def qk_norm_names(cls, config: Any) -> tuple[str, str]:
+        prefix = "rotated_" if is_normed_after_rotation(config) else ""
+        return f"{prefix}q_norm", f"{prefix}k_norm"
+
+    @classmethod
+    def tp_plan(cls, config: Any) -> dict[str, str]:
+        plan = super().tp_plan(config)
+        if config.value_residual and plan["v_proj"] == "colwise":
+            # its gradient covers this process's heads
+            plan["value_residual"] = "replicated_with_grad_allreduce"
+        return plan
+
     def project_qkv(
-        self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
+        self,
+        hidden_states: torch.Tensor,
+        memory: Any,
+        position_embeddings: Any,
+        past_key_values: Any,
+        first_values: Any,
+        position_ids: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         query = self.project_heads(self.q_proj, self.q_norm, hidden_states)
         key = self.project_heads(self.k_proj, self.k_norm, hidden_states)
         value = self.project_heads(self.v_proj, None, hidden_states)
+        if self.value_residual is not None:
+            value = self.value_residual(value, first_values)
         if self.rotation is not None:
             query, key = self.rotation(query, key, position_embeddings)
+        if self.rotated_q_norm is not None:
+            query, key = norm_heads(self.rotated_q_norm, query), norm_heads(self.rotated_k_norm, key)
+        if self.query_temperature is not None:
+            query = self.query_temperature(query, position_ids)
         if past_key_values is not None:
             key, value = self.update_cache(self_attention_cache(past_key_values), key, value, self.layer_idx)
         return query, key, value
@@ -186,7 +252,13 @@ class CrossAttention(Attention):
         super().__init__(config, layer_idx, is_causal=False, source_size=memory_size)
 
     def project_qkv(
-        self, hidden_states: torch.Tensor, memory: Any, position_embeddings: Any, past_key_values: Any
+        self,
+        hidden_states: torch.Tensor,
+        memory: Any,
+        position_embeddings: Any,
+        past_key_values: Any,
+        first_values: Any,
+        position_ids: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         query = self.project_heads(self.q_proj, self.q_norm, hidden_states)
         if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx, False):

@@ -1,7 +1,7 @@
 """The block: self-attention, cross-attention where there is a memory, feed-forward, each in a residual connection.
 
 One equation serves every value of `residual_type`; a norm that a wiring does not have is None:
-post_norm(skip_weight x + dropout(branch_norm(f(pre_norm(x))))).
+post_norm(skip_weight x + dropout(layer_scale(branch_norm(f(pre_norm(x)))))).
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import CrossAttention, SelfAttention
@@ -59,8 +60,23 @@ class Scale(nn.Module):
         return values * self.factor
 
 
+class LayerScale(nn.Module):
+    """x times a learned weight per channel, which starts small.   Touvron et al. 2021, arXiv:2103.17239."""
+
+    def __init__(self, width: int, init_value: float) -> None:
+        super().__init__()
+        self.init_value = init_value
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def reset_parameters(self) -> None:
+        init.constant_(self.weight, self.init_value)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values * self.weight
+
+
 class Residual(nn.Module):
-    """post_norm(skip_weight x + scale dropout(branch_norm(branch)))."""
+    """post_norm(skip_weight x + scale dropout(layer_scale(branch_norm(branch))))."""
 
     def __init__(self, config: Any, pre_norm: bool, skip_weight: float) -> None:
         super().__init__()
@@ -68,6 +84,8 @@ class Residual(nn.Module):
         self.pre_norm = make_norm(config) if pre_norm else None
         self.branch_norm = make_norm(config) if wiring.branch_norm else None
         self.post_norm = make_norm(config) if wiring.post_norm else None
+        start = config.layer_scale_init_value
+        self.layer_scale = None if start is None else LayerScale(config.hidden_size, start)
         self.dropout = nn.Dropout(config.hidden_dropout) if config.hidden_dropout else None
         self.scale = None if config.residual_scale == 1.0 else Scale(config.residual_scale)
         self.skip_weight = skip_weight
@@ -79,6 +97,8 @@ class Residual(nn.Module):
     def forward(self, hidden_states: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
         if self.branch_norm is not None:
             branch = self.branch_norm(branch)
+        if self.layer_scale is not None:
+            branch = self.layer_scale(branch)
         if self.dropout is not None:
             branch = self.dropout(branch)
         if self.scale is not None:

@@ -1,8 +1,10 @@
-"""Fields that a configuration has only with some values of another field: the number of experts, say.
+"""Fields that a configuration has only with some values of another field, the number of experts say, and fields that
+its file has only where they are chosen.
 
 Tools take such a field as a sign of its feature. So a configuration without the feature has no such attribute, as that
 of a native family without it, and its file has no such key."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import Field, field, fields
 from typing import Any
 
@@ -11,12 +13,30 @@ import torch
 
 def only_with(default: Any, **condition: str | tuple[str, ...]) -> Any:
     """A field that a configuration has where another field, the choice, has this value or one of these:
-    `only_with(size(8), mlp_type="moe")`. A value added to the choice's registry counts as that whose class its own is
+    `only_with(size(8), mlp_type="moe")`. A value added to a registry of classes counts as that whose class its own is
     derived from. `default`: the field's value, or another kind of field with one."""
-    known = default if isinstance(default, Field) else field(default=default)
+    known = as_field(default)
     value = known.default
     # a factory: a default would be an attribute of the class, which no instance can lack
     return field(default_factory=lambda: value, metadata={**known.metadata, "only_with": condition})
+
+
+def written_if_chosen(default: Any) -> Any:
+    """A field that a file has only with another value than its default, so that the file of a configuration without the
+    feature is what it was before the field was added. `default`: as of `only_with`."""
+    known = as_field(default)
+    return field(default=known.default, metadata={**known.metadata, "written_if_chosen": True})
+
+
+def as_field(default: Any) -> Field:
+    return default if isinstance(default, Field) else field(default=default)
+
+
+def is_chosen(registry: Collection[str], chosen: Any, values: tuple[str, ...]) -> bool:
+    """Whether a value of a registry is one of these, or has a class derived from one of theirs."""
+    if not isinstance(registry, Mapping):
+        return chosen in values
+    return issubclass(registry[chosen], tuple(registry[value] for value in values))
 
 
 class ConditionalFields:
@@ -48,7 +68,7 @@ class ConditionalFields:
         for choice, wanted in conditions.items():
             values = (wanted,) if isinstance(wanted, str) else wanted
             registry, chosen = declared[choice].metadata["registry"], vars(self).get(choice)
-            if chosen in registry and not issubclass(registry[chosen], tuple(registry[value] for value in values)):
+            if chosen in registry and not is_chosen(registry, chosen, values):
                 listed = " or ".join(f'"{value}"' for value in values)
                 return f'{name} needs {choice}={listed}, got "{chosen}"'
         return None
@@ -57,6 +77,14 @@ class ConditionalFields:
         """Fields that depend on a choice, and their defaults."""
         declared = fields(self)  # pyright: ignore[reportArgumentType]
         return {item.name: item.default_factory() for item in declared if "only_with" in item.metadata}  # pyright: ignore[reportCallIssue]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, without the fields of `written_if_chosen` that have their default."""
+        values = super().to_dict()  # pyright: ignore[reportAttributeAccessIssue]
+        for item in fields(self):  # pyright: ignore[reportArgumentType]
+            if item.metadata.get("written_if_chosen") and values.get(item.name) == item.default:
+                del values[item.name]
+        return values
 
     def drop_absent_fields(self) -> None:
         """Delete absent fields and fill the others. Raises ValueError for an absent field with a value that is not

@@ -39,6 +39,11 @@ def check_stack(stack: Any, prefix: str, is_causal: bool) -> None:
         raise ValueError(f"{prefix}layer_types has {odd}; allowed are {list(LAYER_TYPES)}.")
     if "sliding_attention" in stack.layer_types and stack.sliding_window is None:
         raise ValueError(f"Sliding layers need sliding_window, a number of tokens, got {stack.sliding_window}.")
+    if stack.query_temperature is None and stack.query_temperature_length is not None:
+        raise ValueError(
+            f"query_temperature_length ({stack.query_temperature_length}) is read with query_temperature only; give "
+            "both, or leave it None."
+        )
     POSITIONS[stack.position_type].check(stack, prefix, is_causal)
     if stack.position_type == "rotary":
         check_rotary(stack, prefix)

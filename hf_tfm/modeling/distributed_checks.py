@@ -78,9 +78,9 @@ def check_stages(model: Any, pp_size: int) -> None:
     if not {"model.layers", "lm_head"} <= model.pp_plan.keys():
         reason = pipeline_obstacle(model.config) or type(model).__name__
         raise ValueError(
-            f"pp_size={pp_size} is not supported for {reason}: later stages would treat hidden states as word vectors. "
-            "Pipelines are for causal language models with rotary, bias or no positions and plain "
-            "embeddings; use tp_size or fsdp_size here."
+            f"pp_size={pp_size} is not supported for {reason}: later stages receive hidden states alone, in the place "
+            "of word vectors. Pipelines are for causal language models with rotary, bias or no positions, plain "
+            "embeddings and no value_residual; use tp_size or fsdp_size here."
         )
 
 

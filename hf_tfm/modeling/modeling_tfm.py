@@ -156,12 +156,14 @@ class TfmPreTrainedModel(PreTrainedModel):
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **kwargs: Any
     ) -> None:
-        # Reentrant checkpointing runs blocks without a graph, so the recorded router logits would carry no gradient
-        # and the load-balancing loss would silently train nothing.
+        # Reentrant checkpointing runs blocks without a graph, so what they hand on beside hidden states (router
+        # logits that are recorded, the first layer's values) would carry no gradient.
+        hands_on = self.config.mlp_type == "moe" or self.config.value_residual
         options = getattr(gradient_checkpointing_func, "keywords", {})
-        if self.config.mlp_type == "moe" and options.get("use_reentrant", False):
+        if hands_on and options.get("use_reentrant", False):
             logger.warning_once(
-                "Experts are checkpointed with use_reentrant=False, so that their load-balancing loss trains."
+                "Experts and value residuals are checkpointed with use_reentrant=False, so that the load-balancing "
+                "loss and the first layer's values train."
             )
             gradient_checkpointing_func = partial(gradient_checkpointing_func, use_reentrant=False)
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)

@@ -40,8 +40,27 @@ class TfmRMSNorm(nn.Module):
         return f"{self.shape}, eps={self.variance_epsilon}"
 
 
+class NonparametricLayerNorm(TfmLayerNorm):
+    """(x - mean) / sqrt(variance + eps), without weight and bias.   OLMo: Groeneveld et al. 2024, arXiv:2402.00838."""
+
+    def __init__(self, shape: int | tuple[int, ...], config: Any, affine: bool = False) -> None:
+        super().__init__(shape, config, affine=False)
+
+
+class NonparametricRMSNorm(TfmRMSNorm):
+    """x / sqrt(mean(x^2) + eps), without weight.   nanochat: Karpathy 2025."""
+
+    def __init__(self, shape: int | tuple[int, ...], config: Any, affine: bool = False) -> None:
+        super().__init__(shape, config, affine=False)
+
+
 # value of `norm_type` -> class, built from (shape, config)
-NORMS: dict[str, type[nn.Module]] = {"layer_norm": TfmLayerNorm, "rms_norm": TfmRMSNorm}
+NORMS: dict[str, type[nn.Module]] = {
+    "layer_norm": TfmLayerNorm,
+    "rms_norm": TfmRMSNorm,
+    "nonparametric_layer_norm": NonparametricLayerNorm,
+    "nonparametric_rms_norm": NonparametricRMSNorm,
+}
 
 
 def make_norm(config: Any, width: int | None = None) -> nn.Module:
@@ -66,6 +85,7 @@ class PerHeadNorm(nn.Module):
 
 # none; over each head with one weight for all heads; with a weight per head; over all heads together
 QK_NORMS = ("none", "head", "heads", "width")
+QK_NORM_POSITIONS = ("before_rotation", "after_rotation")
 
 
 def make_qk_norm(config: Any, num_heads: int) -> nn.Module | None:
@@ -77,3 +97,13 @@ def make_qk_norm(config: Any, num_heads: int) -> nn.Module | None:
         return PerHeadNorm(num_heads, config)
     shape = (num_heads, config.head_dim) if config.qk_norm == "width" else config.head_dim
     return NORMS[config.norm_type](shape, config)
+
+
+def is_normed_after_rotation(config: Any) -> bool:
+    """Whether queries and keys are rotated first and normed then."""
+    return getattr(config, "qk_norm_position", None) == "after_rotation"
+
+
+def norm_heads(norm: Any, heads: torch.Tensor) -> torch.Tensor:
+    """The norm of queries or keys (B, H, T, D)."""
+    return norm(heads.transpose(1, 2)).transpose(1, 2)

@@ -7,9 +7,11 @@ expert plan gives each process some experts; the FSDP plan names what is gathere
 
 from typing import Any
 
-from .attention import Attention
+from .attention import CrossAttention, SelfAttention
 from .feed_forward import feed_forward_class
 from .position import POSITIONS
+
+ATTENTIONS = {"self_attn": SelfAttention, "cross_attn": CrossAttention}
 
 
 def with_prefix(prefix: str, plan: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def tensor_plan(stack: Any, attentions: tuple[str, ...] = ("self_attn",)) -> dic
     splits_heads = stack.qk_norm != "width"
     plan = {"embed_tokens": "embedding_rowwise"}
     for attention in attentions:
-        plan |= with_prefix(f"layers.*.{attention}", Attention.tp_plan(stack))
+        plan |= with_prefix(f"layers.*.{attention}", ATTENTIONS[attention].tp_plan(stack))
         if splits_heads and stack.attention_sinks:
             plan[f"layers.*.{attention}"] = "local_params"
     for feed_forward in feed_forward_classes(stack):
@@ -45,14 +47,15 @@ def expert_plan(stack: Any) -> dict[str, str] | None:
 
 def pipeline_obstacle(stack: Any) -> str | None:
     """The field that forbids cutting this stack between blocks, None if nothing does. Later stages receive hidden
-    states as word vectors, so whatever is done to word vectors would be done again."""
-    changes_words = {
+    states alone, as word vectors, so whatever is done to word vectors would be done again."""
+    obstacles = {
         "position_type": POSITIONS[stack.position_type].changes_embeddings,
         "embedding_norm": stack.embedding_norm != "none",
         "embedding_size": stack.embedding_size != stack.hidden_size,
         "embedding_dropout": stack.embedding_dropout > 0,
+        "value_residual": stack.value_residual,
     }
-    return next((f"{name}={getattr(stack, name)!r}" for name, changes in changes_words.items() if changes), None)
+    return next((f"{name}={getattr(stack, name)!r}" for name, is_there in obstacles.items() if is_there), None)
 
 
 class StackPlans:

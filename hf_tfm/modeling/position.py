@@ -164,6 +164,25 @@ def make_rotation(config: Any, layer_idx: int) -> Rotation | None:
     return Rotation() if size == config.head_dim else PartialRotation(size)
 
 
+class QueryTemperature:
+    """Multiplies queries (B, H, T, D) at position p by 1 + beta log(1 + floor(p / length)), which sharpens attention
+    over long texts, where more keys share it.   Llama 4 and Ministral 3; Nakanishi 2025, arXiv:2501.19399."""
+
+    def __init__(self, beta: float, length: int) -> None:
+        self.beta, self.length = beta, length
+
+    def __call__(self, query: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        # fp32 or wider: bf16 has no integers above 256
+        lengths = (position_ids // self.length).to(torch.promote_types(query.dtype, torch.float32))
+        return query * (1 + self.beta * torch.log1p(lengths)).to(query.dtype)[:, None, :, None]
+
+
+def make_query_temperature(config: Any) -> QueryTemperature | None:
+    if config.query_temperature is None:
+        return None
+    return QueryTemperature(config.query_temperature, config.query_temperature_length)
+
+
 class BiasPosition(Position):
     """Base of schemes that add a bias per head and distance to the scores. Subclasses define `distance_bias`."""
 

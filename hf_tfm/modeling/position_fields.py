@@ -5,8 +5,8 @@ from typing import Literal
 
 from transformers.modeling_rope_utils import RopeParameters
 
-from .conditional_fields import only_with
-from .field_values import MAX_ROWS, between, one_of, rope_dictionary, size
+from .conditional_fields import only_with, written_if_chosen
+from .field_values import MAX_ROWS, between, one_of, rope_dictionary, scale, size
 from .position import POSITIONS
 
 
@@ -25,3 +25,6 @@ class PositionFields:
     # T5; tokens farther than the distance share the last bucket
     relative_attention_num_buckets: int = only_with(size(32), position_type="relative_bias")
     relative_attention_max_distance: int = only_with(size(128, MAX_ROWS), position_type="relative_bias")
+    # b: queries of self-attention at position p are multiplied by 1 + b log(1 + floor(p / length)) (Ministral 3)
+    query_temperature: float | int | None = written_if_chosen(scale(None))
+    query_temperature_length: int | None = written_if_chosen(size(None, MAX_ROWS))  # None: max_position_embeddings

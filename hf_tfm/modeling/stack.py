@@ -23,6 +23,7 @@ from .masks import (
 from .normalization import make_norm
 from .position import POSITIONS
 from .unpadding import run_unpadded, unpad
+from .value_residual import FirstValues
 
 
 class ScaledEmbedding(nn.Embedding):
@@ -67,6 +68,7 @@ class Stack:
         self.windows = [window[kind] for kind in config.layer_types]
         make_mask = CAUSAL_MASKS if is_causal else BIDIRECTIONAL_MASKS
         self.mask_functions = {kind: make_mask[kind] for kind in dict.fromkeys(config.layer_types)}
+        self.make_first_values = FirstValues if config.value_residual else None
         self.gradient_checkpointing = False
 
     def embed_words(self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
@@ -157,6 +159,8 @@ class Stack:
         **kwargs: Any,
     ) -> torch.Tensor:
         """layer_N(... layer_1(hidden states)). Dictionaries hold one entry per layer type."""
+        if self.make_first_values is not None:
+            kwargs["first_values"] = self.make_first_values()
         for kind, layer in zip(self.layer_types, self.layers, strict=True):
             hidden_states = layer(
                 hidden_states,

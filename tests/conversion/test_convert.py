@@ -181,6 +181,11 @@ NOT_IN_LLAMA = {
     "position_type": {"position_type": "alibi"},
     "qk_norm": {"qk_norm": "heads"},
     "logit_scale": {"logit_scale": 0.5},
+    "norm_type": {"norm_type": "nonparametric_rms_norm"},
+    "attention_output_gate": {"attention_output_gate": "head"},
+    "value_residual": {"value_residual": True},
+    "query_temperature": {"query_temperature": 0.1},
+    "layer_scale_init_value": {"layer_scale_init_value": 0.1},
 }
 
 

@@ -89,7 +89,7 @@ class StackReference:
         return y if bias is None else y + bias
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
-        if self.config.norm_type == "layer_norm":
+        if self.config.norm_type.endswith("layer_norm"):
             x = x - x.mean()
         return x / torch.sqrt((x * x).mean() + self.config.norm_eps)
 
@@ -148,6 +148,8 @@ class StackReference:
             y = function(read)
             if wiring in ("inner", "sandwich"):
                 y = [self.norm(f"{residual}branch_norm", row) for row in y]
+            if self.config.layer_scale_init_value is not None:
+                y = [row * self.weight(f"{residual}layer_scale.weight") for row in y]
             x = [
                 self.skip_weight() * row + self.config.residual_scale * change for row, change in zip(x, y, strict=True)
             ]
@@ -170,32 +172,60 @@ class StackReference:
     def attention(self, layer: int, x: Vectors, memory: Vectors | None = None) -> Vectors:
         name = f"layers.{layer}.{'self' if memory is None else 'cross'}_attn."
         source = x if memory is None else memory
-        queries = [self.project(name, "q", row, self.heads) for row in x]
-        keys = [self.project(name, "k", row, self.groups) for row in source]
+        queries = [self.linear(f"{name}q_proj", row).view(self.heads, self.size) for row in x]
+        keys = [self.linear(f"{name}k_proj", row).view(self.groups, self.size) for row in source]
         values = [self.linear(f"{name}v_proj", row).view(self.groups, self.size) for row in source]
+        norms_last = memory is None and getattr(self.config, "qk_norm_position", None) == "after_rotation"
+        prefix = f"{name}rotated_" if norms_last else name
+        if not norms_last:
+            queries, keys = self.norm_heads(prefix, "q", queries), self.norm_heads(prefix, "k", keys)
+        if memory is None and self.config.value_residual:
+            values = self.mix_values(name, layer, values)
         if memory is None and self.rotates(layer):
             queries = [self.rotate(row, place, layer, len(x)) for place, row in enumerate(queries)]
             keys = [self.rotate(row, place, layer, len(x)) for place, row in enumerate(keys)]
+        if norms_last:
+            queries, keys = self.norm_heads(prefix, "q", queries), self.norm_heads(prefix, "k", keys)
+        if memory is None and self.config.query_temperature is not None:
+            length = self.config.query_temperature_length or self.config.max_position_embeddings
+            queries = [
+                row * (1 + self.config.query_temperature * math.log(1 + place // length))
+                for place, row in enumerate(queries)
+            ]
         outputs = []
         for i, query in enumerate(queries):
             seen = [j for j in range(len(source)) if memory is not None or self.sees(layer, i, j)]
-            heads = []
+            gates, heads = self.output_gates(name, x[i]), []
             for h in range(self.heads):
                 group = h // (self.heads // self.groups)
                 biases = [self.bias(h, j - i) if memory is None else 0.0 for j in seen]
                 weights = self.attention_weights(name, h, query[h], [keys[j][group] for j in seen], biases)
-                heads.append(sum(weights[n] * values[j][group] for n, j in enumerate(seen)))
+                heads.append(gates[h] * sum(weights[n] * values[j][group] for n, j in enumerate(seen)))
             outputs.append(self.linear(f"{name}o_proj", torch.cat(heads)))
         return outputs
 
-    def project(self, name: str, letter: str, x: torch.Tensor, count: int) -> torch.Tensor:
-        heads = self.linear(f"{name}{letter}_proj", x).view(count, self.size)
+    def mix_values(self, name: str, layer: int, values: Vectors) -> Vectors:
+        """A share of the layer's own values, and one of the first layer's."""
+        if layer == 0:
+            self.first_values = values
+            return values
+        own, first = self.weight(f"{name}value_residual.mix")
+        return [own * row + first * other for row, other in zip(values, self.first_values, strict=True)]
+
+    def output_gates(self, name: str, x: torch.Tensor) -> Any:
+        """One number per head, or one per element of each head."""
+        if self.config.attention_output_gate == "none":
+            return [1.0] * self.heads
+        return (1 / (1 + torch.exp(-self.linear(f"{name}gate_proj", x)))).view(self.heads, -1)
+
+    def norm_heads(self, name: str, letter: str, rows: Vectors) -> Vectors:
         kind, norm = self.config.qk_norm, f"{name}{letter}_norm"
         if kind == "head":
-            return torch.stack([self.norm(norm, head) for head in heads])
+            return [torch.stack([self.norm(norm, head) for head in heads]) for heads in rows]
         if kind == "heads":
-            return torch.stack([self.normalize(head) for head in heads]) * self.weight(f"{norm}.weight")
-        return self.norm(norm, heads) if kind == "width" else heads
+            weight = self.weight(f"{norm}.weight")
+            return [torch.stack([self.normalize(head) for head in heads]) * weight for heads in rows]
+        return [self.norm(norm, heads) for heads in rows] if kind == "width" else rows
 
     def attention_weights(self, name: str, h: int, query: torch.Tensor, keys: Vectors, biases: list[Any]) -> Any:
         """Softmax of one query's scores over its keys in head h."""

@@ -22,8 +22,8 @@ def make_compatible(architecture: str, given: Fields) -> Fields:
     def value(name: str) -> Any:
         return fields.get(name, defaults[name])
 
-    choices = ("mlp_type", "position_type", "width_scaling")
-    drop_absent(fields, config_class, {choice: value(choice) for choice in choices})
+    conditions = [item.metadata.get("only_with", {}) for item in dataclass_fields(config_class)]
+    drop_absent(fields, config_class, {choice: value(choice) for condition in conditions for choice in condition})
     if value("width_scaling") != "none":
         drop(fields, "embedding_size", "decoder_hidden_size")
     fit_heads(fields, value, "")
@@ -32,6 +32,8 @@ def make_compatible(architecture: str, given: Fields) -> Fields:
     fit_positions(fields, value)
     fit_layers(fields, value)
     fit_experts(fields, value)
+    if value("query_temperature") is None:
+        drop(fields, "query_temperature_length")
     if value("depth_scaling") == "deepnorm":
         fields["residual_type"] = "post"
         fields.pop("residual_scale", None)

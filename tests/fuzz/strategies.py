@@ -30,7 +30,8 @@ OFTEN = (
     "sliding_window", "layer_types", "attn_logit_softcapping", "attention_sinks", "rope_parameters", "embedding_size",
     "embedding_norm", "num_attention_heads", "lm_head_type", "tie_word_embeddings", "decoder_layers",
     "decoder_hidden_size", "decoder_attention_heads", "logit_scale", "final_logit_softcapping", "lm_head_bias",
-    "embedding_scale", "residual_scale", "width_scaling",
+    "embedding_scale", "residual_scale", "attention_output_gate", "qk_norm_position", "value_residual",
+    "query_temperature", "layer_scale_init_value", "width_scaling",
 )  # fmt: skip
 MAX_OTHER_FIELDS = 8
 NOT_FINITE = (math.nan, math.inf, -math.inf)
@@ -155,6 +156,8 @@ VALUES: dict[str, Values] = {
     "relative_attention_num_buckets": integers(4, 8, 32, odd=(1, 2, 3, 6)),
     "relative_attention_max_distance": integers(8, 20, 128, odd=(1, 2, 3, 4)),
     "attention_scale": numbers(None, 0.25, 1, 2.0),
+    "query_temperature": numbers(None, 0.1, 2),
+    "query_temperature_length": integers(None, 1, 4, 100),
     "attn_logit_softcapping": numbers(None, 2.0, 50.0),
     "sliding_window": integers(None, 1, 2, 4, 6, odd=(10**9,)),
     "layer_types": Values(LAYER_LIST, ODD_LISTS),
@@ -165,6 +168,7 @@ VALUES: dict[str, Values] = {
     "shared_expert_intermediate_size": integers(None, 8, 12, odd=(1,)),
     "router_aux_loss_coef": numbers(0.01, 0.5),
     "residual_scale": numbers(1.0, 0.5, 2),
+    "layer_scale_init_value": numbers(None, 0.1, 1),
     "mup_base_width": integers(4, 16, 32),
     "mup_base_head_dim": integers(None, 4, 8),
     "norm_eps": numbers(1e-6, 1e-5, 1e-3),

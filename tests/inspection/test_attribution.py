@@ -27,9 +27,10 @@ CHOICES = {
     "scores": AXES["scores"],
     "extras": {
         "plain": {},
-        "scale": {"residual_scale": 0.5, "first_layer_norm": False},
+        "scale": {"residual_scale": 0.5, "first_layer_norm": False, "layer_scale_init_value": 0.5},
         "deepnorm": {"depth_scaling": "deepnorm"},
-        "qk_norm": {"qk_norm": "head", "sliding_window": 3},
+        "qk_norm": {"qk_norm": "head", "qk_norm_position": "after_rotation", "sliding_window": 3},
+        "values": {"value_residual": True, "qkv_bias": True},
         "experts": {"mlp_type": "moe", "num_experts": 4},
     },
 }
@@ -83,7 +84,8 @@ def test_parts_sum_to_the_logit_and_sources_to_their_head(architecture, double, 
 
 @pytest.mark.parametrize("wiring", AXES["wiring"])
 def test_adding_a_part_once_more_changes_the_logit_by_the_part(wiring):
-    fields = {"norm_type": "layer_norm", "qkv_bias": True, "out_bias": True, "num_key_value_heads": 2}
+    fields = {"norm_type": "layer_norm", "qkv_bias": True, "out_bias": True, "num_key_value_heads": 2,
+              "value_residual": True}  # fmt: skip
     recording = make_recording("seq2seq", True, residual_type=wiring, **fields)
     prediction, label = explained(recording)
     found = attribution(recording, prediction, label)
@@ -95,11 +97,12 @@ def test_adding_a_part_once_more_changes_the_logit_by_the_part(wiring):
             for head in range(0 if call is None else len(call.weights)):
                 leaves = [leaf.clone() for leaf in skeleton.leaves]
                 size = call.module.head_dim
-                own = (
-                    call.outputs[head]
-                    - call.weights[head].sum(-1, keepdim=True)
-                    * call.module.v_proj.bias.view(-1, size)[head // call.module.num_key_value_groups]
-                )
+                bias = call.module.v_proj.bias
+                if call.kind == "self" and branch.layer > 0:
+                    first_bias = skeleton.stack.attentions[0].module.v_proj.bias
+                    bias = torch.stack((bias, first_bias)).T @ call.module.value_residual.mix
+                bias = bias.view(-1, size)[head // call.module.num_key_value_groups]
+                own = call.outputs[head] - call.weights[head].sum(-1, keepdim=True) * bias
                 leaves[i][0, :, head * size : (head + 1) * size] += own
                 states, _ = skeleton.run(skeleton.embeddings, leaves)
                 change = skeleton.score(states, prediction, label) - found.logit

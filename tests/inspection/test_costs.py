@@ -15,6 +15,7 @@ from tests.inspection.test_recording import fingerprint
 BATCH, LENGTH = 2, 12
 CHOICES = {
     "plain": {"mlp_type": "plain", "norm_type": "layer_norm", "residual_type": "post"},
+    "gated": {"attention_output_gate": "channel", "norm_type": "nonparametric_rms_norm"},
     "grouped": {"num_key_value_heads": 2, "head_dim": 12, "tie_word_embeddings": False, "lm_head_type": "transform"},
     "experts": {"mlp_type": "moe", "num_experts": 4, "shared_expert_intermediate_size": 16},
     "factorised": {"embedding_size": 16, "sliding_window": 4, "residual_type": "sandwich"},

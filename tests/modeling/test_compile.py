@@ -75,10 +75,10 @@ CASES = [
 OTHER_FIELDS = {
     "pre": {"norm_type": "layer_norm", "qk_norm": "head"},
     "post": {"mlp_type": "plain", "hidden_act": "relu"},
-    "inner": {"norm_type": "rms_norm", "num_key_value_heads": 2},
+    "inner": {"norm_type": "rms_norm", "num_key_value_heads": 2, "attention_output_gate": "head"},
     "sandwich": {"norm_type": "layer_norm", "sliding_window": 4},
     "parallel": {"norm_type": "layer_norm", "mlp_type": "plain"},
-    "parallel_two_norms": {"depth_scaling": "scaled", "residual_scale": 0.5},
+    "parallel_two_norms": {"depth_scaling": "scaled", "residual_scale": 0.5, "value_residual": True},
 }
 
 

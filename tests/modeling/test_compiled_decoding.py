@@ -24,9 +24,9 @@ def _reset_compiler():
 # name -> configuration fields, number of graphs allowed. A sliding static cache counts tokens in a Python int: one
 # graph for its first value, then one or two for all others (window full or not), as for Mistral, Gemma-2 and T5Gemma.
 CASES = {
-    "none": ({"position_type": "none"}, 1),
+    "none": ({"position_type": "none", "attention_output_gate": "channel", "value_residual": True}, 1),
     "learned": ({"position_type": "learned"}, 1),
-    "rotary": ({}, 1),
+    "rotary": ({"query_temperature": 0.5, "query_temperature_length": 3}, 1),
     "alibi": ({"position_type": "alibi"}, 1),
     "relative_bias": ({"position_type": "relative_bias"}, 1),
     "experts": ({"mlp_type": "moe"}, 1),

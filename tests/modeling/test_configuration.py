@@ -24,17 +24,20 @@ EACH_CONFIG = pytest.mark.parametrize("config_class", CONFIGS.values(), ids=CONF
 
 # Checkpoints depend on these names. Record a new field in CHANGELOG.md, with the published family that needs it.
 SHARED_FIELDS = """
-activation_dropout attention_dropout attention_scale attention_sinks attn_logit_softcapping bos_token_id
+activation_dropout attention_dropout attention_output_gate attention_scale attention_sinks attn_logit_softcapping
+bos_token_id
 classifier_act classifier_bias classifier_dense classifier_dropout classifier_norm depth_scaling embedding_dropout
 embedding_norm embedding_scale embedding_size eos_token_id final_logit_softcapping first_layer_norm head_dense_bias
-head_dim hf_tfm_version hidden_act hidden_dropout hidden_size initializer_range intermediate_size layer_types
+head_dim hf_tfm_version hidden_act hidden_dropout hidden_size initializer_range intermediate_size layer_scale_init_value
+layer_types
 fused_loss lm_head_act lm_head_bias lm_head_type logit_scale max_position_embeddings mlp_bias mlp_type
 moe_intermediate_size moe_layers norm_bias norm_eps norm_topk_prob norm_type num_attention_heads num_experts
 num_experts_per_tok num_hidden_layers num_key_value_heads origin out_bias output_router_logits pad_token_id
-padding_free pooling position_offset position_type qk_norm qkv_bias relative_attention_max_distance
+padding_free pooling position_offset position_type qk_norm qk_norm_position qkv_bias query_temperature
+query_temperature_length relative_attention_max_distance
 relative_attention_num_buckets residual_scale residual_type rope_layers rope_parameters router_aux_loss_coef
 mup_base_head_dim mup_base_width shared_expert_intermediate_size sinusoid_type sliding_window tie_word_embeddings
-vocab_size width_scaling z_loss_coef
+value_residual vocab_size width_scaling z_loss_coef
 """.split()
 OWN_FIELDS = {
     "tfm_encoder": ["add_pooling_layer", "type_vocab_size"],
@@ -100,6 +103,13 @@ def test_generation_settings_are_refused_and_error_names_generation_config(confi
         ({"output_router_logits": True}, "output_router_logits needs"),
         ({"depth_scaling": "deepnorm"}, 'residual_type="post"'),
         ({"position_offset": -1}, "position_offset"),
+        ({"qk_norm_position": "after_rotation"}, 'qk_norm_position needs qk_norm="head" or "heads" or "width"'),
+        (
+            {"qk_norm": "head", "qk_norm_position": "after_rotation", "position_type": "alibi"},
+            'qk_norm_position needs position_type="rotary"',
+        ),
+        ({"query_temperature_length": 5}, r"query_temperature_length \(5\) is read with query_temperature only"),
+        ({"attention_output_gate": "elementwise"}, "'elementwise' is not one of \\['none', 'head', 'channel'\\]"),
         ({"position_type": "sinusoidal", "embedding_size": 33}, "even embedding_size"),
     ],
 )
@@ -253,6 +263,18 @@ def test_configuration_has_and_writes_only_the_fields_of_its_features(config_cla
     assert config == copy.deepcopy(config)
     # what transformers derives from rotary parameters
     assert hasattr(config, "rope_scaling") == ("rope_parameters" in present)
+
+
+@EACH_CONFIG
+def test_a_field_that_is_written_if_chosen_leaves_other_files_as_they_were(config_class, tmp_path):
+    later = {field.name: field.default for field in fields(config_class) if field.metadata.get("written_if_chosen")}
+    assert later, "no field is written if chosen: drop the rule"
+    config_class().save_pretrained(tmp_path)
+    assert later.keys().isdisjoint(json.loads((tmp_path / "config.json").read_text()))
+    chosen = config_class(attention_output_gate="head")
+    chosen.save_pretrained(tmp_path)
+    opened = AutoConfig.from_pretrained(tmp_path)
+    assert (opened.attention_output_gate, opened.to_diff_dict()) == ("head", chosen.to_diff_dict())
 
 
 @EACH_CONFIG

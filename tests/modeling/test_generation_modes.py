@@ -191,9 +191,9 @@ SUPPORTED = {
     "sinusoidal": {"position_type": "sinusoidal"},
     "rotary": {},
     "sliding": {"sliding_window": 4},
-    "mixed": MIXED,
+    "mixed": MIXED | {"query_temperature": 0.5, "query_temperature_length": 3, "attention_output_gate": "channel"},
     "experts": {"mlp_type": "moe", "num_key_value_heads": 2},
-    "post": {"residual_type": "post", "qk_norm": "head"},
+    "post": {"residual_type": "post", "qk_norm": "head", "qk_norm_position": "after_rotation", "value_residual": True},
 }
 PAGED_CACHE = ContinuousBatchingConfig(num_blocks=16, max_batch_tokens=32)
 GREEDY = GenerationConfig(max_new_tokens=NEW, do_sample=False, eos_token_id=-1, pad_token_id=0)

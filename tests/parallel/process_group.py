@@ -21,11 +21,18 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("decoder", {}),
     "odd_vocabulary": ("decoder", {"vocab_size": 53, "mlp_bias": True}),
     "grouped": (
-        "decoder", {"num_key_value_heads": 2, "qk_norm": "head", "width_scaling": "mup", "mup_base_width": 16},
+        "decoder",
+        {
+            "num_key_value_heads": 2, "qk_norm": "head", "attention_output_gate": "head", "width_scaling": "mup",
+            "mup_base_width": 16,
+        },
     ),
     "alibi": ("decoder", {"position_type": "alibi", "residual_type": "parallel", "mlp_type": "plain"}),
     "relative_bias": ("decoder", {"position_type": "relative_bias", "qk_norm": "heads"}),
-    "gathered": ("decoder", {"position_type": "alibi", "qk_norm": "width"}),
+    "gathered": (
+        "decoder",
+        {"position_type": "alibi", "qk_norm": "width", "attention_output_gate": "channel", "value_residual": True},
+    ),
     "sinks": ("decoder", {"attention_sinks": True, "attn_logit_softcapping": 5.0, "residual_type": "sandwich"}),
     "sinks_and_bias": ("decoder", {"attention_sinks": True, "position_type": "relative_bias"}),
     "experts": ("decoder", {"mlp_type": "moe", "num_experts": 4, "shared_expert_intermediate_size": 16}),
@@ -37,7 +44,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_type": "layer_norm", "qkv_bias": True, "out_bias": True, "mlp_bias": True, "embedding_scale": 2.0,
         },
     ),
-    "factorised": ("decoder", {"embedding_size": 16, "position_type": "sinusoidal", "residual_type": "inner"}),
+    "factorised": (
+        "decoder", {"embedding_size": 16, "position_type": "sinusoidal", "norm_type": "nonparametric_rms_norm"},
+    ),
     "encoder": ("encoder", {"position_type": "relative_bias", "lm_head_type": "transform"}),
     "one_key_value_head": ("decoder", {"num_key_value_heads": 1}),
     "seq2seq": ("seq2seq", {"position_type": "relative_bias"}),
@@ -46,6 +55,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "num_key_value_heads": 2, "tie_encoder_decoder_embeddings": False, "z_loss_coef": 0.1,
             "width_scaling": "mup", "mup_base_width": 16, "mup_base_head_dim": 4,
+            "qk_norm": "heads", "qk_norm_position": "after_rotation", "value_residual": True,
         },
     ),
 }  # fmt: skip

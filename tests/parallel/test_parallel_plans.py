@@ -102,6 +102,7 @@ def test_saved_configuration_holds_no_plans():
         ({"embedding_norm": "after_positions"}, False),
         ({"embedding_size": 16}, False),
         ({"embedding_dropout": 0.1}, False),
+        ({"value_residual": True}, False),
     ],
     ids=str,
 )

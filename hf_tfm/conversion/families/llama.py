@@ -1,5 +1,5 @@
-"""Llama and its close relatives: Mistral, Ministral, Seed-OSS, Arcee, Nemotron, SmolLM3, CWM, Jais 2, IQuest-Coder,
-InternLM3."""
+"""Llama and its close relatives: Mistral, Ministral, Ministral 3, Seed-OSS, Arcee, Nemotron, SmolLM3, CWM, Jais 2,
+IQuest-Coder, InternLM3."""
 
 import dataclasses
 import math
@@ -13,6 +13,7 @@ from ..rope_and_window_mappings import (
     WINDOW_IN_ALL_LAYERS,
     has_window,
     rope_layers_field,
+    rope_of_full_heads_to_ours,
 )
 from ..weight_map import WeightMap, rule
 from ..weight_transforms import ADD_ONE, IDENTITY, SPLIT_GATE_UP, Transform
@@ -151,6 +152,31 @@ NEMOTRON = dataclasses.replace(
 )
 
 
+def temperature_to_ours(native: Any) -> dict[str, Any]:
+    rope = rope_of_full_heads_to_ours(native)["rope_parameters"]
+    own = {"query_temperature": rope["llama_4_scaling_beta"] or None}
+    if own["query_temperature"] is not None:
+        own["query_temperature_length"] = rope["original_max_position_embeddings"]
+    unread = ("llama_4_scaling_beta", "max_position_embeddings", "type")
+    # other rotary positions have no such length
+    unread = unread if rope["rope_type"] == "yarn" else (*unread, "original_max_position_embeddings")
+    return {**own, "rope_parameters": without(rope, *unread)}
+
+
+def temperature_to_native(ours: Any) -> dict[str, Any]:
+    length = ours.query_temperature_length or ours.max_position_embeddings
+    own = {"llama_4_scaling_beta": ours.query_temperature or 0.0, "original_max_position_embeddings": length}
+    return {"rope_parameters": {**own, **ours.rope_parameters}}
+
+
+# its rotary parameters hold the temperature of the queries, and one length for both
+MINISTRAL3 = dataclasses.replace(
+    MISTRAL,
+    name="ministral3",
+    config_mappings=(WINDOW_IN_ALL_LAYERS, ConfigMapping(temperature_to_ours, temperature_to_native)),
+)
+
+
 def smollm3_rope_layers_to_ours(native: Any) -> dict[str, Any]:
     return rope_layers_field([bool(has_rope) for has_rope in native.no_rope_layers])
 
@@ -201,5 +227,5 @@ IQUESTCODER = dataclasses.replace(
 INTERNLM3 = dataclasses.replace(IQUESTCODER, name="internlm3")
 
 FAMILIES = (
-    LLAMA, MISTRAL, MINISTRAL, SEED_OSS, ARCEE, NEMOTRON, SMOLLM3, CWM, JAIS2, IQUESTCODER, INTERNLM3,
+    LLAMA, MISTRAL, MINISTRAL, MINISTRAL3, SEED_OSS, ARCEE, NEMOTRON, SMOLLM3, CWM, JAIS2, IQUESTCODER, INTERNLM3,
 )  # fmt: skip

@@ -21,6 +21,10 @@ LONGROPE = {
 PROPORTIONAL = {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 1000.0}
 # most native classes read this factor only with proportional rotary positions
 UNREAD_FACTOR = {"rope_type": "default", "partial_rotary_factor": 0.5, "rope_theta": 1000.0}
+TEMPERATURE = {
+    "rope_theta": 10000.0, "original_max_position_embeddings": 4, "max_position_embeddings": 64,
+    "llama_4_scaling_beta": 0.3,
+}  # fmt: skip
 MULTIPLIERS = {
     "embedding_multiplier": 3.0, "residual_multiplier": 0.4, "attention_multiplier": 0.2, "logits_scaling": 4.0,
 }  # fmt: skip
@@ -46,6 +50,11 @@ CASES: dict[str, list[Case]] = {
         Case(GQA_SIZES | {"head_dim": 12, "sliding_window": 5, "layer_types": [SLIDING, FULL, SLIDING]}),
         Case(GQA_SIZES | MQA | TIED | {"sliding_window": 5}, heads=LM),
         Case(GQA_SIZES | MQA | {"layer_types": [FULL] * 3}, heads=LM),
+    ],
+    "ministral3": [
+        Case(GQA_SIZES | {"head_dim": 12, "rope_parameters": YARN | TEMPERATURE}),
+        Case(GQA_SIZES | MQA | TIED | {"sliding_window": 5, "rope_parameters": TEMPERATURE}, heads=LM),
+        Case(GQA_SIZES | MQA | {"rope_parameters": YARN | {"llama_4_scaling_beta": 0.0}}, heads=LM),
     ],
     "seed_oss": [
         Case(GQA_SIZES | {"head_dim": 10}),
@@ -300,5 +309,16 @@ CASES: dict[str, list[Case]] = {
             heads=LM,
         ),
         Case(GQA_SIZES | {"layer_types": [FULL] * 3}, heads=LM),
+    ],
+    "hunyuan_v1_dense": [
+        Case(GQA_SIZES | {"head_dim": 12}),
+        *(
+            Case(GQA_SIZES | MQA | TIED | {"attention_bias": True, "rope_parameters": DYNAMIC | more}, heads=LM)
+            for more in ({}, {"alpha": 1000.0})
+        ),
+    ],
+    "nanochat": [
+        Case(GQA_SIZES),
+        Case(GQA_SIZES | MQA | TIED | {"attention_bias": True, "rope_parameters": LINEAR, "hidden_act": "gelu"}),
     ],
 }  # fmt: skip
