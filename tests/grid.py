@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import hf_tfm
-from hf_tfm.modeling.attention import OUTPUT_GATES
 from hf_tfm.modeling.block import WIRINGS
 from hf_tfm.modeling.feed_forward import FEED_FORWARDS
 from hf_tfm.modeling.normalization import NORMS, QK_NORMS
@@ -40,12 +39,12 @@ FIRST_ORDINARY_ID = 3  # ids below are special tokens
 AXES: dict[str, dict[str, dict[str, Any]]] = {
     "position": {name: {"position_type": name} for name in POSITIONS},
     "wiring": {name: {"residual_type": name} for name in WIRINGS},
-    "norm": {name: {"norm_type": name} for name in NORMS},
+    "norm": {name: {"norm_type": name} for name in NORMS if not name.startswith("nonparametric")},
     "feed_forward": {name: {"mlp_type": name} for name in FEED_FORWARDS},
     "heads": {f"kv{n}": {"num_key_value_heads": n} for n in (4, 2, 1)},
     "qk_norm": {
         **{name: {"qk_norm": name} for name in QK_NORMS},
-        **{f"rotated_{name}": {"qk_norm": name, "qk_norm_position": "after_rotation"} for name in ("head", "width")},
+        "width": {"qk_norm": "width", "qk_norm_position": "after_rotation"},
     },
     "window": {
         "full": {},
@@ -57,10 +56,9 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "scores": {
         "plain": {},
-        "softcap": {"attn_logit_softcapping": 2.0},
-        "sinks": {"attention_sinks": True},
+        "softcap": {"attn_logit_softcapping": 2.0, "attention_output_gate": "head"},
+        "sinks": {"attention_sinks": True, "attention_output_gate": "channel"},
         "scaled": {"attention_scale": 0.5, "query_temperature": 0.5, "query_temperature_length": 3},
-        **{f"gate_per_{name}": {"attention_output_gate": name} for name in OUTPUT_GATES if name != "none"},
     },
     "with_extras": {
         "plain": {},
@@ -73,8 +71,17 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
             "mup_base_width": 16,
             "mup_base_head_dim": 8,
         },
-        "norm_before": {"embedding_norm": "before_positions", "embedding_scale": 2.0},
-        "norm_after": {"embedding_norm": "after_positions", "lm_head_type": "transform"},
+        # in the place of the norm that the row has
+        "norm_before": {
+            "embedding_norm": "before_positions",
+            "embedding_scale": 2.0,
+            "norm_type": "nonparametric_rms_norm",
+        },
+        "norm_after": {
+            "embedding_norm": "after_positions",
+            "lm_head_type": "transform",
+            "norm_type": "nonparametric_layer_norm",
+        },
         "factorised": {"embedding_size": 16, "first_layer_norm": False, "value_residual": True},
         "untied": {
             "tie_word_embeddings": False,
