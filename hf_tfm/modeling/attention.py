@@ -184,6 +184,8 @@ class Attention(nn.Module):
             output, weights = kernel(self, query, key, value, attention_mask, **options)
         else:
             output, weights = varlen.attend(kernel, self, query, key, value, attention_mask, **options)
+        # vLLM's kernel returns rows of tokens (B T, H D)
+        output = output.reshape(*hidden_states.shape[:-1], -1, self.head_dim)
         if self.gate_proj is not None:
             output = output * output_gate(self.gate_proj(hidden_states), output.shape[2])
         return self.o_proj(output.flatten(2)), weights

@@ -19,14 +19,14 @@ LENGTHS = (5, 4)
 def attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, attention_instances: Any = None, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
-    """Attention within each document, (1, H, T, D) to (1, T, H, D). Notes what it was called with."""
+    """Attention within each document, (1, H, T, D) to rows of tokens (T, H D), as vLLM's."""
     attention_instances[module.layer_idx].append({"scaling": kwargs["scaling"], "is_causal": module.is_causal})
     parts = [part.split(LENGTHS, dim=2) for part in (query, key, value)]
     outputs = [
         F.scaled_dot_product_attention(*part, is_causal=module.is_causal, scale=kwargs["scaling"], enable_gqa=True)
         for part in zip(*parts, strict=True)
     ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    return torch.cat(outputs, dim=2).transpose(1, 2).flatten(2).squeeze(0), None
 
 
 AttentionInterface.register("probe", attend)
