@@ -203,21 +203,23 @@ def check_length(request: Request) -> None:
         raise ValueError("--budget parameters makes sizes equal, which --solve steps does not change; leave one out.")
 
 
+def cost_of_step(planned: PlannedArm, unit: str) -> float:
+    """What an optimizer step costs in the unit of a budget."""
+    return {
+        "FLOPs": PASSES * planned.flops_per_token * planned.tokens_per_step, "tokens": planned.tokens_per_step,
+        "seconds": planned.step_seconds, "parameters": 1.0,
+    }[unit]  # fmt: skip
+
+
 def steps_of(planned: PlannedArm, budget: Budget, baseline: PlannedArm | None) -> int:
     """Optimizer steps under a budget. `planned.steps`: those of the command without one, which the baseline takes if
     the budget has no amount. Raises ValueError if whole steps miss the baseline's cost by more than the tolerance."""
-    cost = {
-        "FLOPs": PASSES * planned.flops_per_token * planned.tokens_per_step, "tokens": planned.tokens_per_step,
-        "seconds": planned.step_seconds, "parameters": 1.0,
-    }[budget.unit]  # fmt: skip
+    cost = cost_of_step(planned, budget.unit)
     if baseline is None and budget.amount is None and planned.steps < 1:
         raise ValueError(f"--budget {budget} is that of the baseline, whose steps are unknown; add --max_steps.")
     if baseline is None:
         return planned.steps if budget.amount is None else max(1, round(budget.amount / cost))
-    cost_of_baseline = {
-        "FLOPs": PASSES * baseline.flops_per_token * baseline.tokens_per_step, "tokens": baseline.tokens_per_step,
-        "seconds": baseline.step_seconds, "parameters": 1.0,
-    }[budget.unit]  # fmt: skip
+    cost_of_baseline = cost_of_step(baseline, budget.unit)
     if budget.unit != "seconds" and abs(cost / cost_of_baseline - 1) <= TOLERANCE:
         return baseline.steps
     total = cost_of_baseline * baseline.steps
