@@ -181,8 +181,6 @@ class TfmConfig(
             self.embedding_size = self.hidden_size
         if self.classifier_dropout is None:
             self.classifier_dropout = self.hidden_dropout
-        if self.query_temperature is not None and self.query_temperature_length is None:
-            self.query_temperature_length = self.max_position_embeddings
         if self.layer_types is None:
             self.layer_types = [LAYER_TYPES[self.sliding_window is not None]] * self.num_hidden_layers
 

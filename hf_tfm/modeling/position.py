@@ -180,7 +180,8 @@ class QueryTemperature:
 def make_query_temperature(config: Any) -> QueryTemperature | None:
     if config.query_temperature is None:
         return None
-    return QueryTemperature(config.query_temperature, config.query_temperature_length)
+    length = config.query_temperature_length or config.max_position_embeddings
+    return QueryTemperature(config.query_temperature, length)
 
 
 class BiasPosition(Position):
