@@ -1,4 +1,4 @@
-"""Deep decoders train: 24 layers here, 200 with `pytest -m depth` (an hour on one core)."""
+"""Deep decoders train: 16 layers here, 200 with `pytest -m depth` (an hour on one core)."""
 
 import functools
 import json
@@ -28,15 +28,15 @@ from hf_tfm.benchmark.tools.depth_training import (
 pytestmark = pytest.mark.xdist_group("depth")
 
 FULL = DepthSettings()
-SMALL = replace(FULL, layers=24, steps=60, warmup_steps=10)
+SMALL = replace(FULL, layers=16, steps=60, warmup_steps=10)
 DEEP_VARIANTS = ("pre", "deepnorm")
 
 
 def pytest_generate_tests(metafunc):
-    """A test with the argument `settings` trains 24 layers, and with -m depth 200."""
+    """A test with the argument `settings` trains 16 layers, and with -m depth 200."""
     if "settings" in metafunc.fixturenames:
         is_full = metafunc.config.option.markexpr == "depth"
-        settings = pytest.param(FULL, id="200", marks=pytest.mark.depth) if is_full else pytest.param(SMALL, id="24")
+        settings = pytest.param(FULL, id="200", marks=pytest.mark.depth) if is_full else pytest.param(SMALL, id="16")
         metafunc.parametrize("settings", [settings])
 
 
@@ -125,5 +125,5 @@ def test_report_is_continued_with_the_same_settings_only(tmp_path):
     path.parent.mkdir()
     path.write_text(json.dumps(report))
     assert load_or_start_report(path, SMALL) == report
-    with pytest.raises(ValueError, match=r"other settings.*'layers': 24"):
+    with pytest.raises(ValueError, match=r"other settings.*'layers': 16"):
         load_or_start_report(path, FULL)
