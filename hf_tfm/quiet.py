@@ -9,12 +9,14 @@ __all__ = ["only_errors_logged"]
 
 
 @contextlib.contextmanager
-def only_errors_logged() -> Iterator[None]:
-    """Runs a command, also as a decorator: transformers logs errors only and draws no progress bars. Its settings are
-    those of the process, which has other work after a command that it calls as a function: they are put back."""
+def only_errors_logged(progress_bars: bool = True) -> Iterator[None]:
+    """Runs a command, also as a decorator: transformers logs errors only, and draws its progress bars or none. Its
+    settings are those of the process, which has other work after a command that it calls as a function: they are put
+    back."""
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not progress_bars:
+        logging.disable_progress_bar()
     try:
         yield
     finally:

@@ -148,7 +148,8 @@ def compare(args: argparse.Namespace, request: Any, shared: list[str]) -> None:
 
     gpus = gpu_groups(args.processes)
     if gpus:
-        # Trainer would share out the steps that are measured among all
+        # Trainer would share out the steps that are measured among all GPUs. CUDA reads the variable when something
+        # looks for a GPU first, as the import of the workers does.
         os.environ[GPUS] = gpus[0].partition(",")[0]
     from .workers import Workers
 

@@ -178,9 +178,14 @@ def plan_arm(
 
 def evaluations_of(args: Any, steps: int) -> int:
     """Evaluations in a run: during training, and on the validation and the test split at its end."""
-    during = {IntervalStrategy.NO: 0.0, IntervalStrategy.EPOCH: args.num_train_epochs}.get(
-        args.eval_strategy, 1 / args.eval_steps if args.eval_steps < 1 else steps // args.eval_steps
-    )
+    if args.eval_strategy == IntervalStrategy.NO:
+        during = 0
+    elif args.eval_strategy == IntervalStrategy.EPOCH:
+        during = args.num_train_epochs
+    elif args.eval_steps < 1:
+        during = 1 / args.eval_steps
+    else:
+        during = steps // args.eval_steps
     return math.ceil(during) + 2
 
 
@@ -240,8 +245,8 @@ def read_plan(folder: Path) -> Plan | None:
     """The plan in a folder; None if there is none. Raises ValueError if it is damaged."""
     try:
         content = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        # a plan that was written before there were probes has none
-        content["request"] = {"probes": []} | content["request"]
+        # a plan that was written before there were these has none of them
+        content["request"] = {"probes": [], "processes": 1} | content["request"]
         arms = [PlannedArm(**item | {"arm": Arm(**item["arm"])}) for item in content["arms"]]
         return Plan(**content | {"arms": arms})
     except (FileNotFoundError, NotADirectoryError):

@@ -55,7 +55,7 @@ def parse_arguments(arguments: list[str] | None, prog: str) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-@only_errors_logged()
+@only_errors_logged(progress_bars=False)
 def main(arguments: list[str] | None = None, prog: str = "hf-tfm doctor") -> None:
     args = parse_arguments(arguments, prog)
     folder = Path(args.checkpoint)

@@ -33,6 +33,11 @@ TRANSFORMERS_FIELDS = {item.name: item for item in dataclasses.fields(Seq2SeqTra
 TRANSFORMERS_HELP = {name: dict(item.metadata) for name, item in TRANSFORMERS_FIELDS.items()}
 
 
+def is_launched_with(backend: str) -> bool:
+    """Whether `accelerate launch` started this process with FSDP or DEEPSPEED."""
+    return os.environ.get(f"ACCELERATE_USE_{backend}", "false").lower() == "true"
+
+
 @dataclass
 class TfmTrainingArguments(Seq2SeqTrainingArguments):
     """Training arguments with defaults for a small model on two CPU cores. A task can change them, see
@@ -253,8 +258,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
 
     def check_on_spike(self) -> None:
         """Raises ValueError for --on_spike with DeepSpeed, which takes the step before it can be skipped."""
-        launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-        if self.on_spike != "none" and (self.deepspeed or launched):
+        if self.on_spike != "none" and (self.deepspeed or is_launched_with("DEEPSPEED")):
             raise ValueError(f"--on_spike {self.on_spike} does not work with DeepSpeed; use --on_spike none.")
 
     def check_sharding(self) -> None:
@@ -272,8 +276,7 @@ class TfmTrainingArguments(Seq2SeqTrainingArguments):
     @property
     def sharded_by_accelerate(self) -> bool:
         """Whether --fsdp, --deepspeed or a configuration file of accelerate shards the weights."""
-        launched = (os.environ.get(f"ACCELERATE_USE_{name}", "false") for name in ("FSDP", "DEEPSPEED"))
-        return bool(self.fsdp or self.deepspeed or "true" in map(str.lower, launched))
+        return bool(self.fsdp or self.deepspeed or is_launched_with("FSDP") or is_launched_with("DEEPSPEED"))
 
     @property
     def rows_per_step(self) -> int:

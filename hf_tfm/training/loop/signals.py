@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback
-from transformers.trainer_utils import SaveStrategy
 
 from ..utils.printing import print_on_main_process
 from .checkpoints import last_saved
+from .stopping import skip_end_of_epoch, stop_after_step
 
 __all__ = ["SignalCallback", "end_on_signal"]
 
@@ -61,13 +61,11 @@ class SignalCallback(TrainerCallback):
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
             self.signal = int(number)
         if self.signal:
-            control.should_training_stop = True
-            control.should_save = args.save_strategy != SaveStrategy.NO
+            stop_after_step(args, control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The epoch has not ended, and its last step is saved."""
         if self.signal:
-            control.should_save = control.should_evaluate = control.should_log = False
+            skip_end_of_epoch(control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.is_training = False

@@ -15,6 +15,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import SaveStrategy
 
 from ..utils.printing import print_on_main_process
+from .stopping import skip_end_of_epoch, stop_after_step
 
 __all__ = ["SPIKES_FILE", "ScoredSteps", "SpikeCallback", "Window"]
 
@@ -130,13 +131,11 @@ class SpikeCallback(TrainerCallback, ExportableState):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.stop_message:
-            control.should_training_stop = True
-            control.should_save = args.save_strategy != SaveStrategy.NO
+            stop_after_step(args, control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The epoch has not ended, and its last step is saved."""
         if self.stop_message:
-            control.should_save = control.should_evaluate = control.should_log = False
+            skip_end_of_epoch(control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.stop_message:
