@@ -161,7 +161,10 @@ def winner_text(plan: Plan, results: list[ArmResult], folder: str) -> str:
     first = "" if winner is not results[0] else "No arm is better than the baseline. "
     run = seed_runs(plan, winner.planned, best)[0]
     options: list[Any] = [*train_arguments(list(plan.request["options"]), winner.planned.arm)]
-    command = shlex.join(["python", "train.py", *options, *run_arguments(plan, winner.planned, run, "runs/my-model")])
+    processes = plan.request["processes"]
+    start = ["python"] if processes == 1 else ["torchrun", "--nproc_per_node", str(processes)]
+    own = run_arguments(plan, winner.planned, run, "runs/my-model")
+    command = shlex.join([*start, "train.py", *options, *own])
     model = f"{folder}/runs/{run.name}"
     others = [item.planned.arm.name for item in results if item.verdict == "better" and item is not winner]
     if others:

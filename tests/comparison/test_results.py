@@ -17,7 +17,7 @@ NOISE = (0.0, 0.01, -0.02, 0.015, 0.005)
 def plan_of(*names, seeds=5, lower_is_better=True):
     request = {
         "arms": {name: {} for name in names}, "options": [], "budget": "1e9 FLOPs", "seeds": seeds, "rates": 3,
-        "most_rates": 5, "rate_factor": 2.0, "probes": [],
+        "most_rates": 5, "rate_factor": 2.0, "probes": [], "processes": 1,
     }  # fmt: skip
     arms = [PlannedArm(Arm(name), 1000, 2000.0, 64.0, 50, {"learning_rate": 0.01}, 0.1, "data") for name in names]
     return Plan(request, arms, "loss", lower_is_better, "causal-lm", "made rows")
@@ -48,6 +48,9 @@ def test_effects_are_told_apart_and_the_winner_is_named():
     assert results[0].spread > 5 * results[1].difference.spread, "pairs share the noise of a seed"
     text = report_text(plan, results, outcomes, "runs/compare")
     assert "Go on with good" in text
+    assert "\npython train.py " in text
+    plan.request["processes"] = 2
+    assert "\ntorchrun --nproc_per_node 2 train.py " in report_text(plan, results, outcomes, "runs/compare")
     assert "--learning_rate 0.01 --max_steps 50 --seed 1" in text
     assert len(runs_csv(plan, outcomes).splitlines()) == 1 + 4 * (3 + 5)
 
